@@ -1,0 +1,244 @@
+"""Adds this package's options to a host's click command, and turns them into the host's own keyword arguments.
+
+The two-line patch, the launcher and the embedded host all end here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import click
+
+from training_hooks import loop
+from training_hooks.config import ReconfigurationConfig
+from training_hooks.reconfiguration import select_parameters, targets
+from training_hooks.seams import Ticker
+
+from . import compat, device, options
+
+__all__ = ["attach", "RankEntry"]
+
+_ATTACHED = "_regan_ext_attached"
+_ORIGINAL_ENTRY = "_regan_ext_subprocess_fn"
+_LOOP = "training.training_loop"
+
+
+def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> None:
+    """Add the options to the click command ``main`` of a host's ``train.py``.
+
+    Safe to repeat, and cheap: spawned processes run the host's ``train.py`` again.
+
+    Args:
+        namespace: ``globals()`` of the ``train.py``.
+        hooks: keyword arguments of further hooks (``class_name`` among them) for every run.
+
+    Raises:
+        RuntimeError: ``train.py`` is not of the shape of StyleGAN2-ADA-PyTorch's.
+    """
+    if namespace.get(_ATTACHED):
+        return
+    command = namespace.get("main")
+    missing = [name for name in ("setup_training_loop_kwargs", "subprocess_fn") if not callable(namespace.get(name))]
+    if not isinstance(command, click.Command) or command.callback is None:
+        missing.insert(0, "a click command called main")
+    if missing:
+        raise RuntimeError(f"regan_ext cannot attach to this train.py: it has no {', '.join(missing)}")
+    assert isinstance(command, click.Command) and command.callback is not None
+    namespace[_ATTACHED] = True
+    theirs = {param.name for param in command.params}
+    ours = [option for option in options.click_options() if option.name not in theirs]
+    command.params += ours
+    callback = command.callback
+
+    def run(**values: Any) -> Any:
+        values_of_ours = {str(o.name): values.pop(str(o.name)) for o in ours}
+        with_hooks = _Attachment(namespace, options.resolve(values_of_ours), hooks)
+        return with_hooks.run(callback, values)
+
+    command.callback = run
+
+
+@dataclass(frozen=True)
+class RankEntry:
+    """Takes the place of the host's ``subprocess_fn`` in every process: mends, chooses the device, then calls it.
+
+    Args:
+        main: name of the module that holds the host's own.
+        device: "cpu" or "cuda".
+        fixes: whether the compatibility fixes are applied.
+    """
+
+    main: str
+    device: str
+
+    def __call__(self, rank: int, args: Any, temp_dir: str) -> None:
+        main = importlib.import_module(self.main) if self.main != "__main__" else sys.modules["__main__"]
+        entry = vars(main).get(_ORIGINAL_ENTRY, main.subprocess_fn)
+        prepare_process(vars(main), self.device, args["num_gpus"])
+        entry(rank=rank, args=args, temp_dir=temp_dir)
+
+
+def prepare_process(namespace: Dict[str, Any], kind: str, num_processes: int) -> List[str]:
+    """Make this process fit to run a host's loop: compatibility fixes, and the CPU where asked for.
+
+    Args:
+        namespace: of the module whose ``subprocess_fn`` will run.
+        kind: "cpu" or "cuda".
+        num_processes: processes of the run.
+
+    Returns:
+        Names of the fixes that were needed.
+    """
+    loop_module = importlib.import_module(_LOOP)
+    needed = compat.apply(sys.modules)
+    if kind == "cpu":
+        modules: List[Any] = [loop_module, namespace]
+        if "host_module" in namespace:  # the embedded host's subprocess_fn lies in the wheel's own train module
+            modules.append(namespace["host_module"]("train"))
+        device.use_cpu(modules, num_processes)
+    return needed
+
+
+class _Attachment:
+    """One call of the host's command."""
+
+    def __init__(self, namespace: Dict[str, Any], request: options.Request, hooks: Sequence[Dict[str, Any]]):
+        self.namespace = namespace
+        self.request = request
+        self.hooks = list(hooks)
+        try:
+            self.device = device.resolve(request.device)
+        except ValueError as err:
+            raise click.BadParameter(str(err), param_hint="--device") from err
+
+    def run(self, callback: Any, values: Dict[str, Any]) -> Any:
+        """Call the host's own ``callback`` with its options, its seams in place."""
+        if self.device == "cpu" and "fp32" in values and values["fp32"] is None:
+            values["fp32"] = True  # half precision is slower than single on a CPU
+        setup, entry = self.namespace["setup_training_loop_kwargs"], self.namespace["subprocess_fn"]
+
+        def setup_with_hooks(**config: Any) -> Tuple[str, Any]:
+            description, args = setup(**config)
+            return description + self.edit(args), args
+
+        main = self.namespace["__name__"]
+        self.namespace["setup_training_loop_kwargs"] = setup_with_hooks
+        self.namespace["subprocess_fn"] = RankEntry(main, self.device)
+        self.namespace[_ORIGINAL_ENTRY] = entry
+        try:
+            return callback(**values)
+        finally:
+            self.namespace["setup_training_loop_kwargs"] = setup
+            self.namespace["subprocess_fn"] = entry
+            del self.namespace[_ORIGINAL_ENTRY]
+
+    # ---------------------------------------------------------------- the host's keyword arguments
+
+    def edit(self, args: Any) -> str:
+        """Edit the loop's keyword arguments in place; returns the suffix of the run's description."""
+        suffix = self._edit_loop(args)
+        if self.device == "cpu":
+            args["data_loader_kwargs"]["pin_memory"] = False
+        if any(fix.name == "betas" and fix.is_present() for fix in compat.FIXES):
+            for key in ("G_opt_kwargs", "D_opt_kwargs"):
+                compat.float_betas(args[key])
+        hooks = list(self.hooks)
+        needed: Tuple[str, ...] = ("G",)
+        settings = self.request.settings
+        if settings is not None and settings["ratio"] > 0:
+            config = options.configuration(settings, args["batch_size"])
+            hooks.insert(0, self._reconfiguration(config, args))
+            suffix += f"-regan{config.ratio:g}-g{settings.get('interval', config.interval)}"
+            needed = tuple(dict.fromkeys(("G", *targets(config))))
+        if hooks:
+            _install_seams(args, hooks, needed)
+        return suffix
+
+    def _edit_loop(self, args: Any) -> str:
+        asked, suffix = self.request.loop, ""
+        if "tick" in asked:
+            args["kimg_per_tick"] = asked["tick"]
+        for name, key in (("cbase", "channel_base"), ("cmax", "channel_max")):
+            if name in asked:
+                args["G_kwargs"]["synthesis_kwargs"][key] = args["D_kwargs"][key] = asked[name]
+                suffix += f"-{name}{asked[name]}"
+        if "batch_gpu" in asked:
+            _check_batch_gpu(asked["batch_gpu"], args)
+            args["batch_gpu"] = asked["batch_gpu"]
+        return suffix
+
+    def _reconfiguration(self, config: ReconfigurationConfig, args: Any) -> Dict[str, Any]:
+        """Keyword arguments of the hook, with the plan for the reader of the resolved options."""
+        total = loop.total_iterations(args)
+        try:
+            schedule = config.schedule(total)
+        except ValueError as err:
+            raise click.BadParameter(str(err), param_hint="--regan-finish") from err
+        shapes = _network_shapes(self.namespace, args, targets(config))
+        selected: Dict[str, List[str]] = {}
+        for kind in shapes:
+            try:
+                selected[kind] = select_parameters(config, kind, shapes[kind])
+            except ValueError as err:
+                hint = "--regan-ratio" if str(err).startswith("ratio") else "--regan-scope"
+                raise click.BadParameter(str(err), param_hint=hint) from err
+        weights = sum(_numel(shapes[kind][name]) for kind in selected for name in selected[kind])
+        spans = schedule.spans(total)
+        plan = {
+            "iterations": total,
+            "batch_size": args["batch_size"],
+            "selected_tensors": sum(map(len, selected.values())),
+            "selected_weights": weights,
+            "sparse_phases": sum(span.phase.name == "SPARSE" for span in spans),
+            "ends_in": spans[-1].phase.name.lower(),
+            "phases": list(schedule.describe(args["batch_size"], total)),
+        }
+        return {"class_name": "training_hooks.reconfiguration.Reconfiguration", **config.to_dict(), "plan": plan}
+
+
+def _install_seams(args: Any, hooks: List[Dict[str, Any]], needed: Sequence[str]) -> None:
+    """Put our classes' names where the host reads class names; the host's own go to ``inner``."""
+    easy = type(args["loss_kwargs"])
+    loss = easy(class_name="training_hooks.seams.HookedLoss", inner=dict(args["loss_kwargs"]), hooks=hooks)
+    args["loss_kwargs"] = loss
+    for network in needed:
+        kwargs = args[f"{network}_opt_kwargs"]
+        kwargs["inner"], kwargs["class_name"] = kwargs["class_name"], "training_hooks.seams.hooked_optimizer"
+        kwargs["network"], kwargs["configured_lr"] = network, kwargs["lr"]
+    args["progress_fn"] = Ticker()
+
+
+def _check_batch_gpu(batch_gpu: int, args: Any) -> None:
+    per_process = args["batch_size"] // args["num_gpus"]
+    group = args["D_kwargs"]["epilogue_kwargs"].get("mbstd_group_size") or 1
+    problem: Optional[str] = None
+    if per_process % batch_gpu != 0:
+        problem = f"{batch_gpu} does not divide the {per_process} images of a process (--batch / --gpus)"
+    elif batch_gpu % min(group, batch_gpu) != 0:
+        problem = f"{batch_gpu} is not a multiple of the discriminator's minibatch group of {group}"
+    elif batch_gpu < 2 and args["loss_kwargs"].get("pl_weight", 2) != 0:
+        problem = "path length regularisation needs at least 2 images per process and round"
+    if problem is not None:
+        raise click.BadParameter(problem, param_hint="--batch-gpu")
+
+
+def _numel(shape: Sequence[int]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _network_shapes(namespace: Dict[str, Any], args: Any, networks: Sequence[str]) -> Dict[str, Dict[str, Tuple[int, ...]]]:
+    """Network → parameter name → shape, from the host's own classes."""
+    util = (namespace["dnnlib"] if "dnnlib" in namespace else namespace["host_module"]("dnnlib")).util
+    dataset = util.construct_class_by_name(**args["training_set_kwargs"])
+    common = dict(c_dim=dataset.label_dim, img_resolution=dataset.resolution, img_channels=dataset.num_channels)
+    shapes = {}
+    for kind in networks:
+        module = util.construct_class_by_name(**args[f"{kind}_kwargs"], **common)
+        shapes[kind] = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    return shapes

@@ -1,0 +1,116 @@
+"""The view of torch that lets a host's loop run on the CPU.
+
+The hosts name CUDA throughout: ``torch.device("cuda", rank)``, events, memory statistics, NCCL. ``TorchView`` stands in
+for the name ``torch`` inside the host's modules that do so; everything it does not redirect is torch's own.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from types import ModuleType
+from typing import Any, Optional
+
+__all__ = ["resolve", "TorchView", "use_cpu"]
+
+
+def resolve(device: str) -> str:
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda".
+
+    Raises:
+        ValueError: CUDA was asked for and is not available.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        raise ValueError(f"no CUDA device is available to PyTorch {torch.__version__} ({built}); try --device=cpu")
+    if device == "auto":
+        return "cuda" if available else "cpu"
+    return device
+
+
+class _View:
+    """An object with some attributes of its own; every other one is the wrapped object's."""
+
+    def __init__(self, wrapped: Any, **own: Any):
+        self.__dict__.update(own)
+        self._wrapped = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+
+class _Event:
+    """Stands in for ``torch.cuda.Event``: wall-clock time at ``record``."""
+
+    def __init__(self, enable_timing: bool = False):
+        self._seconds = 0.0
+
+    def record(self, stream: Any = None) -> None:
+        self._seconds = time.perf_counter()
+
+    def synchronize(self) -> None:
+        pass
+
+    def elapsed_time(self, end: "_Event") -> float:
+        """Milliseconds from this event to ``end``."""
+        return 1000 * (end._seconds - self._seconds)
+
+
+def _no_bytes(device: Any = None) -> int:
+    return 0
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    return None
+
+
+class TorchView(_View):
+    """torch, with every CUDA device the CPU and NCCL replaced by gloo."""
+
+    def __init__(self, torch: ModuleType):
+        cpu = torch.device("cpu")  # type: ignore[attr-defined]
+        ddp = torch.nn.parallel.DistributedDataParallel  # type: ignore[attr-defined]
+
+        def device(*args: Any, **kwargs: Any) -> Any:
+            made = torch.device(*args, **kwargs)  # type: ignore[attr-defined]
+            return cpu if made.type == "cuda" else made
+
+        def distributed_data_parallel(module: Any, device_ids: Any = None, **kwargs: Any) -> Any:
+            return ddp(module, device_ids=None, **kwargs)
+
+        def init_process_group(backend: Optional[str] = None, **kwargs: Any) -> None:
+            torch.distributed.init_process_group(backend="gloo", **kwargs)  # type: ignore[attr-defined]
+
+        parallel = _View(torch.nn.parallel, DistributedDataParallel=distributed_data_parallel)  # type: ignore[attr-defined]
+        cuda = _View(
+            torch.cuda,  # type: ignore[attr-defined]
+            Event=_Event,
+            current_stream=_nothing,
+            max_memory_allocated=_no_bytes,
+            max_memory_reserved=_no_bytes,
+            reset_peak_memory_stats=_nothing,
+        )
+        super().__init__(
+            torch,
+            device=device,
+            cuda=cuda,
+            nn=_View(torch.nn, parallel=parallel),  # type: ignore[attr-defined]
+            distributed=_View(torch.distributed, init_process_group=init_process_group),  # type: ignore[attr-defined]
+        )
+
+
+def use_cpu(modules: "list[ModuleType | dict[str, Any]]", num_processes: int) -> None:
+    """Let the host modules (or their namespaces) in ``modules`` run on the CPU, in ``num_processes`` processes."""
+    import torch
+
+    view = TorchView(torch)
+    for module in modules:
+        namespace = module if isinstance(module, dict) else vars(module)
+        namespace["torch"] = view
+    # Pinned memory exists only where there is an accelerator; the loop pins its labels unconditionally.
+    torch.Tensor.pin_memory = lambda self, device=None: self  # type: ignore[method-assign, assignment]
+    if num_processes > 1 and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))

@@ -1,0 +1,1 @@
+"""Which host a folder holds, and how its flavour differs from another."""

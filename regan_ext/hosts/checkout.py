@@ -1,0 +1,65 @@
+"""Recognise a folder as a checkout of StyleGAN2-ADA-PyTorch, or of a fork of the same shape."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List
+
+__all__ = ["Checkout", "HostError", "recognise"]
+
+_FILES = ("train.py", "training/training_loop.py", "training/loss.py", "training/networks.py", "dnnlib/util.py",
+          "torch_utils/misc.py", "torch_utils/training_stats.py")  # fmt: skip
+
+
+class HostError(Exception):
+    """A folder that is not a host. The message says what was looked for."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A host's folder.
+
+    Args:
+        path: absolute path of the folder.
+        flavour: name of the flavour, "stylegan2-ada-pytorch".
+    """
+
+    path: Path
+    flavour: str
+
+    @property
+    def train_py(self) -> Path:
+        """The script that users run."""
+        return self.path / "train.py"
+
+
+def _functions(path: Path) -> List[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as err:
+        raise HostError(f"{path} is not valid Python: {err}") from err
+    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def recognise(folder: "str | Path") -> Checkout:
+    """The host in ``folder``.
+
+    Raises:
+        HostError: a file or function that makes a host is missing; all that are missing are named.
+    """
+    path = Path(folder).expanduser().absolute()
+    if not path.is_dir():
+        raise HostError(f"{folder} is not a folder")
+    missing = [name for name in _FILES if not (path / name).is_file()]
+    if missing:
+        raise HostError(f"{folder} is not a StyleGAN2-ADA-PyTorch checkout: it has no {', '.join(missing)}")
+    train = _functions(path / "train.py")
+    absent = [f"{name}() in train.py" for name in ("setup_training_loop_kwargs", "subprocess_fn", "main") if name not in train]
+    if "training_loop" not in _functions(path / "training/training_loop.py"):
+        absent.append("training_loop() in training/training_loop.py")
+    if absent:
+        hint = " (it looks like stylegan3, which is not supported yet)" if "launch_training" in train else ""
+        raise HostError(f"{folder} is not a StyleGAN2-ADA-PyTorch checkout: it has no {', '.join(absent)}{hint}")
+    return Checkout(path, "stylegan2-ada-pytorch")

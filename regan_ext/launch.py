@@ -1,0 +1,87 @@
+"""Train a host that has not been edited: find it, attach to its command, run it."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from pathlib import Path
+from typing import Any, List, Optional, Tuple
+
+import click
+
+from .hosts import embedded
+from .hosts.checkout import Checkout, HostError, recognise
+
+__all__ = ["find_host", "train"]
+
+
+def find_host(given: Optional[str]) -> Tuple[Optional[Checkout], str]:
+    """The host to train, and why it is this one. None stands for the embedded host.
+
+    In order: ``given`` (a folder, or the embedded host's wheel), the current folder, $STYLEGAN2_ADA, the embedded host.
+
+    Raises:
+        HostError: ``given`` or $STYLEGAN2_ADA is not a host.
+    """
+    if given is not None and embedded.is_wheel(given):
+        embedded.unpack(given)
+        return None, f"embedded StyleGAN2-ADA (from {given})"
+    if given is not None:
+        return recognise(given), "--host"
+    try:
+        return recognise("."), "the current folder"
+    except HostError:
+        pass  # the current folder is only one of the places to look in
+    if os.environ.get("STYLEGAN2_ADA"):
+        return recognise(os.environ["STYLEGAN2_ADA"]), "$STYLEGAN2_ADA"
+    return None, "embedded StyleGAN2-ADA"
+
+
+def train(host: Optional[str], arguments: List[str]) -> None:
+    """Run the host's training command with ``arguments``, which may contain this package's options.
+
+    Raises:
+        click.ClickException: no host, or the host cannot be had.
+    """
+    try:
+        checkout, reason = find_host(host)
+        if checkout is None:
+            embedded.obtain()
+    except HostError as err:
+        raise click.UsageError(str(err)) from err
+    where = reason if checkout is None else f"{checkout.path} ({reason})"
+    click.echo(f"Host: {where}", err=True)
+    if checkout is None:
+        _train_embedded(arguments)
+    else:
+        _train_checkout(checkout, arguments)
+
+
+def _train_embedded(arguments: List[str]) -> None:
+    from .attach import attach
+    from .hosts import embedded_train
+
+    attach(vars(embedded_train))
+    embedded_train.main.main(args=arguments, prog_name="regan-ext train")
+
+
+def _train_checkout(checkout: Checkout, arguments: List[str]) -> None:
+    """Run ``train.py`` as the main program, attaching when its click command starts."""
+    script = str(checkout.train_py)
+    plain = click.Command.main
+
+    def main(self: click.Command, *args: Any, **kwargs: Any) -> Any:
+        click.Command.main = plain  # type: ignore[method-assign]
+        from .attach import attach
+
+        attach(sys.modules["__main__"].__dict__)
+        return self.main(*args, **kwargs)
+
+    sys.argv = [script, *arguments]
+    sys.path.insert(0, str(Path(script).parent))
+    click.Command.main = main  # type: ignore[method-assign, assignment]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    finally:
+        click.Command.main = plain  # type: ignore[method-assign]

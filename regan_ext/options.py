@@ -1,0 +1,167 @@
+"""The options that this package adds to a host's command line: one table, and what it resolves to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import click
+
+from training_hooks.config import PRESETS, ReconfigurationConfig
+from training_hooks.schedule import Length
+
+__all__ = ["OPTIONS", "OURS", "click_options", "Request", "resolve"]
+
+
+class _LengthType(click.ParamType):
+    """``100`` or ``100it`` (iterations), or ``5kimg``."""
+
+    name = "length"
+
+    def __init__(self, least: int):
+        self.least = least
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Length:
+        if isinstance(value, Length):
+            return value
+        try:
+            length = Length.parse(value)
+        except ValueError as err:
+            self.fail(str(err), param, ctx)
+        if length.value < self.least:
+            self.fail(f"{value!r} must be at least {self.least}", param, ctx)
+        return length
+
+
+class _RatioType(click.ParamType):
+    """A share in [0, 1)."""
+
+    name = "ratio"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> float:
+        try:
+            ratio = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        if not 0 <= ratio < 1:
+            self.fail(f"{value!r} is not in [0, 1); 0.3 prunes 30 % of the weights", param, ctx)
+        return ratio
+
+
+@dataclass(frozen=True)
+class Option:
+    """One added option: its flag, its click type, its help text, and the field of the configuration that it sets."""
+
+    flag: str
+    type: Any
+    help: str
+    field: Optional[str] = None
+
+    @property
+    def name(self) -> str:
+        """The parameter's name in Python."""
+        return self.flag[2:].replace("-", "_")
+
+
+_Choice = click.Choice
+OPTIONS: Tuple[Option, ...] = (
+    Option("--regan-preset", _Choice(sorted(PRESETS)), "Re-GAN: start from these settings; other --regan options win."),
+    Option("--regan-ratio", _RatioType(), "Re-GAN: share of G's weights pruned in sparse phases.", "ratio"),
+    Option(
+        "--regan-interval",
+        _LengthType(1),
+        "Re-GAN: length of each sparse and dense phase, in iterations or as 5kimg.  [default: 100]",
+        "interval",
+    ),
+    Option("--regan-warmup", _LengthType(0), "Re-GAN: dense training before the first pruning.  [default: 0]", "warmup"),
+    Option(
+        "--regan-lr-scale",
+        click.FloatRange(min=0, min_open=True),
+        "Re-GAN: factor on the learning rate of dense phases.  [default: 0.1]",
+        "lr_scale",
+    ),
+    Option("--regan-target", _Choice(["G", "D", "both"]), "Re-GAN: network to reconfigure.  [default: G]", "target"),
+    Option(
+        "--regan-scope",
+        str,
+        "Re-GAN: weights (tensors of 2 or more dimensions), reference (biases too), or name patterns such as "
+        "'synthesis.*.weight'.  [default: weights]",
+        "scope",
+    ),
+    Option("--regan-exclude", str, "Re-GAN: name patterns to leave dense, or none.  [default: the RGB layers]", "exclude"),
+    Option("--regan-rule", _Choice(["exact", "quantile"]), "Re-GAN: how the smallest weights are counted off.", "rule"),
+    Option("--regan-refresh", _Choice(["phase", "iteration"]), "Re-GAN: how often masks are chosen.", "refresh"),
+    Option("--regan-steps", _Choice(["all", "main"]), "Re-GAN: optimizer steps that masks hold through.", "steps"),
+    Option("--regan-moments", _Choice(["keep", "restore", "reset"]), "Re-GAN: Adam's moments at regrowth.", "moments"),
+    Option("--regan-ema", _Choice(["follow", "off"]), "Re-GAN: does the averaged generator follow the masks?", "ema"),
+    Option("--regan-finish", _Choice(["as-is", "dense", "sparse"]), "Re-GAN: phase that the run has to end in.", "finish"),
+    Option("--device", _Choice(["auto", "cpu", "cuda"]), "Where to train.  [default: auto, CUDA where available]"),
+    Option("--batch-gpu", click.IntRange(min=1), "Images per process and round; less needs less memory."),
+    Option("--cbase", click.IntRange(min=1), "Capacity: channels times resolution."),
+    Option("--cmax", click.IntRange(min=1), "Capacity: most channels of a layer."),
+    Option("--tick", click.IntRange(min=1), "Length of a tick, in kimg.  [default: 4]"),
+)
+OURS = tuple(option.name for option in OPTIONS)
+
+
+def click_options() -> List[click.Option]:
+    """The table as click options."""
+    return [click.Option([o.flag, o.name], type=o.type, help=o.help, default=None) for o in OPTIONS]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line.
+
+    Args:
+        settings: fields of ``ReconfigurationConfig``, lengths not yet in iterations; None = Re-GAN is off.
+        device: "auto", "cpu" or "cuda".
+        loop: batch_gpu, cbase, cmax and tick, as far as they were given.
+    """
+
+    settings: Optional[Dict[str, Any]]
+    device: str
+    loop: Dict[str, int]
+
+
+def resolve(values: Mapping[str, Any]) -> Request:
+    """Turn option values (by name; None = not given) into a request.
+
+    Raises:
+        click.UsageError: Re-GAN options without a ratio.
+    """
+    given = {o.field: values[o.name] for o in OPTIONS if o.field is not None and values.get(o.name) is not None}
+    preset = values.get("regan_preset")
+    settings: Optional[Dict[str, Any]] = None
+    if preset is not None or given:
+        if "ratio" not in given and preset is None:
+            first = next(o.flag for o in OPTIONS if o.field is not None and o.field in given)
+            raise click.UsageError(f"{first} needs --regan-ratio (for example --regan-ratio=0.3) or --regan-preset")
+        settings = {**PRESETS.get(preset or "", {}), **given}
+        if "exclude" in settings:
+            patterns = settings["exclude"]
+            settings["exclude"] = [] if patterns.lower() == "none" else [p.strip() for p in patterns.split(",")]
+    loop = {key: values[key] for key in ("batch_gpu", "cbase", "cmax", "tick") if values.get(key) is not None}
+    return Request(settings, values.get("device") or "auto", loop)
+
+
+def configuration(settings: Mapping[str, Any], batch_size: int) -> ReconfigurationConfig:
+    """The configuration with lengths in iterations of ``batch_size`` images.
+
+    Raises:
+        click.BadParameter: a length that makes less than one iteration, or values that do not go together.
+    """
+    values = dict(settings)
+    for field in ("interval", "warmup"):
+        if field in values:
+            length: Length = values[field]
+            values[field] = length.iterations(batch_size)
+            if values[field] == 0 and length.value > 0:
+                raise click.BadParameter(
+                    f"{length} is less than one iteration of {batch_size} images", param_hint=f"--regan-{field}"
+                )
+    try:
+        return ReconfigurationConfig.from_dict(values)
+    except ValueError as err:
+        field = str(err).split(" ", 1)[0].replace("_", "-")
+        raise click.BadParameter(str(err), param_hint=f"--regan-{field}") from err

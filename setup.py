@@ -1,0 +1,48 @@
+"""Metadata of the distribution."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "regan_ext/__init__.py").read_text(encoding="utf-8")).group(1)
+
+setup(
+    name="regan-ext",
+    version=VERSION,
+    description="Re-GAN for an unmodified StyleGAN2-ADA-PyTorch checkout: prune and regrow the generator while it trains",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.9",
+    packages=[
+        "regan_ext",
+        "regan_ext.hosts",
+        "regan_ext.patches",
+        "training_hooks",
+    ],
+    package_dir={"regan_ext.patches": "patches"},
+    package_data={"regan_ext": ["stand_ins/*/*.py"], "regan_ext.patches": ["*.patch"]},
+    install_requires=[
+        "torch>=2.0",
+        "click>=8.0",
+        "numpy",
+        "scipy",
+        "pillow",
+        "requests",
+        "psutil",
+        "tqdm",
+        "ninja",
+        "packaging",
+        "rich",
+        # The hosts import distutils, which Python 3.12 took out of the standard library and setuptools provides.
+        "setuptools",
+    ],
+    extras_require={
+        "demo": ["scikit-learn"],
+        "tensorboard": ["tensorboard"],
+        "test": ["scikit-learn", "tensorboard", "pytest", "hypothesis", "ruff", "mypy"],
+    },
+    entry_points={"console_scripts": ["regan-ext = regan_ext.cli:main"]},
+)

@@ -1,0 +1,1 @@
+"""Training methods as hooks: no host needed, torch alone."""

@@ -1,0 +1,125 @@
+"""The settings of the Re-GAN hook: a frozen value with names, ranges and presets."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Dict, Mapping, Tuple
+
+from .moments import POLICIES
+from .schedule import Length, Schedule
+
+__all__ = ["ReconfigurationConfig", "PRESETS"]
+
+_CHOICES = {
+    "target": ("G", "D", "both"),
+    "rule": ("exact", "quantile"),
+    "refresh": ("phase", "iteration"),
+    "steps": ("all", "main"),
+    "moments": POLICIES,
+    "ema": ("follow", "off"),
+    "finish": ("as-is", "dense", "sparse"),
+    "prune_at": ("forward", "step"),
+}
+
+
+@dataclass(frozen=True)
+class ReconfigurationConfig:
+    """Settings of architectural reconfiguration (Re-GAN, CVPR 2023, section 3 and algorithm 1).
+
+    Args:
+        ratio: share of every selected tensor that is pruned in sparse phases, in [0, 1).
+        interval: iterations of each sparse and each dense phase, g in the paper.
+        warmup: iterations trained dense before the first pruning, Δw in the paper.
+        lr_scale: factor on the learning rate of dense phases after a sparse one.
+        target: networks to reconfigure, "G", "D" or "both".
+        scope: see ``training_hooks.selection.select``.
+        exclude: shell patterns of parameter names left dense; None = the layers that write or read RGB.
+        rule: "exact" prunes floor(ratio · n) entries, "quantile" what is below the quantile (reference code).
+        refresh: masks are chosen once per sparse "phase", or anew at each sparse "iteration" (reference code).
+        steps: masks hold through "all" optimizer steps of an iteration, or the "main" one only (reference code).
+        moments: policy for Adam's moments, see ``training_hooks.moments``.
+        ema: the averaged generator's pruned entries "follow" to zero, or are left alone ("off").
+        finish: see ``training_hooks.schedule.Schedule``.
+        prune_at: weights are pruned before the first "forward" of a sparse phase, or after its first backward, just
+            before the optimizer "step" (reference code).
+        first_extra: iterations by which the first sparse phase is longer (reference code: 1).
+        forget_lazy_lr: from the first sparse phase on, use the learning rate without the factor that lazy
+            regularisation put on it (reference code).
+
+    Raises:
+        ValueError: a value out of range; the message begins with the field's name.
+    """
+
+    ratio: float = 0.3
+    interval: int = 100
+    warmup: int = 0
+    lr_scale: float = 0.1
+    target: str = "G"
+    scope: str = "weights"
+    exclude: "Tuple[str, ...] | None" = None
+    rule: str = "exact"
+    refresh: str = "phase"
+    steps: str = "all"
+    moments: str = "keep"
+    ema: str = "follow"
+    finish: str = "as-is"
+    prune_at: str = "forward"
+    first_extra: int = 0
+    forget_lazy_lr: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ratio < 1:
+            raise ValueError(f"ratio must be in [0, 1), got {self.ratio:g}")
+        if not self.lr_scale > 0:
+            raise ValueError(f"lr_scale must be greater than 0, got {self.lr_scale:g}")
+        for field, allowed in _CHOICES.items():
+            if getattr(self, field) not in allowed:
+                raise ValueError(f"{field} must be one of {', '.join(allowed)}, got {getattr(self, field)!r}")
+        if self.exclude is not None:
+            object.__setattr__(self, "exclude", tuple(self.exclude))
+        Schedule(self.warmup, self.interval, first_extra=self.first_extra)
+
+    def schedule(self, total: "int | None" = None) -> Schedule:
+        """The schedule for a run of ``total`` iterations."""
+        return Schedule(self.warmup, self.interval, total, self.finish, self.first_extra)
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain JSON values."""
+        values = dataclasses.asdict(self)
+        values["exclude"] = None if self.exclude is None else list(self.exclude)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ReconfigurationConfig":
+        """Inverse of ``to_dict``.
+
+        Raises:
+            ValueError: an unknown field, or a value out of range.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"unknown fields {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
+        return cls(**values)
+
+
+# Lengths here may be in kimg; they become iterations once the batch size is known.
+PRESETS: Dict[str, Dict[str, Any]] = {
+    # Section 4 and figure 6 of the paper: ratio 0.3 for StyleGAN2, interval 100 "with only G", learning rate / 10 while
+    # growing. The paper prints no number for its warm-up.
+    "paper": dict(ratio=0.3, interval=Length(100), warmup=Length(0), finish="dense"),
+    # The StyleGAN2 code published with the paper: its example's numbers and its behaviour, quirks included.
+    "reference": dict(
+        ratio=0.3,
+        interval=Length(5000),
+        warmup=Length(10000),
+        scope="reference",
+        rule="quantile",
+        refresh="iteration",
+        steps="main",
+        prune_at="step",
+        first_extra=1,
+        forget_lazy_lr=True,
+    ),
+}

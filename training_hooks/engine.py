@@ -1,0 +1,120 @@
+"""One engine per process: turns what the seams see into the events of ``training_hooks.hook``.
+
+The host constructs its loss first and its optimizers after, each through a seam; the seams meet here.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any, Callable, List, Mapping, Optional, Sequence
+
+import torch
+
+from . import loop
+from .hook import Hook, Step, Training
+
+__all__ = ["Engine", "current", "construct_hook"]
+
+_current: "Optional[Engine]" = None
+
+
+def current() -> "Engine":
+    """The engine of this process.
+
+    Raises:
+        RuntimeError: there is none, because the hooked loss was not constructed.
+    """
+    if _current is None:
+        raise RuntimeError("the hooked optimizer was constructed before the hooked loss; set loss_kwargs.class_name too")
+    return _current
+
+
+def construct_hook(class_name: str, **kwargs: Any) -> Hook:
+    """The hook of the dotted name ``class_name``, constructed with ``kwargs``.
+
+    Raises:
+        ImportError, AttributeError: no such class.
+        TypeError: it is not a ``Hook``.
+    """
+    module_name, _, name = class_name.rpartition(".")
+    __import__(module_name)
+    hook = getattr(sys.modules[module_name], name)(**kwargs)
+    if not isinstance(hook, Hook):
+        raise TypeError(f"{class_name} is not a training_hooks.hook.Hook")
+    return hook
+
+
+class Engine:
+    """Keeps the hooks of one training run and fires their events.
+
+    Args:
+        hooks: constructed hooks, in the order in which they see each event.
+        variables: local variables of the host's loop when it constructs its loss.
+        report: the host's own ``training_stats.report0(name, value)``.
+    """
+
+    def __init__(self, hooks: Sequence[Hook], variables: Mapping[str, Any], report: Callable[[str, float], Any]):
+        global _current
+        self.hooks: List[Hook] = list(hooks)
+        self.iteration = -1
+        self._phase = ""
+        self._report = report
+        self._report_due = False
+        self._started = False
+        modules = {name: _bare(variables[name]) for name in ("G", "D", "G_ema") if name in variables}
+        self.training = Training(
+            networks=modules,
+            optimizers={},
+            run_dir=variables.get("run_dir"),
+            batch_size=variables["batch_size"],
+            total_iterations=loop.total_iterations(variables),
+            rank=variables.get("rank", 0),
+            num_ranks=variables.get("num_gpus", 1),
+        )
+        _current = self
+
+    def add_optimizer(self, network: str, optimizer: torch.optim.Optimizer, configured_lr: float) -> None:
+        """Fire step events around ``optimizer``, which trains ``network`` ("G" or "D")."""
+        self.training.optimizers[network] = optimizer
+        self.training.configured_lr[network] = configured_lr
+        optimizer.register_step_pre_hook(lambda *_: self._step(network, before=True))
+        optimizer.register_step_post_hook(lambda *_: self._step(network, before=False))
+
+    def enter_phase(self, phase: str, frame: Optional[FrameType]) -> None:
+        """A round of the loop's phase ``phase`` is about to run. ``frame`` is the loop's."""
+        first_round, self._phase = phase != self._phase, phase
+        if first_round and phase in ("Gmain", "Gboth"):
+            self._begin_iteration(frame)
+        elif first_round and phase.startswith("D") and self._report_due:
+            self._report_due = False
+            for hook in self.hooks:
+                for name, value in hook.on_report().items():
+                    self._report(name, value)
+
+    def end_tick(self) -> None:
+        """The host has finished a tick. Hosts also announce the start of training this way, which is no tick."""
+        if self.iteration < 0:
+            return
+        for hook in self.hooks:
+            hook.on_tick()
+
+    def _begin_iteration(self, frame: Optional[FrameType]) -> None:
+        if not self._started:
+            self._started = True
+            for hook in self.hooks:
+                hook.start(self.training)
+        self.iteration += 1
+        self._report_due = frame is None or loop.ends_tick(frame.f_locals)
+        for hook in self.hooks:
+            hook.on_iteration(self.iteration)
+
+    def _step(self, network: str, before: bool) -> None:
+        step = Step(network, self._phase, self.iteration)
+        for hook in self.hooks:
+            (hook.before_step if before else hook.after_step)(step)
+
+
+def _bare(module: torch.nn.Module) -> torch.nn.Module:
+    return module.module if isinstance(module, torch.nn.parallel.DistributedDataParallel) else module
+

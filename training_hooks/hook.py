@@ -1,0 +1,102 @@
+"""The events of a training loop, and the base class of a method that listens to them.
+
+One iteration of a StyleGAN2-ADA loop, and when each event fires::
+
+    while training:
+        fetch data
+        Gmain  ─ first forward ······ on_iteration(i)          masks change here, before anything is computed
+               ─ backward, all rounds
+               ─ step ·············· before_step / after_step  Step("G", "Gmain", i)
+        Greg   ─ every 4th iteration  before_step / after_step  Step("G", "Greg", i)
+        Dmain  ─ first forward ······ on_report()              only in the last iteration of a tick
+               ─ step ·············· before_step / after_step  Step("D", "Dmain", i), if D's optimizer is hooked
+        Dreg   ─ every 16th iteration before_step / after_step  Step("D", "Dreg", i), likewise
+        G_ema follows G
+        tick:  snapshot, metrics, statistics ······ on_tick()
+
+The first regularisation steps fall into iteration 0. A loop without lazy regularisation has one phase ``Gboth`` instead
+of ``Gmain`` and ``Greg``. Several rounds of gradient accumulation still make one iteration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping
+
+import torch
+
+__all__ = ["Step", "Training", "Hook", "MAIN_PHASES"]
+
+MAIN_PHASES = ("main", "both")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: whose ("G" or "D"), in which phase of the loop ("Gmain", "Greg", ...), at which iteration."""
+
+    network: str
+    phase: str
+    iteration: int
+
+    @property
+    def is_main(self) -> bool:
+        """True for the step that follows the adversarial loss, False for one of regularisation alone."""
+        return self.phase[1:] in MAIN_PHASES
+
+
+@dataclass
+class Training:
+    """What a hook is given to work on.
+
+    Args:
+        networks: "G", "D" and, where there is one, "G_ema", as bare modules (never DDP wrappers).
+        optimizers: "G" and, if hooked, "D".
+        run_dir: folder of the run; None outside a host.
+        batch_size: images per iteration over all processes; None outside a host.
+        total_iterations: length of the run; None where it is not known.
+        rank: of this process.
+        num_ranks: number of processes.
+        configured_lr: "G" and "D" → learning rate as configured, before the loop scaled it for lazy regularisation.
+    """
+
+    networks: Dict[str, torch.nn.Module]
+    optimizers: Dict[str, torch.optim.Optimizer]
+    run_dir: "str | None" = None
+    batch_size: "int | None" = None
+    total_iterations: "int | None" = None
+    rank: int = 0
+    num_ranks: int = 1
+    configured_lr: Dict[str, float] = field(default_factory=dict)
+
+
+class Hook:
+    """A method that reacts to the events of a training loop. Every event does nothing by default."""
+
+    #: Networks whose optimizer the hook has to see. The generator's is always hooked.
+    optimizers_needed: "tuple[str, ...]" = ()
+
+    def start(self, training: Training) -> None:
+        """Networks and optimizers exist; nothing has been trained."""
+
+    def on_iteration(self, iteration: int) -> None:
+        """Iteration ``iteration`` (from 0) begins; no forward pass of it has run."""
+
+    def before_step(self, step: Step) -> None:
+        """Gradients are complete (accumulated, averaged over ranks, free of NaN); the optimizer is about to step."""
+
+    def after_step(self, step: Step) -> None:
+        """The optimizer has stepped."""
+
+    def on_report(self) -> Mapping[str, float]:
+        """Statistics (name → value) of the tick that ends with this iteration. Called on every rank."""
+        return {}
+
+    def on_tick(self) -> None:
+        """A tick is over: snapshot, metrics and statistics are written. Called on every rank."""
+
+    def state_dict(self) -> Dict[str, Any]:
+        """What has to survive a restart: tensors and plain values only."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of ``state_dict``, called after ``start``."""

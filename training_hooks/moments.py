@@ -1,0 +1,51 @@
+"""What becomes of an optimizer's running moments when weights are pruned and grow back.
+
+Adam's second moment of a pruned weight decays towards zero, because its gradient is zero. The first steps after regrowth
+are then up to 1/sqrt(1 - beta2) times the nominal step. ``keep`` leaves that as it is (as the Re-GAN code does),
+``restore`` puts the second moment of the moment of pruning back, ``reset`` clears every moment of the regrown weights.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Tuple
+
+import torch
+
+__all__ = ["POLICIES", "moments_of", "save_second_moments", "restore_second_moments", "reset_moments"]
+
+POLICIES = ("keep", "restore", "reset")
+Saved = Dict[str, torch.Tensor]
+
+
+def moments_of(optimizer: torch.optim.Optimizer, param: torch.Tensor) -> List[Tuple[str, torch.Tensor]]:
+    """The optimizer's per-entry state of ``param``: every tensor of its state with the same shape.
+
+    Found by shape rather than by name, so it holds for Adam, RMSprop and SGD alike. Scalars are left out: Adam's ``step``
+    has the shape of a scalar parameter.
+    """
+    if param.ndim == 0 or param not in optimizer.state:
+        return []
+    state = optimizer.state[param]
+    return [(k, v) for k, v in state.items() if isinstance(v, torch.Tensor) and v.shape == param.shape]
+
+
+def save_second_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor) -> Saved:
+    """Second moments (state names with "sq") of the entries that ``keep`` prunes, each as a flat tensor."""
+    pruned = ~keep
+    return {k: v[pruned].clone() for k, v in moments_of(optimizer, param) if "sq" in k}
+
+
+def restore_second_moments(
+    optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor, saved: Saved
+) -> None:
+    """Put back what ``save_second_moments`` gave for the same mask."""
+    pruned = ~keep
+    for key, state in moments_of(optimizer, param):
+        if key in saved:
+            state[pruned] = saved[key]
+
+
+def reset_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor) -> None:
+    """Set every moment of the entries that ``keep`` prunes to zero."""
+    for _, state in moments_of(optimizer, param):
+        state.mul_(keep)

@@ -1,0 +1,352 @@
+"""Re-GAN's architectural reconfiguration: prune, train sparse, grow, train dense, repeat.
+
+Source: Saxena, Cao, Xu, Kulshrestha, "Re-GAN: Data-Efficient GANs Training via Architectural Reconfiguration",
+CVPR 2023, section 3 and algorithm 1.
+
+In someone's own loop::
+
+    hook = Reconfiguration(G, ReconfigurationConfig(ratio=0.3, interval=100))
+    hook.attach(optimizer, ema=G_ema)
+    ...
+    optimizer.step()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any, Dict, Iterator, List, Mapping, Optional
+
+import torch
+
+from . import masks, moments
+from .config import ReconfigurationConfig
+from .hook import Hook, Step, Training
+from .schedule import Phase, Span
+from .selection import parameter_shapes, select
+
+__all__ = ["Reconfiguration", "select_parameters"]
+
+#: Layers that write (G) or read (D) RGB stay dense, as in the reference code, which leaves out names with "to_rgb".
+DEFAULT_EXCLUDE = {"G": ("*torgb*",), "D": ("*fromrgb*",)}
+
+
+def targets(config: ReconfigurationConfig) -> "tuple[str, ...]":
+    """The networks that ``config`` reconfigures."""
+    return ("G", "D") if config.target == "both" else (config.target,)
+
+
+def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> List[str]:
+    """Names of the parameters of ``network`` ("G" or "D") that ``config`` reconfigures.
+
+    Raises:
+        SelectionError: none, or a pattern matches nothing.
+        ValueError: the ratio is too high for a tensor to keep one weight per output channel.
+    """
+    default = config.exclude is None
+    exclude = DEFAULT_EXCLUDE[network] if config.exclude is None else config.exclude
+    names = select(shapes, config.scope, exclude, strict=not default)
+    for name in names:
+        probe = torch.empty(shapes[name], device="meta")
+        count, limit = masks.pruned_count(probe.numel(), config.ratio), masks.max_pruned(probe)
+        if config.rule == "exact" and count > limit:
+            raise ValueError(
+                f"ratio {config.ratio:g} would prune {count} of the {probe.numel()} weights of {network}.{name}, but at "
+                f"most {limit} can go while each output channel keeps one; the highest ratio is {limit / probe.numel():g}"
+            )
+    return names
+
+
+class _Network:
+    """The selected parameters of one network, with their masks and what the optimizer remembers of them."""
+
+    def __init__(
+        self, config: ReconfigurationConfig, kind: str, module: torch.nn.Module, ema: Optional[torch.nn.Module]
+    ):
+        self.names = select_parameters(config, kind, parameter_shapes(module))
+        params = dict(module.named_parameters())
+        averaged = {} if ema is None else dict(ema.named_parameters())
+        self.params = [params[n] for n in self.names]
+        self.ema = [averaged[n] for n in self.names] if averaged else []
+        self.keep: List[torch.Tensor] = []
+        self.sparse = False  # do the masks hold at the moment?
+        self.saved_moments: List[moments.Saved] = []
+        self.seen: List[torch.Tensor] = []  # packed bits: kept in at least one sparse phase
+        self.explored = 0.0  # share of the weights that were
+        self.changed = 0.0  # share of the pruned weights that the mask before did not prune
+        self.numel = sum(p.numel() for p in self.params)
+
+    @torch.no_grad()
+    def choose(self, rule: str, ratio: float) -> None:
+        """Choose new masks from the weights as they are."""
+        make = masks.keep_smallest_out if rule == "exact" else masks.keep_by_quantile
+        self.keep = [make(p, ratio) for p in self.params]
+
+    def note_change(self, before: List[torch.Tensor]) -> int:
+        """Update the statistics of a new choice of masks, ``before`` being the last phase's (empty: none).
+
+        Returns:
+            A checksum of the masks.
+        """
+        kept = sum(int(torch.count_nonzero(k)) for k in self.keep)
+        both = sum(int(torch.count_nonzero(a & b)) for a, b in zip(before, self.keep))
+        was_kept = sum(int(torch.count_nonzero(k)) for k in before) if before else self.numel
+        fresh = was_kept - (both if before else kept)
+        self.changed = fresh / (self.numel - kept) if kept < self.numel else 0.0
+        packed = [masks.pack_bits(k) for k in self.keep]
+        self.seen = [a | b for a, b in zip(self.seen, packed)] if self.seen else packed
+        self.explored = sum(map(masks.count_bits, self.seen)) / self.numel
+        return masks.checksum(packed)
+
+    @torch.no_grad()
+    def zero_weights(self) -> None:
+        torch._foreach_mul_(self.params, self.keep)
+
+    @torch.no_grad()
+    def zero_ema(self) -> None:
+        if self.ema:
+            torch._foreach_mul_(self.ema, self.keep)
+
+    @torch.no_grad()
+    def zero_gradients(self) -> None:
+        pairs = [(p.grad, k) for p, k in zip(self.params, self.keep) if p.grad is not None]
+        if pairs:
+            torch._foreach_mul_([g for g, _ in pairs], [k for _, k in pairs])
+
+    def zeros(self) -> int:
+        return sum(p.numel() - int(torch.count_nonzero(p.detach())) for p in self.params)
+
+
+class Reconfiguration(Hook):
+    """Alternates sparse and dense training of G (or D, or both) on a schedule of iterations.
+
+    In a sparse phase the masks hold: gradients of pruned weights are zeroed before, the weights after every optimizer
+    step, and the averaged generator's entries follow. In a dense phase all weights train, those that were pruned from 0,
+    at ``lr_scale`` times the learning rate. Learning rates are set from the optimizer's own base rates at every
+    iteration, so nothing accumulates. Nothing is attached to the networks.
+
+    Args:
+        generator: the network to reconfigure; None when a host's seams give it through ``start``.
+        config: the settings.
+
+    Raises:
+        ValueError: a selection that matches nothing, or a finish that needs a longer run.
+    """
+
+    def __init__(
+        self, generator: Optional[torch.nn.Module] = None, config: Optional[ReconfigurationConfig] = None, **settings: Any
+    ):
+        settings.pop("plan", None)
+        self.config = config if config is not None else ReconfigurationConfig.from_dict(settings)
+        self.optimizers_needed = targets(self.config)
+        self.schedule = self.config.schedule(None) if self.config.finish == "as-is" else None
+        self._generator = generator
+        self._networks: Dict[str, _Network] = {}
+        self._optimizers: Dict[str, torch.optim.Optimizer] = {}
+        self._base_lr: Dict[str, List[float]] = {}
+        self._training: Optional[Training] = None
+        self._span: Optional[Span] = None
+        self._pending: "set[str]" = set()  # networks whose pruning waits for the first step of the phase
+        self._iteration = -1
+        self._extra_step, self._manual = False, False
+        self._seconds, self._iterations_timed = 0.0, 0
+
+    # ---------------------------------------------------------------- events
+
+    def start(self, training: Training) -> None:
+        config = self.config
+        self._training = training
+        self.schedule = config.schedule(training.total_iterations)
+        for kind in targets(config):
+            if kind not in training.optimizers:
+                raise ValueError(f"target={config.target} needs the optimizer of {kind}")
+            ema = training.networks.get("G_ema") if kind == "G" and config.ema == "follow" else None
+            self._networks[kind] = _Network(config, kind, training.networks[kind], ema)
+            self._optimizers[kind] = training.optimizers[kind]
+            self._base_lr[kind] = [group["lr"] for group in training.optimizers[kind].param_groups]
+
+    def on_iteration(self, iteration: int) -> None:
+        with self._timed():
+            self._iterations_timed += 1
+            self._begin(iteration)
+
+    def before_step(self, step: Step) -> None:
+        network = self._networks.get(step.network)
+        if network is None:
+            return
+        with self._timed():
+            if step.network in self._pending or self._refreshes(step):
+                self._prune(step.network)
+            if network.sparse and self._holds_through(step):
+                network.zero_gradients()
+
+    def after_step(self, step: Step) -> None:
+        network = self._networks.get(step.network)
+        if network is not None and network.sparse and self._holds_through(step):
+            with self._timed():
+                network.zero_weights()
+
+    def on_report(self) -> Mapping[str, float]:
+        networks, span = list(self._networks.values()), self._span
+        assert span is not None and self.schedule is not None
+        numel = sum(n.numel for n in networks)
+        done = self._iteration + 1
+        weight = [n.numel / numel for n in networks]
+        values = {
+            "ReGAN/phase": float(span.phase),
+            "ReGAN/cycle": float(span.cycle),
+            "ReGAN/sparsity": sum(n.zeros() for n in networks) / numel,
+            "ReGAN/lr": float(next(iter(self._optimizers.values())).param_groups[0]["lr"]),
+            "ReGAN/mask_change": sum(n.changed * w for n, w in zip(networks, weight)),
+            "ReGAN/explored": sum(n.explored * w for n, w in zip(networks, weight)),
+            "ReGAN/hook_ms": 1000 * self._seconds / max(1, self._iterations_timed),
+            "ReGAN/flops_ratio": 1 - self.config.ratio * self.schedule.sparse_iterations(done) / done,
+        }
+        self._seconds, self._iterations_timed = 0.0, 0
+        return values
+
+    # ---------------------------------------------------------------- what happens at a switch
+
+    def _holds_through(self, step: Step) -> bool:
+        return self.config.steps == "all" or step.is_main
+
+    def _refreshes(self, step: Step) -> bool:
+        return self.config.refresh == "iteration" and self._networks[step.network].sparse and step.is_main
+
+    def _begin(self, iteration: int) -> None:
+        assert self.schedule is not None
+        span = self.schedule.span(iteration)
+        self._iteration = iteration
+        if span != self._span:
+            self._span = span
+            if span.phase == Phase.SPARSE:
+                self._pending = set(self._networks)
+                if self.config.prune_at == "forward":
+                    for kind in self._networks:
+                        self._prune(kind)
+            else:
+                for kind in self._networks:
+                    self._grow(kind)
+        self._set_learning_rates(span)
+
+    def _prune(self, kind: str) -> None:
+        """Choose the masks of ``kind`` and zero its pruned weights, and those of its average."""
+        network, first = self._networks[kind], kind in self._pending
+        before = network.keep
+        network.choose(self.config.rule, self.config.ratio)
+        if first:
+            self._pending.discard(kind)
+            checksum = network.note_change(before)
+            if self.config.moments == "restore":
+                optimizer = self._optimizers[kind]
+                pairs = zip(network.params, network.keep)
+                network.saved_moments = [moments.save_second_moments(optimizer, p, k) for p, k in pairs]
+            self._check_ranks(network, checksum)
+        network.sparse = True
+        network.zero_weights()
+        network.zero_ema()
+
+    def _grow(self, kind: str) -> None:
+        """Let the pruned weights of ``kind`` train again, from 0."""
+        network, optimizer = self._networks[kind], self._optimizers[kind]
+        if not network.sparse:
+            return
+        network.sparse = False
+        if self.config.moments == "restore":
+            for p, k, saved in zip(network.params, network.keep, network.saved_moments):
+                moments.restore_second_moments(optimizer, p, k, saved)
+            network.saved_moments = []
+        elif self.config.moments == "reset":
+            for p, k in zip(network.params, network.keep):
+                moments.reset_moments(optimizer, p, k)
+
+    def _set_learning_rates(self, span: Span) -> None:
+        assert self._training is not None
+        scale = self.config.lr_scale if span.phase == Phase.DENSE else 1.0
+        for kind in self._networks:
+            configured = self._training.configured_lr.get(kind)
+            forget = self.config.forget_lazy_lr and span.phase != Phase.WARMUP and configured is not None
+            for group, base in zip(self._optimizers[kind].param_groups, self._base_lr[kind]):
+                group["lr"] = (configured if forget else base) * scale
+
+    def _check_ranks(self, network: _Network, checksum: int) -> None:
+        """Masks come from the weights alone, so ranks that disagree have drifted apart: better an error than a hang."""
+        if self._training is None or self._training.num_ranks == 1:
+            return
+        low = torch.tensor(checksum, device=network.params[0].device)
+        high = low.clone()
+        torch.distributed.all_reduce(low, torch.distributed.ReduceOp.MIN)
+        torch.distributed.all_reduce(high, torch.distributed.ReduceOp.MAX)
+        if int(low) != int(high):
+            raise RuntimeError(f"ranks chose different masks at iteration {self._iteration}: their weights have diverged")
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self._seconds += time.perf_counter() - begin
+
+    # ---------------------------------------------------------------- the second door
+
+    def attach(
+        self,
+        optimizer: torch.optim.Optimizer,
+        ema: Optional[torch.nn.Module] = None,
+        total_iterations: Optional[int] = None,
+        manual: bool = False,
+    ) -> "Reconfiguration":
+        """Work on any PyTorch loop: every ``optimizer.step()`` from here on is one iteration of the schedule.
+
+        The next iteration begins as soon as a step is done, so that its first forward already runs on its masks. Steps of
+        regularisation alone go into ``with hook.extra_step():`` and do not count; a loop that has some after its main
+        step passes ``manual=True`` and calls ``hook.begin_iteration()`` at the top instead.
+
+        Args:
+            optimizer: holds the generator's parameters.
+            ema: averaged copy of the generator with the same parameter names, or None.
+            total_iterations: length of the run, needed for ``finish`` other than "as-is".
+            manual: iterations begin where ``begin_iteration`` is called.
+
+        Returns:
+            The hook itself.
+        """
+        if self._generator is None:
+            raise ValueError("Reconfiguration(generator, config) has to be given the generator before attach")
+        if self.config.target != "G":
+            raise ValueError(f"attach reconfigures the network it is given; target must be 'G', got {self.config.target!r}")
+        networks = {"G": self._generator} if ema is None else {"G": self._generator, "G_ema": ema}
+        self.start(Training(networks, {"G": optimizer}, total_iterations=total_iterations))
+        self._manual = manual
+        optimizer.register_step_pre_hook(self._before_own_step)
+        optimizer.register_step_post_hook(self._after_own_step)
+        if not manual:
+            self.begin_iteration()
+        return self
+
+    def begin_iteration(self) -> None:
+        """The next iteration begins. Only for loops attached with ``manual=True``."""
+        self.on_iteration(self._iteration + 1)
+
+    @contextlib.contextmanager
+    def extra_step(self) -> Iterator[None]:
+        """Optimizer steps inside are steps of regularisation (``Greg``) and begin no iteration."""
+        self._extra_step = True
+        try:
+            yield
+        finally:
+            self._extra_step = False
+
+    def _own_step(self) -> Step:
+        return Step("G", "Greg" if self._extra_step else "Gmain", self._iteration)
+
+    def _before_own_step(self, *_: Any) -> None:
+        step = self._own_step()
+        if step.is_main and self._networks["G"].sparse:
+            self._networks["G"].zero_ema()
+        self.before_step(step)
+
+    def _after_own_step(self, *_: Any) -> None:
+        step = self._own_step()
+        self.after_step(step)
+        if step.is_main and not self._manual:
+            self.begin_iteration()

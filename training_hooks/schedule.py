@@ -1,0 +1,165 @@
+"""When the generator is dense and when it is sparse: pure functions of the iteration number."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import List, Optional, Tuple
+
+__all__ = ["Phase", "Length", "Schedule", "Span"]
+
+
+class Phase(enum.IntEnum):
+    """Phases in the order of a run; the numbers are those of the ``ReGAN/phase`` statistic."""
+
+    WARMUP = 0
+    SPARSE = 1
+    DENSE = 2
+
+
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(kimg|it|iterations)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Length:
+    """A stretch of training, in iterations or in kimg (thousands of real images shown)."""
+
+    value: float
+    unit: str = "it"
+
+    @classmethod
+    def parse(cls, text: str) -> "Length":
+        """Read ``100``, ``100it`` or ``5kimg``.
+
+        Raises:
+            ValueError: anything else, and a number of iterations that is not whole.
+        """
+        match = _LENGTH.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(f"{text!r} is neither a number of iterations such as 100 nor a length such as 5kimg")
+        value, unit = float(match[1]), (match[2] or "it").lower()
+        unit = "kimg" if unit == "kimg" else "it"
+        if unit == "it" and value != int(value):
+            raise ValueError(f"{text!r} is not a whole number of iterations")
+        return cls(value, unit)
+
+    def iterations(self, batch_size: int) -> int:
+        """The length in iterations of ``batch_size`` images, rounded to the nearest."""
+        return int(self.value) if self.unit == "it" else round(self.value * 1000 / batch_size)
+
+    def __str__(self) -> str:
+        return f"{self.value:g}kimg" if self.unit == "kimg" else f"{int(self.value)}"
+
+
+@dataclass(frozen=True)
+class Span:
+    """One phase of a run: iterations ``start`` to ``stop`` (exclusive; None = open end), and its cycle (0 = warm-up)."""
+
+    phase: Phase
+    cycle: int
+    start: int
+    stop: Optional[int]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Warm-up, then sparse and dense phases of ``interval`` iterations each, in turn (Re-GAN algorithm 1).
+
+    Args:
+        warmup: iterations trained dense before the first pruning, ≥ 0.
+        interval: iterations of each sparse and each dense phase, ≥ 1.
+        total: iterations of the whole run; None = not known. Needed for any ``finish`` but "as-is".
+        finish: "as-is" ends in whatever phase the budget ends in. "dense" makes as many whole sparse–dense pairs as fit
+            and lets the last dense phase run to the end; "sparse" likewise with a last sparse phase.
+        first_extra: iterations by which the first sparse phase is longer (the reference code's is by one).
+
+    Raises:
+        ValueError: a value out of range, or a budget too short for the asked finish.
+    """
+
+    warmup: int
+    interval: int
+    total: Optional[int] = None
+    finish: str = "as-is"
+    first_extra: int = 0
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0:
+            raise ValueError(f"warmup must be at least 0 iterations, got {self.warmup}")
+        if self.interval < 1:
+            raise ValueError(f"interval must be at least 1 iteration, got {self.interval}")
+        if self.finish not in ("as-is", "dense", "sparse"):
+            raise ValueError(f"finish must be as-is, dense or sparse, got {self.finish!r}")
+        if self.finish != "as-is" and self.total is None:
+            raise ValueError(f"finish={self.finish} needs the total number of iterations")
+        if self._phases is not None and self._phases < (2 if self.finish == "dense" else 1):
+            need = self.warmup + self.first_extra + self.interval * (2 if self.finish == "dense" else 1)
+            raise ValueError(
+                f"finish={self.finish} needs at least {need} iterations "
+                f"(warm-up {self.warmup}, interval {self.interval}), but the run has {self.total}"
+            )
+
+    @property
+    def _phases(self) -> Optional[int]:
+        """Number of phases after the warm-up; None = no end. Odd ones (from 1) are sparse."""
+        if self.finish == "as-is" or self.total is None:
+            return None
+        whole = (self.total - self.warmup - self.first_extra) // self.interval
+        wanted = 0 if self.finish == "dense" else 1
+        return whole if whole % 2 == wanted else whole - 1
+
+    def span(self, iteration: int) -> Span:
+        """The phase that holds ``iteration`` (counted from 0)."""
+        if iteration < 0:
+            raise ValueError(f"iteration must be at least 0, got {iteration}")
+        first = self.warmup + self.first_extra
+        if iteration < self.warmup:
+            return Span(Phase.WARMUP, 0, 0, self.warmup)
+        index = max(0, (iteration - first) // self.interval)
+        start = self.warmup if index == 0 else first + index * self.interval
+        stop: Optional[int] = first + (index + 1) * self.interval
+        if self._phases is not None and index >= self._phases - 1:
+            index = self._phases - 1
+            start, stop = (self.warmup if index == 0 else first + index * self.interval), None
+        return Span(Phase.SPARSE if index % 2 == 0 else Phase.DENSE, index // 2 + 1, start, stop)
+
+    def spans(self, total: Optional[int] = None) -> List[Span]:
+        """All phases of a run of ``total`` iterations (default: the schedule's own), the last one cut at its end."""
+        total = self.total if total is None else total
+        if total is None:
+            raise ValueError("the number of iterations of the run is not known")
+        spans, iteration = [], 0
+        while iteration < total:
+            span = self.span(iteration)
+            stop = total if span.stop is None else min(span.stop, total)
+            spans.append(Span(span.phase, span.cycle, span.start, stop))
+            iteration = stop
+        return spans
+
+    def sparse_iterations(self, iterations: int) -> int:
+        """How many of the first ``iterations`` iterations are sparse."""
+        whole, rest, first = 0, iterations - self.warmup, self.first_extra
+        if rest <= 0:
+            return 0
+        if self._phases is None:
+            pairs, last = divmod(max(0, rest - first), 2 * self.interval)
+            whole = pairs * self.interval + min(last, self.interval)
+        else:
+            index = min(max(0, rest - first) // self.interval, self._phases - 1)
+            inside = max(0, rest - first) - index * self.interval
+            whole = (index + 1) // 2 * self.interval + (inside if index % 2 == 0 else 0)
+        return whole + min(rest, first)
+
+    def describe(self, batch_size: int, total: int) -> Tuple[str, ...]:
+        """The phases as lines of text in iterations and kimg, long runs shortened in the middle."""
+        spans = self.spans(total)
+        lines = []
+        for span in spans:
+            assert span.stop is not None
+            name = span.phase.name.lower() if span.phase == Phase.WARMUP else f"{span.phase.name.lower()} {span.cycle}"
+            kimg = f"{span.start * batch_size / 1000:g}-{span.stop * batch_size / 1000:g} kimg"
+            lines.append(f"{name}: iterations {span.start}-{span.stop - 1} ({kimg})")
+        if len(lines) > 9:
+            lines[5:-3] = [f"... {len(lines) - 8} more phases ..."]
+        return tuple(lines)

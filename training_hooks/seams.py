@@ -1,0 +1,83 @@
+"""What a host constructs by class name: the loss, the optimizers, the progress callback.
+
+The names of these objects travel in the host's own keyword arguments, as JSON into training_options.json and through
+spawn into every rank. Each keeps the host's own class under ``inner``.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Dict, Mapping, Sequence
+
+import torch
+
+from . import loop
+from .engine import Engine, construct_hook, current
+
+__all__ = ["HookedLoss", "hooked_optimizer", "Ticker"]
+
+
+class HookedLoss:
+    """The host's loss, with an event before every phase.
+
+    Args:
+        inner: keyword arguments of the host's own loss, ``class_name`` among them.
+        hooks: keyword arguments of each hook, ``class_name`` among them.
+        modules: what the host hands to its loss; passed on as it is.
+
+    Raises:
+        RuntimeError: constructed outside a host's training loop.
+    """
+
+    def __init__(self, inner: Mapping[str, Any], hooks: Sequence[Mapping[str, Any]], **modules: Any):
+        variables = loop.loop_variables()
+        construct = _host_constructor()
+        self._inner = construct(**modules, **inner)
+        host_loss_module = sys.modules[type(self._inner).__module__]
+        constructed = [construct_hook(**hook) for hook in hooks]
+        self._engine = Engine(constructed, variables, host_loss_module.training_stats.report0)
+
+    def accumulate_gradients(self, *args: Any, **kwargs: Any) -> Any:
+        """The host's own, after the event of its phase."""
+        phase = kwargs["phase"] if "phase" in kwargs else args[0]
+        self._engine.enter_phase(phase, loop.find_loop())
+        return self._inner.accumulate_gradients(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_inner":  # not constructed yet
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+
+def _host_constructor() -> Any:
+    """``construct_class_by_name`` of the host whose loop is running: only that one knows the host's own names."""
+    frame = loop.find_loop()
+    assert frame is not None
+    return frame.f_globals["dnnlib"].util.construct_class_by_name
+
+
+def hooked_optimizer(params: Any, *, inner: str, network: str, configured_lr: float, **kwargs: Any) -> Any:
+    """The host's own optimizer ``inner`` with events before and after each step.
+
+    Args:
+        params: as the host passes them.
+        inner: dotted name of the optimizer's class.
+        network: whose it is, "G" or "D".
+        configured_lr: learning rate before the loop scaled it for lazy regularisation.
+        kwargs: the host's other arguments, ``lr`` and ``betas`` among them.
+    """
+    module_name, _, name = inner.rpartition(".")
+    __import__(module_name)
+    optimizer: torch.optim.Optimizer = getattr(sys.modules[module_name], name)(params, **kwargs)
+    current().add_optimizer(network, optimizer, configured_lr)
+    return optimizer
+
+
+class Ticker(Dict[str, Any]):
+    """Callable that the host calls once per tick on every rank, after snapshot and metrics.
+
+    It is a dict because the host prints its arguments as JSON and pickles them for its ranks.
+    """
+
+    def __call__(self, cur_kimg: float, total_kimg: float) -> None:
+        current().end_tick()

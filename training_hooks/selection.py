@@ -1,0 +1,70 @@
+"""Which parameters of a network a method touches."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
+
+import torch
+
+__all__ = ["SelectionError", "select", "SCOPES"]
+
+SCOPES = ("weights", "reference")
+
+
+class SelectionError(ValueError):
+    """A selection that matches nothing. The message lists what there was."""
+
+
+def _listed(names: Sequence[str], limit: int = 12) -> str:
+    shown = ", ".join(names[:limit])
+    return shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")
+
+
+def _check_patterns(patterns: Iterable[str], names: Sequence[str], what: str) -> None:
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise SelectionError(f"{what} pattern {pattern!r} matches no parameter; there are: {_listed(names)}")
+
+
+def select(
+    shapes: Mapping[str, Sequence[int]], scope: str = "weights", exclude: Sequence[str] = (), strict: bool = True
+) -> List[str]:
+    """Names of the selected parameters, in the network's own order.
+
+    Args:
+        shapes: parameter name → shape, as ``{n: p.shape for n, p in G.named_parameters()}`` gives it.
+        scope: "weights" (two or more dimensions), "reference" (every parameter, as the Re-GAN code), or comma-separated
+            shell patterns of names such as ``synthesis.*.weight,mapping.fc?.weight`` (one or more dimensions).
+        exclude: shell patterns of names to leave out.
+        strict: an exclude pattern that matches nothing is an error. Turned off for defaults, which have to fit every
+            architecture.
+
+    Raises:
+        SelectionError: nothing is selected, or a pattern matches no parameter.
+    """
+    names = list(shapes)
+    if scope == "weights":
+        inside = [n for n in names if len(shapes[n]) >= 2]
+    elif scope == "reference":
+        inside = list(names)
+    else:
+        patterns = [p.strip() for p in scope.split(",") if p.strip()]
+        _check_patterns(patterns, names, "scope")
+        inside = [n for n in names if len(shapes[n]) >= 1 and any(fnmatch.fnmatchcase(n, p) for p in patterns)]
+    if strict:
+        _check_patterns(exclude, names, "exclude")
+    chosen = [n for n in inside if not any(fnmatch.fnmatchcase(n, p) for p in exclude)]
+    if not chosen:
+        if inside:
+            raise SelectionError(
+                f"exclude {','.join(exclude)!r} leaves nothing of the {len(inside)} parameters in scope {scope!r}: "
+                f"{_listed(inside)}"
+            )
+        raise SelectionError(f"scope {scope!r} selects no parameter; there are: {_listed(names)}")
+    return chosen
+
+
+def parameter_shapes(module: torch.nn.Module) -> Dict[str, Tuple[int, ...]]:
+    """Parameter name → shape, in the network's own order."""
+    return {name: tuple(p.shape) for name, p in module.named_parameters()}
