@@ -68,7 +68,6 @@ class RankEntry:
     Args:
         main: name of the module that holds the host's own.
         device: "cpu" or "cuda".
-        fixes: whether the compatibility fixes are applied.
     """
 
     main: str
@@ -77,7 +76,8 @@ class RankEntry:
     def __call__(self, rank: int, args: Any, temp_dir: str) -> None:
         main = importlib.import_module(self.main) if self.main != "__main__" else sys.modules["__main__"]
         entry = vars(main).get(_ORIGINAL_ENTRY, main.subprocess_fn)
-        prepare_process(vars(main), self.device, args["num_gpus"])
+        # In a spawned process the module called __main__ holds a copy of the names that its functions see.
+        prepare_process(entry.__globals__, self.device, args["num_gpus"])
         entry(rank=rank, args=args, temp_dir=temp_dir)
 
 
@@ -85,7 +85,7 @@ def prepare_process(namespace: Dict[str, Any], kind: str, num_processes: int) ->
     """Make this process fit to run a host's loop: compatibility fixes, and the CPU where asked for.
 
     Args:
-        namespace: of the module whose ``subprocess_fn`` will run.
+        namespace: global names of the ``subprocess_fn`` that will run.
         kind: "cpu" or "cuda".
         num_processes: processes of the run.
 
@@ -154,6 +154,7 @@ class _Attachment:
             suffix += f"-regan{config.ratio:g}-g{settings.get('interval', config.interval)}"
             needed = tuple(dict.fromkeys(("G", *targets(config))))
         if hooks:
+            hooks.append({"class_name": "training_hooks.progress.Progress"})
             _install_seams(args, hooks, needed)
         return suffix
 

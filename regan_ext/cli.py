@@ -50,5 +50,81 @@ def train(arguments: Tuple[str, ...]) -> None:
     run(host, rest)
 
 
+@main.command()
+@click.option("--outdir", type=click.Path(file_okay=False), default="regan-demo", show_default=True, metavar="DIR")
+@click.option("--kimg", type=click.IntRange(min=1), default=None, help="Length of training, in thousands of images.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def demo(outdir: str, kimg: Optional[int], device: str) -> None:
+    """Train on 100 handwritten digits and draw real, dense and sparse samples side by side."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from .demo import DemoSettings, run_demo
+
+    settings = DemoSettings() if kimg is None else DemoSettings(kimg=kimg)
+    run_demo(Path(outdir), settings, device, Console())
+
+
+@main.group()
+def patch() -> None:
+    """Attach to a checkout's train.py with two lines, and take them out again byte for byte."""
+
+
+@patch.command("apply")
+@click.argument("folder", metavar="DIR")
+def patch_apply(folder: str) -> None:
+    """Add the two lines to DIR/train.py. Patched already: nothing changes."""
+    from .patching import apply
+
+    click.echo(apply(folder))
+
+
+@patch.command("check")
+@click.argument("folder", metavar="DIR")
+def patch_check(folder: str) -> None:
+    """Say whether DIR/train.py has the two lines.
+
+    Exit code: 0 patched, 1 not patched, 2 broken or not a host, 3 patched and edited afterwards.
+    """
+    from .patching import check
+
+    state = check(folder)
+    click.echo(str(state))
+    click.get_current_context().exit({"patched": 0, "not patched": 1, "broken": 2, "edited": 3}[state.kind])
+
+
+@patch.command("revert")
+@click.argument("folder", metavar="DIR")
+@click.option("--force", is_flag=True, help="Also where the file was edited after the patch; the edits are kept.")
+def patch_revert(folder: str, force: bool) -> None:
+    """Delete the two lines from DIR/train.py. Not patched: nothing changes."""
+    from .patching import revert
+
+    click.echo(revert(folder, force))
+
+
+@patch.command("show")
+def patch_show() -> None:
+    """Print the static patch, for git apply --unidiff-zero in a pristine StyleGAN2-ADA-PyTorch."""
+    from .patching import packaged_patch
+
+    click.echo(packaged_patch(), nl=False)
+
+
+@main.command()
+@click.option("--host", default=None, metavar="DIR", help="Checkout to look at.  [default: as train finds it]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@click.pass_context
+def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
+    """Look at Python, PyTorch, the GPU, the host and the folders, and say what to do where something is wrong.
+
+    Exit code: 0 nothing to do, 1 something to do, 2 --host is no host.
+    """
+    from .doctor import run
+
+    ctx.exit(run(host, as_json))
+
+
 if __name__ == "__main__":
     main()

@@ -145,7 +145,9 @@ def _broadcast_buffers_once(modules: Mapping[str, Any]) -> None:
         return
 
     def init(self: Any, module: Any, *args: Any, **kwargs: Any) -> None:
-        plain(self, module, *args, **kwargs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # broadcast_buffers=False is what the hosts ask for
+            plain(self, module, *args, **kwargs)
         with torch.no_grad():
             for buffer in module.buffers():
                 first = buffer.clone()

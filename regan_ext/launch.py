@@ -19,11 +19,13 @@ __all__ = ["find_host", "train"]
 def find_host(given: Optional[str]) -> Tuple[Optional[Checkout], str]:
     """The host to train, and why it is this one. None stands for the embedded host.
 
-    In order: ``given`` (a folder, or the embedded host's wheel), the current folder, $STYLEGAN2_ADA, the embedded host.
+    In order: ``given`` (a folder, "embedded", or the embedded host's wheel), the current folder, $STYLEGAN2_ADA, the embedded host.
 
     Raises:
         HostError: ``given`` or $STYLEGAN2_ADA is not a host.
     """
+    if given == "embedded":
+        return None, "embedded StyleGAN2-ADA (--host)"
     if given is not None and embedded.is_wheel(given):
         embedded.unpack(given)
         return None, f"embedded StyleGAN2-ADA (from {given})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import re
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
@@ -36,7 +37,7 @@ class Length:
             ValueError: anything else, and a number of iterations that is not whole.
         """
         match = _LENGTH.fullmatch(text.strip())
-        if match is None:
+        if match is None or math.isinf(float(match[1])):
             raise ValueError(f"{text!r} is neither a number of iterations such as 100 nor a length such as 5kimg")
         value, unit = float(match[1]), (match[2] or "it").lower()
         unit = "kimg" if unit == "kimg" else "it"
@@ -72,7 +73,7 @@ class Schedule:
         total: iterations of the whole run; None = not known. Needed for any ``finish`` but "as-is".
         finish: "as-is" ends in whatever phase the budget ends in. "dense" makes as many whole sparse–dense pairs as fit
             and lets the last dense phase run to the end; "sparse" likewise with a last sparse phase.
-        first_extra: iterations by which the first sparse phase is longer (the reference code's is by one).
+        first_extra: iterations by which the first sparse phase is longer (the reference code's is by one), ≥ 0.
 
     Raises:
         ValueError: a value out of range, or a budget too short for the asked finish.
@@ -89,6 +90,8 @@ class Schedule:
             raise ValueError(f"warmup must be at least 0 iterations, got {self.warmup}")
         if self.interval < 1:
             raise ValueError(f"interval must be at least 1 iteration, got {self.interval}")
+        if self.first_extra < 0:
+            raise ValueError(f"first_extra must be at least 0 iterations, got {self.first_extra}")
         if self.finish not in ("as-is", "dense", "sparse"):
             raise ValueError(f"finish must be as-is, dense or sparse, got {self.finish!r}")
         if self.finish != "as-is" and self.total is None:

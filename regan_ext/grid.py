@@ -1,0 +1,80 @@
+"""A picture of real images beside samples of two snapshots."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, List
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .hosts.embedded_train import host_module
+
+__all__ = ["make_grid", "load_generator", "sample"]
+
+_COLUMNS, _ROWS, _GAP, _HEADING = 8, 8, 24, 28
+
+
+def load_generator(snapshot: Path, which: str = "G_ema") -> Any:
+    """A network of a snapshot that this process wrote or trusts, on the CPU. Unpickling runs the code in the file."""
+    host_module("dnnlib")  # makes the host's modules importable, which the pickle names
+    with open(snapshot, "rb") as file:
+        return pickle.load(file)[which]
+
+
+def sample(generator: Any, count: int, seed: int = 0) -> np.ndarray:
+    """``count`` images as uint8 [count, H, W, C], fixed noise, no truncation; conditional ones cycle through classes."""
+    import torch
+
+    latents = torch.from_numpy(np.random.RandomState(seed).randn(count, generator.z_dim)).float()
+    labels = torch.zeros([count, generator.c_dim])
+    if generator.c_dim:
+        labels[torch.arange(count), torch.arange(count) % generator.c_dim] = 1
+    with torch.no_grad():
+        images = generator(latents, labels, noise_mode="const", force_fp32=True)
+    images = (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+    return images.permute(0, 2, 3, 1).numpy()
+
+
+def _block(images: "List[Image.Image]", scale: int) -> Image.Image:
+    side = images[0].width * scale
+    block = Image.new("RGB", (_COLUMNS * side, _ROWS * side))
+    for index, image in enumerate(images[: _COLUMNS * _ROWS]):
+        large = image.convert("RGB").resize((side, side), Image.Resampling.NEAREST)
+        block.paste(large, (index % _COLUMNS * side, index // _COLUMNS * side))
+    return block
+
+
+def _reals(data: Path, count: int) -> "List[Image.Image]":
+    with zipfile.ZipFile(data) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+        order = np.random.RandomState(0).permutation(len(names))[:count]
+        return [Image.open(io.BytesIO(archive.read(names[index]))) for index in order]
+
+
+def make_grid(data: Path, dense: Path, sparse: Path, path: Path) -> None:
+    """Draw real images of the zip ``data``, samples of the snapshot ``dense`` and of ``sparse`` side by side.
+
+    Both snapshots get the same latents. The picture is written whole or not at all.
+    """
+    count = _COLUMNS * _ROWS
+    blocks = [("real", _reals(data, count))]
+    for title, snapshot in (("dense", dense), ("sparse", sparse)):
+        images = sample(load_generator(snapshot), count)
+        blocks.append((f"{title} ({snapshot.stem})", [Image.fromarray(i.squeeze(-1) if i.shape[-1] == 1 else i) for i in images]))
+    scale = max(1, 32 // blocks[0][1][0].width)
+    drawn = [(title, _block(images, scale)) for title, images in blocks]
+    width = sum(block.width for _, block in drawn) + _GAP * (len(drawn) - 1)
+    picture = Image.new("RGB", (width, drawn[0][1].height + _HEADING), "white")
+    pen, font, left = ImageDraw.Draw(picture), ImageFont.load_default(), 0
+    for title, block in drawn:
+        pen.text((left, 8), title, fill="black", font=font)
+        picture.paste(block, (left, _HEADING))
+        left += block.width + _GAP
+    temporary = path.with_suffix(".tmp")
+    picture.save(temporary, format="png")
+    os.replace(temporary, path)

@@ -1,0 +1,127 @@
+"""Fixtures shared by all tests: small real data, the embedded host, and a way to run it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TESTS = Path(__file__).parent
+
+# Every run of the host uses these unless a test says otherwise: the smallest network that has every kind of layer.
+SMALL = ["--device=cpu", "--cbase=256", "--cmax=16", "--batch=16", "--kimg=1", "--tick=1", "--snap=1", "--metrics=none",
+         "--workers=1"]  # fmt: skip
+REGAN = ["--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=10"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run."""
+
+    folder: Path
+    output: str
+    records: List[Dict[str, Any]]
+
+    def snapshot(self, kimg: int) -> Path:
+        return self.folder / f"network-snapshot-{kimg:06d}.pkl"
+
+    @property
+    def options(self) -> Dict[str, Any]:
+        return json.loads((self.folder / "training_options.json").read_text())
+
+    @property
+    def stats(self) -> List[Dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "stats.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def host_dir() -> Path:
+    """The embedded host's folder, fetched from the package index where it is not in the cache."""
+    from regan_ext.hosts import embedded
+
+    return embedded.obtain()
+
+
+@pytest.fixture(scope="session")
+def data_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 real handwritten digits at 16x16, grey, with labels."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    path = tmp_path_factory.mktemp("data") / "digits16.zip"
+    labels = []
+    with zipfile.ZipFile(path, "w") as archive:
+        for index in range(64):
+            image = Image.fromarray((digits.images[index] * 15.9).astype(np.uint8)).resize((16, 16))
+            encoded = io.BytesIO()
+            image.save(encoded, format="png")
+            archive.writestr(f"{index:05d}.png", encoded.getvalue())
+            labels.append([f"{index:05d}.png", int(digits.target[index])])
+        archive.writestr("dataset.json", json.dumps({"labels": labels}))
+    return path
+
+
+def run_python(arguments: List[str], env: Optional[Dict[str, str]] = None, **kwargs: Any) -> "subprocess.CompletedProcess[str]":
+    """Run this Python in a process of its own, stdout and stderr together."""
+    # Networks this small gain nothing from a second thread, and lose much where the cores are busy.
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", **(env or {})}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+        check=False,
+        **kwargs,
+    )
+
+
+def finished_run(outdir: Path, result: "subprocess.CompletedProcess[str]") -> Run:
+    """The one run folder below ``outdir`` of a run that has to have succeeded."""
+    assert result.returncode == 0, result.stdout[-6000:]
+    (folder,) = [path for path in outdir.iterdir() if path.is_dir()]
+    records = []
+    for path in sorted(folder.glob("records-*.jsonl")):
+        records += [json.loads(line) for line in path.read_text().splitlines()]
+    return Run(folder, result.stdout, records)
+
+
+@pytest.fixture(scope="session")
+def train(host_dir: Path, data_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Run the embedded host through ``drive.py``; see there for the modes."""
+
+    def run(*options: str, mode: str = "probed") -> Run:
+        outdir = tmp_path_factory.mktemp("runs")
+        arguments = [f"--outdir={outdir}", f"--data={data_zip}", *SMALL, *options]
+        return finished_run(outdir, run_python([str(TESTS / "drive.py"), mode, *arguments]))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def regan_run(train: Any) -> Run:
+    """63 iterations in two rounds each: warm-up 0-9, sparse 10-19, dense 20-29, ..., sparse 50-59, dense 60-62."""
+    return train(*REGAN, "--batch-gpu=8")
+
+
+def load_networks(snapshot: Path, host: Path) -> Dict[str, Any]:
+    """A snapshot's content, in this process."""
+    import importlib
+    import pickle
+
+    if str(host) not in sys.path:
+        sys.path.insert(0, str(host))
+    importlib.import_module("dnnlib")  # the embedded host's modules import each other in a circle; this is the way in
+    with open(snapshot, "rb") as file:
+        return pickle.load(file)

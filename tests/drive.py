@@ -1,0 +1,57 @@
+"""Runs the embedded host in one of several modes, in a process of its own: ``python drive.py MODE OPTIONS``.
+
+probed    through regan_ext, with a probe that records every event
+off       through regan_ext as a user would
+noop      through regan_ext, with a hook that does nothing
+pristine  the host's own functions called directly; regan_ext gives only the compatibility fixes and the view of torch
+"""
+
+import sys
+import tempfile
+
+
+def main() -> None:
+    mode, arguments = sys.argv[1], sys.argv[2:]
+    from regan_ext.hosts import embedded_train
+
+    if mode == "pristine":
+        pristine(arguments)
+        return
+    from regan_ext.attach import attach
+
+    hooks = {
+        "probed": [{"class_name": "probes.Recorder"}],
+        "noop": [{"class_name": "training_hooks.hook.Hook"}],
+        "off": [],
+    }[mode]
+    attach(vars(embedded_train), hooks=hooks)
+    embedded_train.main.main(args=arguments)
+
+
+def pristine(arguments) -> None:
+    import os
+
+    import torch
+
+    from regan_ext import compat, device
+    from regan_ext.hosts.embedded_train import host_module
+
+    given = dict(argument[2:].split("=", 1) for argument in arguments)
+    train = host_module("train")
+    _, args = train.setup_training_loop_kwargs(
+        gpus=1, snap=1, metrics=[], data=given["data"], kimg=int(given["kimg"]), batch=int(given["batch"]), fp32=True, workers=1
+    )
+    args.kimg_per_tick = int(given["tick"])
+    args.G_kwargs.synthesis_kwargs.channel_base = args.D_kwargs.channel_base = int(given["cbase"])
+    args.G_kwargs.synthesis_kwargs.channel_max = args.D_kwargs.channel_max = int(given["cmax"])
+    args.run_dir = os.path.join(given["outdir"], "00000-pristine")
+    os.makedirs(args.run_dir)
+    compat.apply(sys.modules)
+    device.use_cpu([host_module("training.training_loop"), train], 1)
+    torch.multiprocessing.set_start_method("spawn")
+    with tempfile.TemporaryDirectory() as temp_dir:
+        train.subprocess_fn(0, args, temp_dir)
+
+
+if __name__ == "__main__":
+    main()

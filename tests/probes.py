@@ -1,0 +1,79 @@
+"""A hook that records what it sees inside the real training loop, and checks the masks elementwise."""
+
+import json
+import zlib
+
+import torch
+
+from training_hooks.engine import current
+from training_hooks.hook import Hook
+from training_hooks.reconfiguration import Reconfiguration
+
+
+class Recorder(Hook):
+    """Comes after Reconfiguration, so it sees what that did. One JSON object a line in ``records-RANK.jsonl``."""
+
+    def start(self, training):
+        self.training = training
+        self.file = open(f"{training.run_dir}/records-{training.rank}.jsonl", "w")
+        found = [hook for hook in current().hooks if isinstance(hook, Reconfiguration)]
+        self.method = found[0] if found else None
+        self.record("start", total=training.total_iterations, ranks=training.num_ranks)
+
+    def record(self, event, **values):
+        self.file.write(json.dumps({"event": event, "rank": self.training.rank, **values}) + "\n")
+        self.file.flush()
+
+    def networks(self):
+        return self.method._networks if self.method is not None else {}
+
+    def leaks(self, tensors, keeps):
+        """Number of entries that are not zero although their mask prunes them."""
+        return sum(int((t[~k] != 0).sum()) for t, k in zip(tensors, keeps) if t is not None)
+
+    def on_iteration(self, iteration):
+        values = {"iteration": iteration}
+        for kind, network in self.networks().items():
+            masked = bool(network.keep)
+            values[kind] = {
+                "sparse": network.sparse,
+                "pruned": sum(int((~k).sum()) for k in network.keep),
+                "leaks": self.leaks([p.detach() for p in network.params], network.keep) if masked else None,
+                "ema_leaks": self.leaks([p.detach() for p in network.ema], network.keep) if masked and network.ema else None,
+                "ema_zeros": [int((p == 0).sum()) for p in network.ema],
+                "masks": zlib.crc32(b"".join(k.numpy().tobytes() for k in network.keep)),
+                "lr": self.method._optimizers[kind].param_groups[0]["lr"],
+            }
+        self.record("on_iteration", **values)
+
+    def step(self, event, step):
+        values = {"network": step.network, "phase": step.phase, "iteration": step.iteration}
+        network = self.networks().get(step.network)
+        if network is not None and network.sparse:
+            values["leaks"] = self.leaks([p.detach() for p in network.params], network.keep)
+            values["gradient_leaks"] = self.leaks([p.grad for p in network.params], network.keep)
+            values["gradients"] = sum(p.grad is not None and bool(p.grad.any()) for p in network.params)
+        self.record(event, **values)
+
+    def before_step(self, step):
+        self.step("before_step", step)
+
+    def after_step(self, step):
+        self.step("after_step", step)
+
+    def on_report(self):
+        self.record("on_report")
+        return {"Probe/one": 1.0}
+
+    def on_tick(self):
+        self.record("on_tick")
+
+
+class Freezer(Hook):
+    """Proof that hooks can do harm, so that the tests of doing none mean something: changes one weight once."""
+
+    def on_iteration(self, iteration):
+        if iteration == 5:
+            weight = next(current().training.networks["G"].parameters())
+            with torch.no_grad():
+                weight.view(-1)[0] += 1

@@ -1,0 +1,248 @@
+"""From option values to a configuration, and what is said of values that make none."""
+
+from __future__ import annotations
+
+import json
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regan_ext import options
+from training_hooks.config import PRESETS, ReconfigurationConfig
+from training_hooks.schedule import Length
+
+FIELDS = [option for option in options.OPTIONS if option.field is not None]
+# Option → (text, value of the configuration's field), each other than every preset's and the default.
+EXAMPLES = {
+    "ratio": ("0.45", 0.45),
+    "interval": ("77", 77),
+    "warmup": ("13", 13),
+    "lr_scale": ("0.5", 0.5),
+    "target": ("both", "both"),
+    "scope": ("synthesis.*.weight", "synthesis.*.weight"),
+    "exclude": ("*.const, *torgb*", ("*.const", "*torgb*")),
+    "rule": None,
+    "refresh": None,
+    "steps": None,
+    "moments": ("restore", "restore"),
+    "ema": ("off", "off"),
+    "finish": ("sparse", "sparse"),
+}
+# Fields with two choices, of which the reference preset takes the one and the default the other.
+OTHER_CHOICE = {"rule": ("quantile", "exact"), "refresh": ("iteration", "phase"), "steps": ("main", "all")}
+
+
+def run(*arguments, batch=32):
+    """What a host's command does with our options; prints the configuration as JSON."""
+
+    def callback(**values):
+        request = options.resolve(values)
+        if request.settings is None:
+            click.echo("null")
+        else:
+            click.echo(json.dumps(options.configuration(request.settings, batch).to_dict()))
+
+    return CliRunner().invoke(click.Command("train", params=options.click_options(), callback=callback), arguments)
+
+
+def configured(*arguments, batch=32):
+    result = run(*arguments, batch=batch)
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.output)
+    return values if values is None else ReconfigurationConfig.from_dict(values)
+
+
+def refusal(*arguments, batch=32):
+    """The last line of output of a refused command."""
+    result = run(*arguments, batch=batch)
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)  # no traceback
+    return result.output.strip().splitlines()[-1]
+
+
+# -------------------------------------------------------------------- on and off
+
+
+def test_without_options_nothing_is_on():
+    assert configured() is None
+    assert options.resolve({}) == options.Request(None, "auto", {})
+
+
+def test_the_hosts_own_options_do_not_switch_the_method_on():
+    values = {"device": "cpu", "batch_gpu": 4, "cbase": 1024, "cmax": 32, "tick": 2}
+    assert options.resolve(values) == options.Request(None, "cpu", {k: v for k, v in values.items() if k != "device"})
+
+
+def test_a_ratio_alone_is_the_papers_method_at_that_ratio():
+    assert configured("--regan-ratio=0.1") == ReconfigurationConfig(ratio=0.1)
+
+
+@pytest.mark.parametrize("field", [o.field for o in FIELDS if o.field != "ratio"])
+def test_an_option_without_ratio_or_preset_is_refused(field):
+    (option,) = (o for o in FIELDS if o.field == field)
+    text = (EXAMPLES[field] or OTHER_CHOICE[field])[0]
+    message = refusal(f"{option.flag}={text}")
+    assert option.flag in message and "--regan-ratio" in message and "--regan-preset" in message
+
+
+# -------------------------------------------------------------------- presets
+
+
+def test_the_papers_preset():
+    assert configured("--regan-preset=paper") == ReconfigurationConfig(
+        ratio=0.3, interval=100, warmup=0, lr_scale=0.1, target="G", finish="dense"
+    )
+
+
+@pytest.mark.parametrize("batch", [4, 32])
+def test_the_reference_codes_preset_is_in_iterations_whatever_the_batch(batch):
+    assert configured("--regan-preset=reference", batch=batch) == ReconfigurationConfig(
+        ratio=0.3,
+        interval=5000,
+        warmup=10000,
+        scope="reference",
+        rule="quantile",
+        refresh="iteration",
+        steps="main",
+        prune_at="step",
+        first_extra=1,
+        forget_lazy_lr=True,
+    )
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("option", FIELDS, ids=lambda o: o.field)
+def test_a_given_option_wins_over_the_preset_and_changes_nothing_else(preset, option):
+    plain = configured(f"--regan-preset={preset}").to_dict()
+    if EXAMPLES[option.field] is None:
+        first, second = OTHER_CHOICE[option.field]
+        text = value = second if plain[option.field] == first else first
+    else:
+        text, value = EXAMPLES[option.field]
+    changed = configured(f"{option.flag}={text}", f"--regan-preset={preset}").to_dict()
+    assert plain[option.field] != changed[option.field]
+    expected = {**plain, option.field: list(value) if isinstance(value, tuple) else value}
+    assert changed == expected
+
+
+def test_presets_are_not_changed_by_what_is_asked_for():
+    before = {name: dict(values) for name, values in PRESETS.items()}
+    configured("--regan-preset=reference", "--regan-ratio=0.9", "--regan-exclude=none")
+    assert before == PRESETS
+
+
+# -------------------------------------------------------------------- values
+
+
+@given(kimg=st.integers(1, 500), batch=st.integers(1, 256))
+def test_lengths_in_kimg_become_iterations_of_the_batch(kimg, batch):
+    settings = options.resolve({"regan_ratio": 0.3, "regan_interval": Length(kimg, "kimg")}).settings
+    config = options.configuration(settings, batch)
+    assert abs(config.interval * batch - kimg * 1000) <= batch / 2
+
+
+def test_lengths_in_both_units():
+    config = configured("--regan-ratio=0.3", "--regan-interval=5kimg", "--regan-warmup=200it", batch=50)
+    assert (config.interval, config.warmup) == (100, 200)
+
+
+def test_a_warmup_of_zero_is_no_warmup_in_either_unit():
+    assert configured("--regan-ratio=0.3", "--regan-warmup=0kimg").warmup == 0
+    assert configured("--regan-preset=reference", "--regan-warmup=0").warmup == 0
+
+
+@pytest.mark.xfail(strict=True, reason="options.py holds the least interval, 1, against the number before its unit")
+def test_an_interval_below_one_kimg_is_an_interval():
+    assert configured("--regan-ratio=0.3", "--regan-interval=0.5kimg", batch=10).interval == 50
+
+
+@pytest.mark.parametrize("text", ["none", "None", "NONE"])
+def test_an_exclusion_of_none_leaves_nothing_out(text):
+    assert configured("--regan-ratio=0.3", f"--regan-exclude={text}").exclude == ()
+
+
+def test_a_ratio_of_zero_is_a_ratio():
+    assert configured("--regan-ratio=0").ratio == 0
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--regan-preset", "best"),
+        ("--regan-ratio", "1"),
+        ("--regan-ratio", "-0.1"),
+        ("--regan-ratio", "nan"),
+        ("--regan-ratio", "30%"),
+        ("--regan-interval", "0"),
+        ("--regan-interval", "1.5"),
+        ("--regan-interval", "5epochs"),
+        ("--regan-interval", "9" * 400),
+        ("--regan-interval", "0.001kimg"),
+        ("--regan-warmup", "-1"),
+        ("--regan-warmup", "0.001kimg"),
+        ("--regan-lr-scale", "0"),
+        ("--regan-lr-scale", "nan"),
+        ("--regan-target", "E"),
+        ("--regan-rule", "median"),
+        ("--regan-refresh", "never"),
+        ("--regan-steps", "some"),
+        ("--regan-moments", "forget"),
+        ("--regan-ema", "on"),
+        ("--regan-finish", "wet"),
+        ("--device", "tpu"),
+        ("--batch-gpu", "0"),
+        ("--cbase", "x"),
+        ("--cmax", "0"),
+        ("--tick", "0"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line_that_names_the_option(flag, value):
+    message = refusal("--regan-ratio=0.3", f"{flag}={value}")
+    assert message.startswith("Error: ")
+    assert flag in message
+
+
+def test_a_length_of_less_than_one_iteration_is_refused_with_the_batch():
+    assert "200 images" in refusal("--regan-ratio=0.3", "--regan-warmup=0.05kimg", batch=200)
+
+
+@pytest.mark.parametrize("field", ["ratio", "lr_scale", "interval", "warmup", "moments"])
+def test_a_configuration_error_names_the_option_of_the_field(field):
+    bad = {"ratio": 2.0, "lr_scale": -1.0, "interval": Length(0), "warmup": Length(-5), "moments": "none"}
+    with pytest.raises(click.BadParameter) as caught:
+        options.configuration({"ratio": 0.3, field: bad[field]}, batch_size=32)
+    assert caught.value.exit_code == 2
+    assert caught.value.param_hint == "--regan-" + field.replace("_", "-")
+
+
+# -------------------------------------------------------------------- the table
+
+
+def test_every_option_is_named_once_and_explained():
+    names = [o.name for o in options.OPTIONS]
+    assert len(set(names)) == len(names)
+    assert tuple(names) == options.OURS
+    assert all(o.help for o in options.OPTIONS)
+    assert [o.name for o in options.click_options()] == names
+
+
+def test_every_option_sets_a_field_of_the_configuration():
+    known = ReconfigurationConfig().to_dict()
+    assert all(o.field in known for o in FIELDS)
+    assert set(EXAMPLES) == {o.field for o in FIELDS}
+
+
+def test_defaults_told_in_the_help_are_the_configurations_own():
+    default = ReconfigurationConfig()
+    told = {o.field: o.help.split("[default: ")[1].rstrip("]") for o in FIELDS if "[default: " in o.help}
+    assert told.pop("exclude") == "the RGB layers"
+    assert told == {field: str(getattr(default, field)) for field in told}
+
+
+def test_configurations_survive_json():
+    for preset in PRESETS:
+        config = configured(f"--regan-preset={preset}", "--regan-exclude=a*,b")
+        assert ReconfigurationConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
