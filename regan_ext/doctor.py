@@ -1,4 +1,4 @@
-"""``regan-ext doctor``: what a first run would stumble over, each thing with its remedy, ready to paste into an issue."""
+"""``regan-ext doctor``: what a first run would stumble over, with remedies, ready to paste into an issue."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import click
 
 from . import __version__, compat, doctor_checks, doctor_cuda, doctor_gpu
 from .doctor_findings import Check, Finding, Surroundings, look, run_check
+from .errors import UserError
 from .hosts import embedded
 from .hosts.checkout import HostError
 
@@ -56,7 +57,7 @@ def sections(around: Surroundings) -> List[Tuple[str, List[Tuple[str, Check]]]]:
             ],
         ),
         (
-            "What today's packages took away from the hosts",
+            "Compatibility",
             [
                 *((fix.name, doctor_checks.fix) for fix in compat.FIXES),
                 *((name, doctor_checks.stand_in) for name in ("distutils", "pkg_resources")),
@@ -95,12 +96,12 @@ def run(host: Optional[str], as_json: bool) -> int:
         as_json: print one JSON object with "version", "findings" and "todo", and nothing else.
 
     Raises:
-        click.UsageError: ``host`` is no host.
+        UserError: ``host`` is no host.
     """
     try:
         around = look(host)
     except HostError as err:
-        raise click.BadParameter(str(err), param_hint="--host") from err
+        raise UserError(f"--host: {err}") from err
     if as_json:
         findings = [finding for _, found in examine(around) for finding in found]
         todo = sum(finding.status == "todo" for finding in findings)
@@ -127,7 +128,7 @@ def show(found: Iterator[Tuple[str, List[Finding]]], console: "Console") -> int:
     tally = ", ".join(f"{counts[status]} {status}" for status in _STYLES if counts[status])
     todo = counts["todo"]
     verdict = f"{todo} thing{'s' if todo > 1 else ''} for you to do" if todo else "Nothing for you to do"
-    mended = "; regan-ext mends what is patched while the host runs" if counts["patched"] else ""
+    mended = "; regan-ext mends what is patched at run time" if counts["patched"] else ""
     console.print()
     _print_wrapped(console, Text(), Text(f"{verdict} ({tally}){mended}.", style=_STYLES["todo" if todo else "ok"]))
     return todo
@@ -147,8 +148,10 @@ def _show_finding(finding: Finding, console: "Console") -> None:
 
 
 def _print_wrapped(console: "Console", label: "Text", text: "Text") -> None:
-    """Print ``label`` and ``text`` with further lines below the text, and no blanks at the ends for those who paste it."""
+    """Print ``label`` and ``text``, further lines below the text, without blanks at their ends: people paste this."""
+    from rich.text import Text
+
     width = max(20, console.width - len(label))
     for i, line in enumerate(text.wrap(console, width, overflow="fold")):
         line.rstrip()
-        console.print((label if i == 0 else " " * len(label)) + line, soft_wrap=True)
+        console.print((label if i == 0 else Text(" " * len(label))) + line, soft_wrap=True)

@@ -12,12 +12,15 @@ import platform
 import shutil
 import sys
 import tempfile
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Callable
 
 from . import compat
 from .doctor_findings import Finding, Surroundings, say
 from .hosts import embedded
+from .patching import PatchError
+from .patching import check as check_patch
 
 __all__ = [
     "dnnlib_cache",
@@ -25,6 +28,7 @@ __all__ = [
     "fid_detector",
     "fix",
     "free_space",
+    "has_pip",
     "host",
     "package",
     "patch_state",
@@ -84,13 +88,11 @@ def host(name: str, around: Surroundings) -> Finding:
 
 def patch_state(name: str, around: Surroundings) -> Finding:
     """Whether the checkout's ``train.py`` has the two lines that attach this package."""
-    from .patching import PatchError, check
-
     if around.checkout is None:
         return Finding(name, "info", "no checkout: 'regan-ext train' needs no patch")
     folder = around.checkout.path
     try:
-        state = check(folder)
+        state = check_patch(folder)
     except PatchError as err:
         return Finding(name, "todo", err.message, "restore train.py, for example with git checkout train.py")
     if state.kind == "broken":
@@ -107,13 +109,18 @@ def embedded_host(name: str, around: Surroundings) -> Finding:
         return Finding(name, "ok", f"unpacked in {embedded.folder()}")
     if around.wheel is not None:
         return Finding(name, "info", f"will be unpacked from {around.wheel}")
-    if importlib.util.find_spec("pip") is not None:
+    if has_pip():
         return Finding(name, "info", "not here yet: pip will fetch slideflow-noncommercial 0.0.2 at its first use")
     detail = "not here yet, and there is no pip to fetch it"
     if around.checkout is not None:
         return Finding(name, "info", detail)
     remedy = "python -m ensurepip (uv: uv pip install pip), or give a checkout with --host=DIR"
     return Finding(name, "todo", detail, remedy)
+
+
+def has_pip() -> bool:
+    """Whether pip can be run, seen without setuptools' import hook, which replaces distutils when asked for pip."""
+    return PathFinder.find_spec("pip") is not None
 
 
 def fid_detector(name: str, around: Surroundings) -> Finding:

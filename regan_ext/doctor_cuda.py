@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _TOOLKITS = "https://developer.nvidia.com/cuda-toolkit-archive"
-_SLOW = "the host cannot build its CUDA operations and takes its slow reference ones instead"
+_SLOW = "the host falls back to its slow reference operations"
 _STALE_SECONDS = 3600
 
 # Headers that the hosts' operations include by way of torch's, so that half a toolkit shows, and a kernel.
@@ -54,7 +54,7 @@ def checks(around: Surroundings) -> List[Tuple[str, Check]]:
     """The checks that tell whether the host's CUDA operations can be built; a single one where that does not matter."""
     sources = around.checkout is not None and any(around.checkout.path.glob("torch_utils/ops/*.cu"))
     if not around.gpus:
-        return [("CUDA operations", _not_needed)]
+        return [("CUDA operations", _no_gpu)]
     if not around.torch.version.cuda:
         return [("CUDA operations", _not_cuda)]
     if not sources:
@@ -68,7 +68,9 @@ def checks(around: Surroundings) -> List[Tuple[str, Check]]:
     ]
 
 
-def _not_needed(name: str, around: Surroundings) -> Finding:
+def _no_gpu(name: str, around: Surroundings) -> Finding:
+    if around.torch is None:
+        return Finding(name, "info", "not looked at: PyTorch does not import")
     return Finding(name, "info", "not needed on the CPU, the host's reference operations are used")
 
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Literal, Optional, Sequence, Tuple
 
+from .device import resolve
 from .hosts import embedded
 from .hosts.checkout import Checkout, HostError
+from .launch import find_host
 
 __all__ = ["Check", "Finding", "Gpu", "Status", "Surroundings", "look", "run_check", "run_program", "say"]
 
@@ -105,8 +107,14 @@ def run_program(command: Sequence[str], timeout: float = 60) -> Tuple[int, str]:
         OSError: it cannot be started.
     """
     try:
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        done = subprocess.run(command, timeout=timeout, check=False, **streams)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return 124, f"{command[0]} did not end within {timeout:g} seconds"
     return done.returncode, done.stdout.decode(errors="replace").strip()
@@ -126,8 +134,6 @@ def look(given: Optional[str]) -> Surroundings:
 
 
 def _find_host(given: Optional[str], wheel: Optional[str]) -> Tuple[Optional[Checkout], str, str]:
-    from .launch import find_host
-
     try:
         if wheel is not None:
             embedded._check(Path(wheel))  # find_host would unpack it, and a doctor changes nothing
@@ -148,8 +154,6 @@ def _import_torch() -> Tuple[Any, str]:
 
 
 def _find_gpus(torch: Any) -> Tuple[str, Tuple[Gpu, ...], str]:
-    from .device import resolve
-
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")  # torch tells in a warning that the driver is too old
         try:

