@@ -52,9 +52,9 @@ def train(arguments: Tuple[str, ...]) -> None:
 
 @main.command()
 @click.option("--outdir", type=click.Path(file_okay=False), default="regan-demo", show_default=True, metavar="DIR")
-@click.option("--kimg", type=click.IntRange(min=1), default=None, help="Length of training, in thousands of images.")
+@click.option("--kimg", type=click.IntRange(min=3), default=20, show_default=True, help="Thousands of images to train on.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-def demo(outdir: str, kimg: Optional[int], device: str) -> None:
+def demo(outdir: str, kimg: int, device: str) -> None:
     """Train on 100 handwritten digits and draw real, dense and sparse samples side by side."""
     from pathlib import Path
 
@@ -62,8 +62,7 @@ def demo(outdir: str, kimg: Optional[int], device: str) -> None:
 
     from .demo import DemoSettings, run_demo
 
-    settings = DemoSettings() if kimg is None else DemoSettings(kimg=kimg)
-    run_demo(Path(outdir), settings, device, Console())
+    run_demo(Path(outdir), DemoSettings(kimg), device, Console())
 
 
 @main.group()

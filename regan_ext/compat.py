@@ -6,7 +6,7 @@ version number. ``prepare_imports`` has to run before the host is imported, ``ap
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.machinery
 import inspect
 import sys
 import warnings
@@ -21,18 +21,17 @@ _STAND_INS = Path(__file__).parent / "stand_ins"
 
 def missing_modules() -> List[str]:
     """Top-level modules that the hosts import and this Python no longer has."""
-    return [name for name in ("distutils", "pkg_resources") if importlib.util.find_spec(name) is None]
+    find = importlib.machinery.PathFinder.find_spec  # importlib.util.find_spec would import all of setuptools
+    missing = [name for name in ("distutils", "pkg_resources") if find(name) is None]
+    if "distutils" in missing and find("_distutils_hack") is not None:
+        missing.remove("distutils")  # setuptools provides it
+    return missing
 
 
 def prepare_imports() -> None:
-    """Offer stand-ins for missing modules, at the end of ``sys.path``, where spawned processes inherit them.
-
-    torch.utils.cpp_extension looks for setuptools' own distutils first, so a real one always wins.
-    """
-    for name in missing_modules():
-        path = str(_STAND_INS / name)
-        if path not in sys.path:
-            sys.path.append(path)
+    """Offer stand-ins for missing modules, at the end of ``sys.path``, where spawned processes inherit them."""
+    if missing_modules() and str(_STAND_INS) not in sys.path:
+        sys.path.append(str(_STAND_INS))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Deque, Dict, List, Optional, Tuple
+from typing import Any, ClassVar, Deque, Dict, List, Optional
 
 import click
 from rich.console import Console
@@ -27,21 +27,16 @@ __all__ = ["DemoSettings", "run_demo"]
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """How the demo trains.
+    """How the demo trains: a warm-up and two sparse-dense cycles, five phases of equal length.
 
     Args:
-        kimg: length, in thousands of images.
-        batch: images per iteration.
-        warmup: iterations.
-        interval: iterations of each sparse and dense phase.
-        ratio: share of pruned weights in sparse phases.
+        kimg: length, in thousands of images, at least 3.
     """
 
-    kimg: int = 16
-    batch: int = 16
-    warmup: int = 250
-    interval: int = 125
-    ratio: float = 0.3
+    kimg: int = 20
+
+    batch: ClassVar[int] = 16
+    ratio: ClassVar[float] = 0.3
 
     @property
     def total(self) -> int:
@@ -51,15 +46,21 @@ class DemoSettings:
     @property
     def schedule(self) -> Schedule:
         """The schedule that the run will follow."""
-        return Schedule(self.warmup, self.interval, self.total, "dense")
+        return Schedule(self.total // 5, self.total // 5, self.total, "dense")
+
+    @property
+    def snap(self) -> int:
+        """Ticks (of 1 kimg) between snapshots, so that one falls late into the last sparse phase."""
+        return max(1, round(0.15 * self.kimg))
 
     def arguments(self, outdir: Path, data: Path, device: str) -> List[str]:
         """Arguments of ``regan-ext train``."""
+        schedule = self.schedule
         return [
-            "--host=embedded", f"--outdir={outdir}", f"--data={data}", f"--device={device}", "--metrics=none", "--cfg=auto",
-            f"--kimg={self.kimg}", f"--batch={self.batch}", "--tick=1", "--snap=1", "--aug=noaug", "--workers=1",
-            "--cbase=1024", "--cmax=32", f"--regan-ratio={self.ratio:g}", f"--regan-interval={self.interval}",
-            f"--regan-warmup={self.warmup}", "--regan-finish=dense",
+            "--host=embedded", f"--outdir={outdir}", f"--data={data}", f"--device={device}", "--metrics=none", "--cfg=cifar",
+            "--cond=1", f"--kimg={self.kimg}", f"--batch={self.batch}", "--tick=1", f"--snap={self.snap}", "--aug=noaug",
+            "--workers=1", "--cbase=1024", "--cmax=32", f"--regan-ratio={self.ratio:g}",
+            f"--regan-interval={schedule.interval}", f"--regan-warmup={schedule.warmup}", "--regan-finish=dense",
         ]  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def run_demo(outdir: Path, settings: DemoSettings, device: str, console: Console
     console.print(f"\nDone in {time.monotonic() - begin:.0f} seconds.")
     console.print(f"Run folder:   {run_dir}", soft_wrap=True)
     console.print(f"Grid picture: {grid}", soft_wrap=True)
-    console.print("              left: real digits, middle: dense generator, right: sparse generator (same latents)")
+    console.print("left: real digits, middle: dense generator, right: sparse generator (same latents); a column is a class")
     return grid
 
 
@@ -162,10 +163,3 @@ def _snapshots_by_phase(run_dir: Path) -> Dict[Phase, Path]:
             if snapshot.is_file():
                 found[Phase(int(stats["ReGAN/phase"]["mean"]))] = snapshot
     return found
-
-
-def default_outdir() -> Path:
-    """Where the demo writes unless told otherwise."""
-    return Path(os.curdir) / "regan-demo"
-
-

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Dict, List
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,7 +17,7 @@ from .hosts.embedded_train import host_module
 
 __all__ = ["make_grid", "load_generator", "sample"]
 
-_COLUMNS, _ROWS, _GAP, _HEADING = 8, 8, 24, 28
+_COLUMNS, _ROWS, _GAP, _HEADING = 10, 8, 24, 28
 
 
 def load_generator(snapshot: Path, which: str = "G_ema") -> Any:
@@ -49,23 +50,26 @@ def _block(images: "List[Image.Image]", scale: int) -> Image.Image:
     return block
 
 
-def _reals(data: Path, count: int) -> "List[Image.Image]":
+def _reals(data: Path) -> "List[Image.Image]":
+    """The first images of each class, one class a column."""
     with zipfile.ZipFile(data) as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(".png"))
-        order = np.random.RandomState(0).permutation(len(names))[:count]
-        return [Image.open(io.BytesIO(archive.read(names[index]))) for index in order]
+        classes: Dict[int, List[str]] = {}
+        for name, label in json.loads(archive.read("dataset.json"))["labels"]:
+            classes.setdefault(label, []).append(name)
+        names = [classes[column][row] for row in range(_ROWS) for column in range(_COLUMNS)]
+        return [Image.open(io.BytesIO(archive.read(name))) for name in names]
 
 
 def make_grid(data: Path, dense: Path, sparse: Path, path: Path) -> None:
     """Draw real images of the zip ``data``, samples of the snapshot ``dense`` and of ``sparse`` side by side.
 
-    Both snapshots get the same latents. The picture is written whole or not at all.
+    The data has ten classes; a column shows one. Both snapshots get the same latents. The picture is written whole or not
+    at all.
     """
-    count = _COLUMNS * _ROWS
-    blocks = [("real", _reals(data, count))]
+    blocks = [("real", _reals(data))]
     for title, snapshot in (("dense", dense), ("sparse", sparse)):
-        images = sample(load_generator(snapshot), count)
-        blocks.append((f"{title} ({snapshot.stem})", [Image.fromarray(i.squeeze(-1) if i.shape[-1] == 1 else i) for i in images]))
+        images = sample(load_generator(snapshot), _COLUMNS * _ROWS)
+        blocks.append((f"{title} ({snapshot.stem})", [Image.fromarray(i.squeeze(-1)) for i in images]))
     scale = max(1, 32 // blocks[0][1][0].width)
     drawn = [(title, _block(images, scale)) for title, images in blocks]
     width = sum(block.width for _, block in drawn) + _GAP * (len(drawn) - 1)

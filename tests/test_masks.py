@@ -263,6 +263,14 @@ def test_quantile_rule_prunes_what_is_strictly_below_torchs_quantile(n, per_mill
     assert torch.equal(masks.keep_by_quantile(weight, ratio), ~below)
 
 
+@pytest.mark.parametrize(("n", "ratio"), [(51, 0.3), (601, 0.045)])
+def test_quantile_rule_rounds_the_rank_as_torch_does(n, ratio):
+    weight = make_weight((n,), "normal", seed=n)
+    assert torch.equal(masks.keep_by_quantile(weight, ratio), weight.abs() >= torch.quantile(weight.abs(), ratio))
+    exact = weight.abs() >= torch.quantile(weight.abs().double(), ratio)
+    assert not torch.equal(masks.keep_by_quantile(weight, ratio), exact)  # one entry hangs on it
+
+
 @RELAXED
 @given(shape=SHAPES.filter(lambda s: len(s) >= 2), per_mille=PER_MILLE, kind=st.sampled_from(KINDS), seed=SEEDS)
 def test_quantile_rule_differs_from_the_reference_only_in_channels_that_would_die(shape, per_mille, kind, seed):

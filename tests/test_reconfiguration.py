@@ -435,6 +435,24 @@ def test_three_lines_are_enough():
     assert torch.count_nonzero(net[0].bias == 0) == 0
 
 
+def test_steps_of_regularisation_alone_begin_no_iteration():
+    torch.manual_seed(0)
+    net = nn.Linear(8, 5)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    hook = Reconfiguration(net, ReconfigurationConfig(ratio=0.25, interval=2)).attach(optimizer)
+    zeros = []
+    for _ in range(6):
+        optimizer.zero_grad()
+        net(torch.randn(5, 8)).square().sum().backward()
+        with hook.extra_step():
+            optimizer.step()
+        zeros.append(int(torch.count_nonzero(net.weight == 0)))
+        optimizer.zero_grad()
+        net(torch.randn(5, 8)).square().sum().backward()
+        optimizer.step()
+    assert zeros == [10, 10, 0, 0, 10, 10]
+
+
 def test_phases_of_a_single_iteration():
     loop = Loop(dict(ratio=0.3, interval=1))
     for i in range(8):

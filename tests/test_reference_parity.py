@@ -1,10 +1,11 @@
 """The ``reference`` preset against the training loop of the published StyleGAN2 code of Re-GAN, bit for bit.
 
-``Reference`` below restates in our own words what that code does, quirks included, and uses nothing of ``training_hooks``:
+``Reference`` restates in our own words what that code does, quirks included, and uses nothing of ``training_hooks``:
 
 - the generator's optimizer is built with 4/5 of the learning rate, for lazy regularisation; the warm-up keeps that;
-- from then on each sparse iteration sets the full rate and each dense one a tenth of it: the 4/5 is forgotten;
 - a counter starts one too low, so the first sparse phase has one iteration more than the others;
+- where the counter is one, sparse phases set the full rate, and dense ones a tenth of it: the 4/5 is forgotten, though
+  not yet in that first iteration too many;
 - a sparse iteration computes its loss and gradients first, on the network as the last step left it. Then it takes from
   every parameter whose name lacks the RGB layers', scalars and biases included, what is strictly below the quantile of
   its absolute values, and zeroes there the weight, its gradient and its average. Then Adam steps, with beta1 = 0;
@@ -112,7 +113,7 @@ class Reference(Bench):
     def __init__(self, lazy=LAZY):
         super().__init__(LR * lazy)
         self.mode = "warm-up"
-        self.counted = 0  # iterations of the phase, the first sparse one's from -1
+        self.counted = 0
         self.masks = []
 
     def iterate(self, i):
@@ -121,10 +122,8 @@ class Reference(Bench):
         elif self.mode != "warm-up" and self.counted == INTERVAL:
             self.mode, self.counted = ("dense" if self.mode == "sparse" else "sparse"), 0
         self.counted += self.mode != "warm-up"
-        if self.mode == "sparse":
-            self.optimizer.param_groups[0]["lr"] = LR
-        elif self.mode == "dense":
-            self.optimizer.param_groups[0]["lr"] = LR / 10
+        if self.counted == 1:
+            self.optimizer.param_groups[0]["lr"] = LR if self.mode == "sparse" else LR * 0.1
 
         self.adversarial_gradients(i)
         if self.mode == "sparse":
@@ -242,8 +241,8 @@ def test_the_reference_run_shows_what_the_preset_is_about(reference_history):
     for mask in masks:
         assert not any(low.flatten(1).all(1).any() for low in mask.values() if low.ndim >= 2)
     rates = [float(state["lr"]) for state in history]
-    assert set(rates) == {LR * 4 / 5, LR, LR / 10}
-    assert [rates.index(rate) for rate in (LR * 4 / 5, LR, LR / 10)] == [0, WARMUP, WARMUP + INTERVAL + 1]
+    assert set(rates) == {LR * 4 / 5, LR, LR * 0.1}
+    assert [rates.index(rate) for rate in (LR * 4 / 5, LR, LR * 0.1)] == [0, WARMUP + 1, WARMUP + 1 + INTERVAL]
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ class ReconfigurationConfig:
         prune_at: weights are pruned before the first "forward" of a sparse phase, or after its first backward, just
             before the optimizer "step" (reference code).
         first_extra: iterations by which the first sparse phase is longer (reference code: 1).
-        forget_lazy_lr: from the first sparse phase on, use the learning rate without the factor that lazy
-            regularisation put on it (reference code).
+        forget_lazy_lr: from the first sparse phase on, but for its extra iterations, use the learning rate without the
+            factor that lazy regularisation put on it (reference code).
 
     Raises:
         ValueError: a value out of range; the message begins with the field's name.

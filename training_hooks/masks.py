@@ -20,8 +20,8 @@ _SAMPLE = 16384  # entries looked at to bracket an order statistic
 
 def pruned_count(numel: int, ratio: float) -> int:
     """Number of pruned entries of a tensor with ``numel`` entries: floor(ratio · numel)."""
-    # The tiny term undoes binary rounding: 0.29 * 100 is 28.999999999999996.
-    return math.floor(ratio * numel + 1e-9)
+    # The tiny factor undoes binary rounding: 0.29 * 100 is 28.999999999999996.
+    return math.floor(ratio * numel * (1 + 1e-12))
 
 
 def max_pruned(weight: torch.Tensor) -> int:

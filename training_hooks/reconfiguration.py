@@ -265,12 +265,14 @@ class Reconfiguration(Hook):
 
     def _set_learning_rates(self, span: Span) -> None:
         assert self._training is not None
-        scale = self.config.lr_scale if span.phase == Phase.DENSE else 1.0
+        config = self.config
+        scale = config.lr_scale if span.phase == Phase.DENSE else 1.0
+        # The reference code first sets its rate in the second sparse iteration: its counter starts one too low.
+        forgotten = config.forget_lazy_lr and self._iteration >= config.warmup + config.first_extra
         for kind in self._networks:
             configured = self._training.configured_lr.get(kind)
-            forget = self.config.forget_lazy_lr and span.phase != Phase.WARMUP and configured is not None
             for group, base in zip(self._optimizers[kind].param_groups, self._base_lr[kind]):
-                group["lr"] = (configured if forget else base) * scale
+                group["lr"] = (configured if forgotten and configured is not None else base) * scale
 
     def _check_ranks(self, network: _Network, checksum: int) -> None:
         """Masks come from the weights alone, so ranks that disagree have drifted apart: better an error than a hang."""

@@ -1,0 +1,32 @@
+"""What every benchmark says of the machine it ran on."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from pathlib import Path
+from typing import Any, Dict
+
+import torch
+
+import regan_ext
+
+__all__ = ["describe"]
+
+
+def describe(device: str) -> Dict[str, Any]:
+    """Machine, versions and date, as plain JSON values."""
+    if device.startswith("cuda"):
+        machine = torch.cuda.get_device_name(0)
+    else:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if os.path.exists("/proc/cpuinfo") else []
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        machine = f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+    return {
+        "machine": machine,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "regan_ext": regan_ext.__version__,
+        "date": datetime.date.today().isoformat(),
+    }

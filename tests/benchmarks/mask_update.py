@@ -1,0 +1,71 @@
+"""Time of a mask update over the 1024x1024 generator: ``python tests/benchmarks/mask_update.py``.
+
+Constructs the embedded host's generator of configuration stylegan2 (30 370 060 parameters) and times what happens at the
+beginning of a sparse phase: masks chosen, statistics of their change, weights of the generator and of its average zeroed.
+Prints one JSON line; the budget is 0.5 seconds on 2 CPU cores.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+
+import click
+import torch
+from machine import describe
+
+from regan_ext.hosts.embedded_train import host_module
+from training_hooks.config import ReconfigurationConfig
+from training_hooks.reconfiguration import Reconfiguration
+
+
+@click.command()
+@click.option("--resolution", default=1024, show_default=True)
+@click.option("--ratio", default=0.3, show_default=True)
+@click.option("--repeats", default=5, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+def main(resolution: int, ratio: float, repeats: int, device: str) -> None:
+    """Print the time of a mask update as one JSON line."""
+    host_module("dnnlib")
+    networks = host_module("training.networks")
+    torch.manual_seed(0)
+    generator = networks.Generator(
+        z_dim=512, c_dim=0, w_dim=512, img_resolution=resolution, img_channels=3, mapping_kwargs={"num_layers": 8}
+    ).to(device)
+    averaged = copy.deepcopy(generator)
+    hook = Reconfiguration(generator, ReconfigurationConfig(ratio=ratio, interval=1))
+    hook.attach(torch.optim.Adam(generator.parameters()), ema=averaged, manual=True)
+    updates = []
+    for _ in range(repeats):
+        with torch.no_grad():
+            for p in generator.parameters():
+                p.add_(torch.randn_like(p), alpha=0.1)  # so that the next mask differs
+        synchronize(device)
+        begin = time.perf_counter()
+        hook.begin_iteration()  # sparse
+        synchronize(device)
+        updates.append(time.perf_counter() - begin)
+        hook.begin_iteration()  # dense
+    result = {
+        "benchmark": "mask_update",
+        "resolution": resolution,
+        "parameters": sum(p.numel() for p in generator.parameters()),
+        "selected_weights": hook.selected_weights,
+        "ratio": ratio,
+        "seconds_median": round(sorted(updates)[len(updates) // 2], 4),
+        "seconds_max": round(max(updates), 4),
+        "budget_seconds": 0.5,
+        **describe(device),
+    }
+    click.echo(json.dumps(result))
+
+
+def synchronize(device: str) -> None:
+    """Wait for the device, so that the clock sees its work."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

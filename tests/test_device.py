@@ -1,0 +1,58 @@
+"""The view of torch that lets a host's loop run on the CPU."""
+
+from __future__ import annotations
+
+import time
+import types
+from typing import Any
+
+import pytest
+import torch
+
+from regan_ext import device
+
+
+@pytest.fixture
+def view() -> Any:
+    return device.TorchView(torch)
+
+
+def test_every_cuda_device_is_the_cpu(view: Any) -> None:
+    assert view.device("cuda", 1) == view.device("cuda:3") == torch.device("cpu")
+    assert view.device("meta").type == "meta"
+
+
+def test_everything_else_is_torchs_own(view: Any) -> None:
+    assert view.randn is torch.randn and view.nn.Linear is torch.nn.Linear and view.backends is torch.backends
+    assert view.distributed.broadcast is torch.distributed.broadcast
+
+
+def test_what_the_loop_asks_of_cuda(view: Any) -> None:
+    cpu = view.device("cuda", 0)
+    assert view.cuda.max_memory_allocated(cpu) == 0
+    view.cuda.reset_peak_memory_stats()
+    begin, end = view.cuda.Event(enable_timing=True), view.cuda.Event(enable_timing=True)
+    begin.record(view.cuda.current_stream(cpu))
+    time.sleep(0.02)
+    end.record(view.cuda.current_stream(cpu))
+    end.synchronize()
+    assert begin.elapsed_time(end) >= 19  # milliseconds
+
+
+def test_modules_see_the_view_and_torch_itself_does_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.pin_memory)
+    module, namespace = types.ModuleType("host"), {"torch": torch}
+    device.use_cpu([module, namespace], 1)
+    assert module.torch is namespace["torch"] and module.torch.device("cuda").type == "cpu"  # type: ignore[attr-defined]
+    assert torch.device("cuda").type == "cuda"
+    tensor = torch.ones(2)
+    assert tensor.pin_memory() is tensor
+
+
+def test_cuda_on_request_only_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device.resolve("auto") == device.resolve("cpu") == "cpu"
+    with pytest.raises(ValueError, match="--device=cpu"):
+        device.resolve("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device.resolve("auto") == device.resolve("cuda") == "cuda"

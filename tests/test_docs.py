@@ -1,0 +1,105 @@
+"""Every snippet of README and docs runs; every option and link in them is real."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import List, Tuple
+
+import pytest
+from checkout_like import make_checkout
+from conftest import TESTS
+
+from regan_ext.hosts import embedded
+from regan_ext.options import OPTIONS
+
+ROOT = TESTS.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def snippets(language: str) -> List[Tuple[str, str]]:
+    return [(page.name, body) for page in PAGES for kind, body in _BLOCK.findall(page.read_text("utf-8")) if kind == language]
+
+
+def test_every_snippet_is_of_a_kind_that_is_run() -> None:
+    kinds = {kind for page in PAGES for kind, _ in _BLOCK.findall(page.read_text("utf-8"))}
+    assert kinds == {"bash", "python"}
+
+
+@pytest.mark.parametrize("page, code", snippets("python"), ids=lambda value: value[:24])
+def test_python_snippets_run(page: str, code: str) -> None:
+    exec(compile(code, page, "exec"), {"__name__": "snippet"})
+
+
+def padded(text: str) -> str:
+    """``text`` with comment lines that move its first import to line 12 and its last statement to line 537.
+
+    Those are the lines of NVIDIA's train.py, which the static patch counts on.
+    """
+    lines = text.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("import "))
+    lines[first:first] = ["#"] * (11 - first)
+    last = lines.index('if __name__ == "__main__":')
+    lines[last:last] = ["#"] * (536 - last)
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path, host_dir: Path, data_zip: Path) -> Path:
+    """A home folder with what the snippets name: a checkout under git, and images."""
+    (tmp_path / "data").mkdir()
+    shutil.copy(data_zip, tmp_path / "data" / "obama.zip")
+    checkout = make_checkout(tmp_path / "stylegan2-ada-pytorch", host_dir)
+    (checkout / "train.py").write_text(padded((checkout / "train.py").read_text()))
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *command], cwd=checkout, check=True)
+    return tmp_path
+
+
+def prepared(code: str) -> str:
+    """The snippet with what would take long or needs the network cut short: training becomes a dry run."""
+    lines = []
+    for line in code.splitlines():
+        if line.startswith("pip install"):
+            continue
+        lines.append(line + " -n --device=cpu" if re.match(r"(regan-ext train|python train\.py) ", line) else line)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("page, code", snippets("bash"), ids=lambda value: value[:40])
+def test_shell_snippets_run(page: str, code: str, home: Path) -> None:
+    environment = {"REGAN_CACHE_DIR": str(embedded.cache_folder()), **os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        ["bash", "-euc", prepared(code)], cwd=home, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert result.returncode == 0, result.stdout[-3000:]
+    if " -n " in prepared(code):
+        assert "Dry run; exiting." in result.stdout
+
+
+def test_the_readmes_install_commands_are_those_of_ci() -> None:
+    blocks = [body.strip() for page, body in snippets("bash") if body.startswith("pip install")]
+    assert blocks == [
+        'pip install -c constraints.txt -e ".[demo]" && regan-ext demo',
+        'pip install -c constraints.txt -e ".[test]" && pytest',
+    ]
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert 'pip install -q -c constraints.txt -e ".[test]"\n' in script and script.rstrip().endswith("\npytest")
+
+
+def test_every_option_is_documented() -> None:
+    methods = (ROOT / "docs" / "methods.md").read_text("utf-8")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for option in OPTIONS:
+        assert f"`{option.flag}`" in (methods if option.flag.startswith("--regan") else readme), option.flag
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), target
