@@ -9,7 +9,7 @@ from typing import Any, Dict
 
 from .compat import prepare_imports
 
-__all__ = ["attach_to", "__version__"]
+__all__ = ["__version__", "attach_to"]
 __version__ = "0.1.0"
 
 prepare_imports()

@@ -19,7 +19,7 @@ from training_hooks.seams import Ticker
 
 from . import compat, device, options
 
-__all__ = ["attach", "RankEntry"]
+__all__ = ["RankEntry", "attach"]
 
 _ATTACHED = "_regan_ext_attached"
 _ORIGINAL_ENTRY = "_regan_ext_subprocess_fn"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-__all__ = ["Fix", "FIXES", "prepare_imports", "apply", "missing_modules"]
+__all__ = ["FIXES", "Fix", "apply", "missing_modules", "prepare_imports"]
 
 _STAND_INS = Path(__file__).parent / "stand_ins"
 
@@ -63,7 +63,7 @@ def _sampler_takes_no_data() -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            Probe([0])
+            Probe([0])  # type: ignore[call-arg]
     except TypeError:
         return True
     return False
@@ -75,7 +75,7 @@ def _let_sampler_take_data(modules: Mapping[str, Any]) -> None:
     def accept(self: Any, *args: Any, **kwargs: Any) -> None:
         pass
 
-    Sampler.__init__ = accept  # type: ignore[method-assign, assignment]
+    Sampler.__init__ = accept  # type: ignore[method-assign]
 
 
 # ---------------------------------------------------------------- matrix square root of the FID

@@ -112,7 +112,9 @@ def _train(outdir: Path, data: Path, settings: DemoSettings, device: str, consol
     )
     with open(log, "wb") as output, Progress(*columns, console=console) as progress:
         task = progress.add_task("starting (unpacking the host, loading data)", total=settings.total)
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        # Threads that spin while they wait crawl as soon as another program uses the cores; those that never spin are slow.
+        environment = {"GOMP_SPINCOUNT": "10000", **os.environ}
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
         try:
             while process.poll() is None:
                 _show(progress, task, _status(outdir, before), settings.schedule)

@@ -11,7 +11,7 @@ import time
 from types import ModuleType
 from typing import Any, Optional
 
-__all__ = ["resolve", "TorchView", "use_cpu"]
+__all__ = ["TorchView", "resolve", "use_cpu"]
 
 
 def resolve(device: str) -> str:
@@ -71,22 +71,22 @@ class TorchView(_View):
     """torch, with every CUDA device the CPU and NCCL replaced by gloo."""
 
     def __init__(self, torch: ModuleType):
-        cpu = torch.device("cpu")  # type: ignore[attr-defined]
-        ddp = torch.nn.parallel.DistributedDataParallel  # type: ignore[attr-defined]
+        cpu = torch.device("cpu")
+        ddp = torch.nn.parallel.DistributedDataParallel
 
         def device(*args: Any, **kwargs: Any) -> Any:
-            made = torch.device(*args, **kwargs)  # type: ignore[attr-defined]
+            made = torch.device(*args, **kwargs)
             return cpu if made.type == "cuda" else made
 
         def distributed_data_parallel(module: Any, device_ids: Any = None, **kwargs: Any) -> Any:
             return ddp(module, device_ids=None, **kwargs)
 
         def init_process_group(backend: Optional[str] = None, **kwargs: Any) -> None:
-            torch.distributed.init_process_group(backend="gloo", **kwargs)  # type: ignore[attr-defined]
+            torch.distributed.init_process_group(backend="gloo", **kwargs)
 
-        parallel = _View(torch.nn.parallel, DistributedDataParallel=distributed_data_parallel)  # type: ignore[attr-defined]
+        parallel = _View(torch.nn.parallel, DistributedDataParallel=distributed_data_parallel)
         cuda = _View(
-            torch.cuda,  # type: ignore[attr-defined]
+            torch.cuda,
             Event=_Event,
             current_stream=_nothing,
             max_memory_allocated=_no_bytes,
@@ -97,8 +97,8 @@ class TorchView(_View):
             torch,
             device=device,
             cuda=cuda,
-            nn=_View(torch.nn, parallel=parallel),  # type: ignore[attr-defined]
-            distributed=_View(torch.distributed, init_process_group=init_process_group),  # type: ignore[attr-defined]
+            nn=_View(torch.nn, parallel=parallel),
+            distributed=_View(torch.distributed, init_process_group=init_process_group),
         )
 
 
@@ -111,6 +111,6 @@ def use_cpu(modules: "list[ModuleType | dict[str, Any]]", num_processes: int) ->
         namespace = module if isinstance(module, dict) else vars(module)
         namespace["torch"] = view
     # Pinned memory exists only where there is an accelerator; the loop pins its labels unconditionally.
-    torch.Tensor.pin_memory = lambda self, device=None: self  # type: ignore[method-assign, assignment]
+    torch.Tensor.pin_memory = lambda self, device=None: self  # type: ignore[method-assign, assignment, return-value]
     if num_processes > 1 and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))

@@ -198,9 +198,7 @@ def writable(name: str, around: Surroundings, find: Callable[[], Path], variable
         folder = find().absolute()
         tried = _try_to_write(folder)
     except OSError as err:
-        return Finding(
-            name, "todo", f"cannot be written: {say(err)}", f"set {variable} to a folder that can be written"
-        )
+        return Finding(name, "todo", f"cannot be written: {say(err)}", f"set {variable} to a folder that can be written")
     return Finding(name, "ok", str(folder) if tried == folder else f"{folder} (will be created in {tried})")
 
 

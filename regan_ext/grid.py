@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .hosts.embedded_train import host_module
 
-__all__ = ["make_grid", "load_generator", "sample"]
+__all__ = ["load_generator", "make_grid", "sample"]
 
-_COLUMNS, _ROWS, _GAP, _HEADING = 10, 8, 24, 28
+_COLUMNS, _ROWS, _CELL, _GAP, _HEADING = 10, 6, 64, 32, 36
 
 
 def load_generator(snapshot: Path, which: str = "G_ema") -> Any:
@@ -41,12 +41,12 @@ def sample(generator: Any, count: int, seed: int = 0) -> np.ndarray:
     return images.permute(0, 2, 3, 1).numpy()
 
 
-def _block(images: "List[Image.Image]", scale: int) -> Image.Image:
-    side = images[0].width * scale
-    block = Image.new("RGB", (_COLUMNS * side, _ROWS * side))
-    for index, image in enumerate(images[: _COLUMNS * _ROWS]):
-        large = image.convert("RGB").resize((side, side), Image.Resampling.NEAREST)
-        block.paste(large, (index % _COLUMNS * side, index // _COLUMNS * side))
+def _block(images: "List[Image.Image]") -> Image.Image:
+    """The images in rows of ``_COLUMNS``, each enlarged to ``_CELL`` pixels with a thin line around it."""
+    block = Image.new("RGB", (_COLUMNS * _CELL, _ROWS * _CELL), (48, 48, 48))
+    for index, image in enumerate(images):
+        large = image.convert("RGB").resize((_CELL - 2, _CELL - 2), Image.Resampling.LANCZOS)
+        block.paste(large, (index % _COLUMNS * _CELL + 1, index // _COLUMNS * _CELL + 1))
     return block
 
 
@@ -70,13 +70,12 @@ def make_grid(data: Path, dense: Path, sparse: Path, path: Path) -> None:
     for title, snapshot in (("dense", dense), ("sparse", sparse)):
         images = sample(load_generator(snapshot), _COLUMNS * _ROWS)
         blocks.append((f"{title} ({snapshot.stem})", [Image.fromarray(i.squeeze(-1)) for i in images]))
-    scale = max(1, 32 // blocks[0][1][0].width)
-    drawn = [(title, _block(images, scale)) for title, images in blocks]
+    drawn = [(title, _block(images)) for title, images in blocks]
     width = sum(block.width for _, block in drawn) + _GAP * (len(drawn) - 1)
     picture = Image.new("RGB", (width, drawn[0][1].height + _HEADING), "white")
-    pen, font, left = ImageDraw.Draw(picture), ImageFont.load_default(), 0
+    pen, font, left = ImageDraw.Draw(picture), ImageFont.load_default(size=20), 0
     for title, block in drawn:
-        pen.text((left, 8), title, fill="black", font=font)
+        pen.text((left, 4), title, fill="black", font=font)
         picture.paste(block, (left, _HEADING))
         left += block.width + _GAP
     temporary = path.with_suffix(".tmp")

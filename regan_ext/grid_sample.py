@@ -27,7 +27,7 @@ class _Sample(torch.autograd.Function):
         return torch.nn.functional.grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
         input, grid = ctx.saved_tensors
         return _SampleBackward.apply(grad, input, grid)
 
@@ -41,6 +41,6 @@ class _SampleBackward(torch.autograd.Function):
         return torch.ops.aten.grid_sampler_2d_backward(grad, input, grid, _BILINEAR, _ZEROS, False, (True, True))
 
     @staticmethod
-    def backward(ctx: Any, grad_of_input: torch.Tensor, grad_of_grid: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad_of_input: torch.Tensor, grad_of_grid: torch.Tensor) -> Any:
         (grid,) = ctx.saved_tensors
         return _Sample.apply(grad_of_input, grid), None, None

@@ -20,7 +20,8 @@ __all__ = ["find_host", "train"]
 def find_host(given: Optional[str]) -> Tuple[Optional[Checkout], str]:
     """The host to train, and why it is this one. None stands for the embedded host.
 
-    In order: ``given`` (a folder, "embedded", or the embedded host's wheel), the current folder, $STYLEGAN2_ADA, the embedded host.
+    In order: ``given`` (a folder, "embedded", or the embedded host's wheel), the current folder, $STYLEGAN2_ADA, the
+    embedded host.
 
     Raises:
         HostError: ``given`` or $STYLEGAN2_ADA is not a host.
@@ -83,7 +84,7 @@ def _train_checkout(checkout: Checkout, arguments: List[str]) -> None:
 
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).parent))
-    click.Command.main = main  # type: ignore[method-assign, assignment]
+    click.Command.main = main  # type: ignore[method-assign]
     try:
         runpy.run_path(script, run_name="__main__")
     finally:

@@ -10,7 +10,7 @@ import click
 from training_hooks.config import PRESETS, ReconfigurationConfig
 from training_hooks.schedule import Length
 
-__all__ = ["OPTIONS", "OURS", "click_options", "Request", "resolve"]
+__all__ = ["OPTIONS", "OURS", "Request", "click_options", "resolve"]
 
 
 class _LengthType(click.ParamType):
@@ -28,8 +28,8 @@ class _LengthType(click.ParamType):
             length = Length.parse(value)
         except ValueError as err:
             self.fail(str(err), param, ctx)
-        if length.value < self.least:
-            self.fail(f"{value!r} must be at least {self.least}", param, ctx)
+        if length.value < self.least and (length.unit == "it" or length.value == 0):
+            self.fail(f"{value!r} must be at least {self.least} iteration", param, ctx)
         return length
 
 
@@ -140,7 +140,7 @@ def resolve(values: Mapping[str, Any]) -> Request:
         settings = {**PRESETS.get(preset or "", {}), **given}
         if "exclude" in settings:
             patterns = settings["exclude"]
-            settings["exclude"] = [] if patterns.lower() == "none" else [p.strip() for p in patterns.split(",")]
+            settings["exclude"] = [] if patterns.lower() == "none" else [p.strip() for p in patterns.split(",") if p.strip()]
     loop = {key: values[key] for key in ("batch_gpu", "cbase", "cmax", "tick") if values.get(key) is not None}
     return Request(settings, values.get("device") or "auto", loop)
 

@@ -37,9 +37,7 @@ __all__ = [
     "unidiff",
 ]
 
-_IMPORT = (
-    "import regan_ext  # regan-ext: added by 'regan-ext patch apply', sha256 of the file without these two lines: {}"
-)
+_IMPORT = "import regan_ext  # regan-ext: added by 'regan-ext patch apply', sha256 of the file without these two lines: {}"
 _ATTACH = "regan_ext.attach_to(globals())  # regan-ext"
 # The wording of the comment may change from version to version; each must be able to take out the lines of the others.
 _IMPORT_PATTERN = re.compile(rb"import regan_ext  # regan-ext: .*\b([0-9a-f]{16})")

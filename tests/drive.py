@@ -39,7 +39,14 @@ def pristine(arguments) -> None:
     given = dict(argument[2:].split("=", 1) for argument in arguments)
     train = host_module("train")
     _, args = train.setup_training_loop_kwargs(
-        gpus=1, snap=1, metrics=[], data=given["data"], kimg=int(given["kimg"]), batch=int(given["batch"]), fp32=True, workers=1
+        gpus=1,
+        snap=1,
+        metrics=[],
+        data=given["data"],
+        kimg=int(given["kimg"]),
+        batch=int(given["batch"]),
+        fp32=True,
+        workers=1,
     )
     args.kimg_per_tick = int(given["tick"])
     args.G_kwargs.synthesis_kwargs.channel_base = args.D_kwargs.channel_base = int(given["cbase"])

@@ -15,14 +15,14 @@ class Recorder(Hook):
 
     def start(self, training):
         self.training = training
-        self.file = open(f"{training.run_dir}/records-{training.rank}.jsonl", "w")
+        self.path = f"{training.run_dir}/records-{training.rank}.jsonl"
         found = [hook for hook in current().hooks if isinstance(hook, Reconfiguration)]
         self.method = found[0] if found else None
         self.record("start", total=training.total_iterations, ranks=training.num_ranks)
 
     def record(self, event, **values):
-        self.file.write(json.dumps({"event": event, "rank": self.training.rank, **values}) + "\n")
-        self.file.flush()
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"event": event, "rank": self.training.rank, **values}) + "\n")
 
     def networks(self):
         return self.method._networks if self.method is not None else {}

@@ -40,7 +40,7 @@ def test_sampler_takes_its_data_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_square_root_takes_disp_again(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = scipy.linalg.sqrtm
-    monkeypatch.setattr(scipy.linalg, "sqrtm", lambda A: plain(A))  # the signature since SciPy 1.18
+    monkeypatch.setattr(scipy.linalg, "sqrtm", lambda A: plain(A))  # noqa: PLW0108, the signature since SciPy 1.18
     assert fix("sqrtm").is_present()
     fix("sqrtm").mend({})
     assert not fix("sqrtm").is_present()

@@ -52,8 +52,8 @@ def test_demo_ends_with_a_picture(tmp_path: Path, host_dir: Path) -> None:
     (run,) = [path for path in (tmp_path / "demo").iterdir() if path.is_dir()]
     assert str(run) in result.stdout.replace("\n", "")
     with Image.open(run / "demo-grid.png") as picture:
-        assert picture.size == (3 * 320 + 2 * 24, 256 + 28)
-        left, middle, right = (picture.crop((i * 344, 28, i * 344 + 320, 284)) for i in range(3))
+        assert picture.size == (3 * 640 + 2 * 32, 6 * 64 + 36)
+        left, middle, right = (picture.crop((i * 672, 36, i * 672 + 640, 420)) for i in range(3))
     assert left.tobytes() != middle.tobytes() != right.tobytes()
     phases = {json.loads(line)["ReGAN/phase"]["mean"] for line in (run / "stats.jsonl").read_text().splitlines()}
     assert {1, 2} <= phases

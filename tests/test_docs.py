@@ -72,9 +72,20 @@ def prepared(code: str) -> str:
 
 @pytest.mark.parametrize("page, code", snippets("bash"), ids=lambda value: value[:40])
 def test_shell_snippets_run(page: str, code: str, home: Path) -> None:
-    environment = {"REGAN_CACHE_DIR": str(embedded.cache_folder()), **os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1"}
+    environment = {
+        "REGAN_CACHE_DIR": str(embedded.cache_folder()),
+        **os.environ,
+        "HOME": str(home),
+        "OMP_NUM_THREADS": "1",
+    }
     result = subprocess.run(
-        ["bash", "-euc", prepared(code)], cwd=home, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ["bash", "-euc", prepared(code)],
+        check=False,
+        cwd=home,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     assert result.returncode == 0, result.stdout[-3000:]
     if " -n " in prepared(code):

@@ -138,9 +138,7 @@ def test_json_holds_every_finding_and_nothing_else(home: Path) -> None:
         assert bool(finding["remedy"]) == (finding["status"] == "todo")
     names = [finding["name"] for finding in report["findings"]]
     assert len(names) == len(set(names))
-    assert {"Python", "PyTorch", "device", "numpy", "host", "train.py", "sampler", "pkg_resources", "FID detector"} < {
-        *names
-    }
+    assert {"Python", "PyTorch", "device", "numpy", "host", "train.py", "sampler", "pkg_resources", "FID detector"} < {*names}
     assert report["todo"] == sum(finding["status"] == "todo" for finding in report["findings"])
     assert result.exit_code == (1 if report["todo"] else 0)
 
@@ -303,9 +301,7 @@ def test_fixes(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ValueError("numpy.dtype size changed")
 
     answers = {"yes": lambda: True, "no": lambda: False, "absent": absent, "misfit": misfit}
-    fixes = tuple(
-        compat.Fix(name, f"fault of {name}", answer, lambda modules: None) for name, answer in answers.items()
-    )
+    fixes = tuple(compat.Fix(name, f"fault of {name}", answer, lambda modules: None) for name, answer in answers.items())
     monkeypatch.setattr(compat, "FIXES", fixes)
     around = Surroundings(torch=fake_torch())
     assert doctor_checks.fix("yes", around) == Finding("yes", "patched", "fault of yes")

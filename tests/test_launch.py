@@ -166,7 +166,15 @@ def call(arguments: List[str], capsys: pytest.CaptureFixture[str]) -> "tuple[int
 
 
 def resolved(arguments: List[str], data: Path, outdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    common = ["train", "--host=embedded", "-n", f"--outdir={outdir}", f"--data={data}", "--device=cpu", "--metrics=none"]
+    common = [
+        "train",
+        "--host=embedded",
+        "-n",
+        f"--outdir={outdir}",
+        f"--data={data}",
+        "--device=cpu",
+        "--metrics=none",
+    ]
     code, output = call([*common, *arguments], capsys)
     assert code == 0, output
     assert not outdir.exists()
@@ -188,7 +196,10 @@ def test_dry_run_shows_the_schedule(host_dir: Path, data_zip: Path, tmp_path: Pa
 
 def test_lengths_in_kimg_become_iterations(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
     args = resolved(
-        ["--regan-ratio=0.3", "--regan-interval=2kimg", "--regan-warmup=1kimg", "--batch=16"], data_zip, tmp_path / "r", capsys
+        ["--regan-ratio=0.3", "--regan-interval=2kimg", "--regan-warmup=1kimg", "--batch=16"],
+        data_zip,
+        tmp_path / "r",
+        capsys,
     )
     (hook, _) = args["loss_kwargs"]["hooks"]
     assert (hook["interval"], hook["warmup"]) == (125, 62)

@@ -154,9 +154,12 @@ def test_a_warmup_of_zero_is_no_warmup_in_either_unit():
     assert configured("--regan-preset=reference", "--regan-warmup=0").warmup == 0
 
 
-@pytest.mark.xfail(strict=True, reason="options.py holds the least interval, 1, against the number before its unit")
 def test_an_interval_below_one_kimg_is_an_interval():
     assert configured("--regan-ratio=0.3", "--regan-interval=0.5kimg", batch=10).interval == 50
+
+
+def test_an_empty_part_of_an_exclusion_is_no_pattern():
+    assert configured("--regan-ratio=0.3", "--regan-exclude=a*,").exclude == ("a*",)
 
 
 @pytest.mark.parametrize("text", ["none", "None", "NONE"])

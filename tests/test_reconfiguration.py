@@ -90,9 +90,7 @@ class Loop:
         if settings is not None:
             self.hook = Reconfiguration(self.G, ReconfigurationConfig(**settings))
             if door == "events":
-                self.hook.start(
-                    Training({"G": self.G, "G_ema": self.G_ema}, {"G": self.optimizer}, total_iterations=total)
-                )
+                self.hook.start(Training({"G": self.G, "G_ema": self.G_ema}, {"G": self.optimizer}, total_iterations=total))
             else:
                 self.hook.attach(self.optimizer, ema=self.G_ema, total_iterations=total, manual=door == "manual")
         self.optimizer.register_step_pre_hook(lambda *_: self._fire("step"))
@@ -179,9 +177,7 @@ def same_training(first, second):
 @pytest.mark.parametrize("door", ["manual", "events"])
 @pytest.mark.parametrize("beta1", [0.0, 0.5])
 def test_pruned_weights_are_exactly_the_smallest_and_stay_exactly_zero(beta1, door):
-    loop = Loop(
-        dict(ratio=0.3, interval=6, warmup=5), door=door, optimizer=lambda params: adam(params, betas=(beta1, 0.99))
-    )
+    loop = Loop(dict(ratio=0.3, interval=6, warmup=5), door=door, optimizer=lambda params: adam(params, betas=(beta1, 0.99)))
     pruned, seen = {}, []
 
     def watch(event):
@@ -491,9 +487,7 @@ def test_pruning_at_the_step_leaves_the_first_forward_of_a_sparse_phase_dense():
     for prune_at, dense_first in (("forward", False), ("step", True)):
         loop = Loop(dict(ratio=0.3, interval=4, warmup=3, prune_at=prune_at)).train(3)
         dense = []
-        loop.train(
-            2, lambda e, d=dense, o=loop: d.append((o.params["conv.weight"] != 0).all()) if e == "forward" else 0
-        )
+        loop.train(2, lambda e, d=dense, o=loop: d.append((o.params["conv.weight"] != 0).all()) if e == "forward" else 0)
         assert dense == [dense_first, False]
 
 
@@ -541,9 +535,7 @@ def test_statistics_agree_with_what_can_be_seen_from_outside():
     changes = []
     for i in range(3 + 8 * 5):
         loop.train(1)
-        phase, cycle = (
-            (Phase.WARMUP, 0) if i < 3 else (Phase.DENSE if (i - 3) % 8 >= 4 else Phase.SPARSE, (i - 3) // 8 + 1)
-        )
+        phase, cycle = (Phase.WARMUP, 0) if i < 3 else (Phase.DENSE if (i - 3) % 8 >= 4 else Phase.SPARSE, (i - 3) // 8 + 1)
         zero = torch.cat([(loop.params[name] == 0).flatten() for name in SELECTED])
         if phase == Phase.SPARSE:
             sparse_iterations += 1

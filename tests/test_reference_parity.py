@@ -229,9 +229,7 @@ def test_three_lines_equal_the_reference_without_lazy_regularisations_factor():
 def test_the_reference_run_shows_what_the_preset_is_about(reference_history):
     reference, history = reference_history
     masks = reference.masks
-    assert (
-        len(masks) == INTERVAL * CYCLES + 1 + 2
-    )  # sparse iterations: one more in the first phase, and a last phase begun
+    assert len(masks) == INTERVAL * CYCLES + 1 + 2  # sparse iterations: one more in the first phase, and a last phase begun
     assert all(low.any() for low in masks[-1].values() if low.ndim > 0)
     assert not any(mask["noise_strength"] for mask in masks)
     # Within a phase the masks move, because path-length steps let pruned weights grow.

@@ -173,9 +173,7 @@ def test_lengths_in_kimg_become_the_nearest_number_of_iterations(kimg, tenths, b
     assert Length.parse(str(length)) == length
 
 
-@pytest.mark.parametrize(
-    ("text", "batch", "iterations"), [("5kimg", 32, 156), ("0.5KIMG", 10, 50), ("2 kimg", 1, 2000)]
-)
+@pytest.mark.parametrize(("text", "batch", "iterations"), [("5kimg", 32, 156), ("0.5KIMG", 10, 50), ("2 kimg", 1, 2000)])
 def test_examples_of_lengths(text, batch, iterations):
     assert Length.parse(text).iterations(batch) == iterations
 

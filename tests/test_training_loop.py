@@ -110,8 +110,7 @@ def test_statistics_of_a_tick(regan_run: Run) -> None:
     values = {name: entry["mean"] for name, entry in last.items() if name.startswith("ReGAN/")}
     assert {entry["num"] for name, entry in last.items() if name.startswith("ReGAN/")} == {1}
     assert set(values) == {
-        f"ReGAN/{name}"
-        for name in ("phase", "cycle", "sparsity", "lr", "mask_change", "explored", "hook_ms", "flops_ratio")
+        f"ReGAN/{name}" for name in ("phase", "cycle", "sparsity", "lr", "mask_change", "explored", "hook_ms", "flops_ratio")
     }
     assert (first["ReGAN/phase"]["mean"], first["ReGAN/cycle"]["mean"], first["ReGAN/sparsity"]["mean"]) == (0, 0, 0)
     assert (values["ReGAN/phase"], values["ReGAN/cycle"]) == (2, 3)
@@ -198,7 +197,11 @@ def test_with_the_method_every_network_differs(pristine: Dict[str, Any], regan_r
 def test_two_ranks_choose_the_same_masks(train: Any, host_dir: Path) -> None:
     run = train(*REGAN, "--gpus=2", "--batch=32")
     chosen = {
-        rank: [(r["iteration"], r["G"]["masks"], r["G"]["lr"]) for r in run.records if r["event"] == "on_iteration" and r["rank"] == rank]
+        rank: [
+            (r["iteration"], r["G"]["masks"], r["G"]["lr"])
+            for r in run.records
+            if r["event"] == "on_iteration" and r["rank"] == rank
+        ]
         for rank in (0, 1)
     }
     assert len(chosen[0]) == 32 and chosen[0] == chosen[1]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Tuple
 
 from .moments import POLICIES
 from .schedule import Length, Schedule
 
-__all__ = ["ReconfigurationConfig", "PRESETS"]
+__all__ = ["PRESETS", "ReconfigurationConfig"]
 
 _CHOICES = {
     "target": ("G", "D", "both"),
@@ -71,8 +72,8 @@ class ReconfigurationConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
             raise ValueError(f"ratio must be in [0, 1), got {self.ratio:g}")
-        if not self.lr_scale > 0:
-            raise ValueError(f"lr_scale must be greater than 0, got {self.lr_scale:g}")
+        if not 0 < self.lr_scale < math.inf:
+            raise ValueError(f"lr_scale must be greater than 0 and finite, got {self.lr_scale:g}")
         for field, allowed in _CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} must be one of {', '.join(allowed)}, got {getattr(self, field)!r}")

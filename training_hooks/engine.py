@@ -14,7 +14,7 @@ import torch
 from . import loop
 from .hook import Hook, Step, Training
 
-__all__ = ["Engine", "current", "construct_hook"]
+__all__ = ["Engine", "construct_hook", "current"]
 
 _current: "Optional[Engine]" = None
 
@@ -117,4 +117,3 @@ class Engine:
 
 def _bare(module: torch.nn.Module) -> torch.nn.Module:
     return module.module if isinstance(module, torch.nn.parallel.DistributedDataParallel) else module
-

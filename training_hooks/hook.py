@@ -25,7 +25,7 @@ from typing import Any, Dict, Mapping
 
 import torch
 
-__all__ = ["Step", "Training", "Hook", "MAIN_PHASES"]
+__all__ = ["MAIN_PHASES", "Hook", "Step", "Training"]
 
 MAIN_PHASES = ("main", "both")
 

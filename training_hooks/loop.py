@@ -11,7 +11,7 @@ import sys
 from types import FrameType
 from typing import Any, Dict, Mapping, Optional
 
-__all__ = ["find_loop", "ends_tick", "total_iterations"]
+__all__ = ["ends_tick", "find_loop", "total_iterations"]
 
 
 def find_loop() -> Optional[FrameType]:

@@ -12,8 +12,16 @@ from typing import Sequence
 
 import torch
 
-__all__ = ["keep_smallest_out", "keep_by_quantile", "pruned_count", "max_pruned", "pack_bits", "unpack_bits",
-           "count_bits", "checksum"]
+__all__ = [
+    "checksum",
+    "count_bits",
+    "keep_by_quantile",
+    "keep_smallest_out",
+    "max_pruned",
+    "pack_bits",
+    "pruned_count",
+    "unpack_bits",
+]
 
 _SAMPLE = 16384  # entries looked at to bracket an order statistic
 
@@ -36,7 +44,7 @@ def _kth_smallest(values: torch.Tensor, k: int) -> torch.Tensor:
     falls back to the full selection, so the result never depends on the sample.
     """
     n = values.numel()
-    if n < 4 * _SAMPLE:
+    if n < 16 * _SAMPLE:
         return values.kthvalue(k).values
     sample = values[:: n // _SAMPLE].sort().values
     m = sample.numel()

@@ -11,7 +11,7 @@ from typing import Dict, List, Tuple
 
 import torch
 
-__all__ = ["POLICIES", "moments_of", "save_second_moments", "restore_second_moments", "reset_moments"]
+__all__ = ["POLICIES", "moments_of", "reset_moments", "restore_second_moments", "save_second_moments"]
 
 POLICIES = ("keep", "restore", "reset")
 Saved = Dict[str, torch.Tensor]
@@ -35,9 +35,7 @@ def save_second_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, k
     return {k: v[pruned].clone() for k, v in moments_of(optimizer, param) if "sq" in k}
 
 
-def restore_second_moments(
-    optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor, saved: Saved
-) -> None:
+def restore_second_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor, saved: Saved) -> None:
     """Put back what ``save_second_moments`` gave for the same mask."""
     pruned = ~keep
     for key, state in moments_of(optimizer, param):

@@ -10,7 +10,7 @@ from typing import Any, Dict, Optional
 
 from .hook import Hook, Training
 
-__all__ = ["Progress", "STATUS_FILE"]
+__all__ = ["STATUS_FILE", "Progress"]
 
 STATUS_FILE = "regan-status.json"
 

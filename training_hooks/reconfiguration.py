@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import torch
 
 from . import masks, moments
 from .config import ReconfigurationConfig
 from .hook import Hook, Step, Training
+from .masked_network import MaskedNetwork
 from .schedule import Phase, Span
 from .selection import parameter_shapes, select
 
@@ -57,66 +58,6 @@ def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mappi
     return names
 
 
-class _Network:
-    """The selected parameters of one network, with their masks and what the optimizer remembers of them."""
-
-    def __init__(
-        self, config: ReconfigurationConfig, kind: str, module: torch.nn.Module, ema: Optional[torch.nn.Module]
-    ):
-        self.names = select_parameters(config, kind, parameter_shapes(module))
-        params = dict(module.named_parameters())
-        averaged = {} if ema is None else dict(ema.named_parameters())
-        self.params = [params[n] for n in self.names]
-        self.ema = [averaged[n] for n in self.names] if averaged else []
-        self.keep: List[torch.Tensor] = []
-        self.sparse = False  # do the masks hold at the moment?
-        self.saved_moments: List[Tuple[torch.Tensor, moments.Saved]] = []  # with the mask at the start of the phase
-        self.seen: List[torch.Tensor] = []  # packed bits: kept in at least one sparse phase
-        self.explored = 0.0  # share of the weights that were
-        self.changed = 0.0  # share of the pruned weights that the mask before did not prune
-        self.numel = sum(p.numel() for p in self.params)
-
-    @torch.no_grad()
-    def choose(self, rule: str, ratio: float) -> None:
-        """Choose new masks from the weights as they are."""
-        make = masks.keep_smallest_out if rule == "exact" else masks.keep_by_quantile
-        self.keep = [make(p, ratio) for p in self.params]
-
-    def note_change(self, before: List[torch.Tensor]) -> int:
-        """Update the statistics of a new choice of masks, ``before`` being the last phase's (empty: none).
-
-        Returns:
-            A checksum of the masks.
-        """
-        kept = sum(int(torch.count_nonzero(k)) for k in self.keep)
-        both = sum(int(torch.count_nonzero(a & b)) for a, b in zip(before, self.keep))
-        was_kept = sum(int(torch.count_nonzero(k)) for k in before) if before else self.numel
-        fresh = was_kept - (both if before else kept)
-        self.changed = fresh / (self.numel - kept) if kept < self.numel else 0.0
-        packed = [masks.pack_bits(k) for k in self.keep]
-        self.seen = [a | b for a, b in zip(self.seen, packed)] if self.seen else packed
-        self.explored = sum(map(masks.count_bits, self.seen)) / self.numel
-        return masks.checksum(packed)
-
-    @torch.no_grad()
-    def zero_weights(self) -> None:
-        torch._foreach_mul_(self.params, self.keep)
-
-    @torch.no_grad()
-    def zero_ema(self) -> None:
-        if self.ema:
-            torch._foreach_mul_(self.ema, self.keep)
-
-    @torch.no_grad()
-    def zero_gradients(self) -> None:
-        pairs = [(p.grad, k) for p, k in zip(self.params, self.keep) if p.grad is not None]
-        if pairs:
-            torch._foreach_mul_([g for g, _ in pairs], [k for _, k in pairs])
-
-    def zeros(self) -> int:
-        return sum(p.numel() - int(torch.count_nonzero(p.detach())) for p in self.params)
-
-
 class Reconfiguration(Hook):
     """Alternates sparse and dense training of G (or D, or both) on a schedule of iterations.
 
@@ -134,14 +75,17 @@ class Reconfiguration(Hook):
     """
 
     def __init__(
-        self, generator: Optional[torch.nn.Module] = None, config: Optional[ReconfigurationConfig] = None, **settings: Any
+        self,
+        generator: Optional[torch.nn.Module] = None,
+        config: Optional[ReconfigurationConfig] = None,
+        **settings: Any,
     ):
         settings.pop("plan", None)
         self.config = config if config is not None else ReconfigurationConfig.from_dict(settings)
         self.optimizers_needed = targets(self.config)
         self.schedule = self.config.schedule(None) if self.config.finish == "as-is" else None
         self._generator = generator
-        self._networks: Dict[str, _Network] = {}
+        self._networks: Dict[str, MaskedNetwork] = {}
         self._optimizers: Dict[str, torch.optim.Optimizer] = {}
         self._base_lr: Dict[str, List[float]] = {}
         self._training: Optional[Training] = None
@@ -150,6 +94,11 @@ class Reconfiguration(Hook):
         self._iteration = -1
         self._extra_step, self._manual = False, False
         self._seconds, self._iterations_timed = 0.0, 0
+
+    @property
+    def selected_weights(self) -> int:
+        """Number of weights that are reconfigured, once training has started."""
+        return sum(network.numel for network in self._networks.values())
 
     # ---------------------------------------------------------------- events
 
@@ -161,7 +110,9 @@ class Reconfiguration(Hook):
             if kind not in training.optimizers:
                 raise ValueError(f"target={config.target} needs the optimizer of {kind}")
             ema = training.networks.get("G_ema") if kind == "G" and config.ema == "follow" else None
-            self._networks[kind] = _Network(config, kind, training.networks[kind], ema)
+            module = training.networks[kind]
+            names = select_parameters(config, kind, parameter_shapes(module))
+            self._networks[kind] = MaskedNetwork(names, module, ema)
             self._optimizers[kind] = training.optimizers[kind]
             self._base_lr[kind] = [group["lr"] for group in training.optimizers[kind].param_groups]
 
@@ -272,9 +223,9 @@ class Reconfiguration(Hook):
         for kind in self._networks:
             configured = self._training.configured_lr.get(kind)
             for group, base in zip(self._optimizers[kind].param_groups, self._base_lr[kind]):
-                group["lr"] = (configured if forgotten and configured is not None else base) * scale
+                group["lr"] = (base if configured is None or not forgotten else configured) * scale
 
-    def _check_ranks(self, network: _Network, checksum: int) -> None:
+    def _check_ranks(self, network: MaskedNetwork, checksum: int) -> None:
         """Masks come from the weights alone, so ranks that disagree have drifted apart: better an error than a hang."""
         if self._training is None or self._training.num_ranks == 1:
             return
@@ -305,6 +256,9 @@ class Reconfiguration(Hook):
         The next iteration begins as soon as a step is done, so that its first forward already runs on its masks. Steps of
         regularisation alone go into ``with hook.extra_step():`` and do not count; a loop that has some after its main
         step passes ``manual=True`` and calls ``hook.begin_iteration()`` at the top instead.
+
+        The hook sets the learning rate of every parameter group at each iteration, from what it was at this call; a
+        scheduler that sets it too has to be left out. ``on_report`` speaks of the iteration that has begun last.
 
         Args:
             optimizer: holds the generator's parameters.

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-__all__ = ["Phase", "Length", "Schedule", "Span"]
+__all__ = ["Length", "Phase", "Schedule", "Span"]
 
 
 class Phase(enum.IntEnum):

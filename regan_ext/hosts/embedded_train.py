@@ -19,7 +19,7 @@ import click
 
 from . import embedded
 
-__all__ = ["main", "setup_training_loop_kwargs", "subprocess_fn", "host_module"]
+__all__ = ["host_module", "main", "setup_training_loop_kwargs", "subprocess_fn"]
 
 
 def host_module(name: str) -> ModuleType:

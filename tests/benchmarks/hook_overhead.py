@@ -34,7 +34,16 @@ def write_noise(path: Path, count: int, resolution: int) -> None:
 
 def train(folder: Path, data: Path, options: List[str]) -> Dict[str, Any]:
     """Statistics of the last tick of a run, which holds every iteration but the first."""
-    command = [sys.executable, "-m", "regan_ext", "train", "--host=embedded", f"--outdir={folder}", f"--data={data}", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "regan_ext",
+        "train",
+        "--host=embedded",
+        f"--outdir={folder}",
+        f"--data={data}",
+        *options,
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     (run,) = folder.iterdir()
     lines = (run / "stats.jsonl").read_text(encoding="utf-8").splitlines()

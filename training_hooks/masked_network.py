@@ -1,0 +1,93 @@
+"""The masks of one network, and what is done with them."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+
+from . import masks, moments
+
+__all__ = ["MaskedNetwork"]
+
+
+class MaskedNetwork:
+    """Selected parameters of one network and of its average, the masks on them, and statistics of the masks.
+
+    Args:
+        names: of the parameters, in the network's own order.
+        module: the network.
+        ema: its averaged copy, or None.
+
+    Raises:
+        ValueError: the average lacks one of the parameters.
+    """
+
+    def __init__(self, names: Sequence[str], module: torch.nn.Module, ema: Optional[torch.nn.Module] = None):
+        params = dict(module.named_parameters())
+        averaged = {} if ema is None else dict(ema.named_parameters())
+        lacking = [name for name in names if name not in averaged]
+        if ema is not None and lacking:
+            raise ValueError(
+                f"the averaged network has no parameter {lacking[0]}; it has {', '.join(list(averaged)[:3])}, ... "
+                "(of a torch.optim.swa_utils.AveragedModel give its .module)"
+            )
+        self.names = list(names)
+        self.params: List[torch.Tensor] = [params[n] for n in names]
+        self.ema: List[torch.Tensor] = [averaged[n] for n in names] if averaged else []
+        self.keep: List[torch.Tensor] = []
+        self.sparse = False  # do the masks hold at the moment?
+        self.saved_moments: List[Tuple[torch.Tensor, moments.Saved]] = []  # with the mask at the start of the phase
+        self.seen: List[torch.Tensor] = []  # packed bits: kept in at least one sparse phase
+        self.explored = 0.0  # share of the weights that were
+        self.changed = 0.0  # share of the pruned weights that the mask before did not prune
+        self.numel = sum(p.numel() for p in self.params)
+
+    @torch.no_grad()
+    def choose(self, rule: str, ratio: float) -> None:
+        """Choose new masks from the weights as they are."""
+        make = masks.keep_smallest_out if rule == "exact" else masks.keep_by_quantile
+        self.keep = [make(p, ratio) for p in self.params]
+
+    def note_change(self, before: List[torch.Tensor]) -> int:
+        """Update the statistics of a new choice of masks, ``before`` being the last phase's (empty: none).
+
+        Returns:
+            A checksum of the masks.
+        """
+        kept = sum(int(torch.count_nonzero(k)) for k in self.keep)
+        both = sum(int(torch.count_nonzero(a & b)) for a, b in zip(before, self.keep))
+        was_kept = sum(int(torch.count_nonzero(k)) for k in before) if before else self.numel
+        fresh = was_kept - (both if before else kept)
+        self.changed = fresh / (self.numel - kept) if kept < self.numel else 0.0
+        packed = [masks.pack_bits(k) for k in self.keep]
+        self.seen = [a | b for a, b in zip(self.seen, packed)] if self.seen else packed
+        self.explored = sum(map(masks.count_bits, self.seen)) / self.numel
+        return masks.checksum(packed)
+
+    @torch.no_grad()
+    def zero_weights(self) -> None:
+        """Set the pruned weights to zero."""
+        _multiply(self.params, self.keep)
+
+    @torch.no_grad()
+    def zero_ema(self) -> None:
+        """Set the pruned weights of the average to zero, where there is one."""
+        if self.ema:
+            _multiply(self.ema, self.keep)
+
+    @torch.no_grad()
+    def zero_gradients(self) -> None:
+        """Set the gradients of pruned weights to zero, where there are any."""
+        pairs = [(p.grad, k) for p, k in zip(self.params, self.keep) if p.grad is not None]
+        if pairs:
+            _multiply([g for g, _ in pairs], [k for _, k in pairs])
+
+    def zeros(self) -> int:
+        """Number of selected weights that are zero."""
+        return sum(p.numel() - int(torch.count_nonzero(p.detach())) for p in self.params)
+
+
+def _multiply(tensors: List[torch.Tensor], keeps: List[torch.Tensor]) -> None:
+    """Multiply in place, all tensors in one call: several times faster than a loop of masked fills."""
+    torch._foreach_mul_(tensors, keeps)
