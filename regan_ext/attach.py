@@ -6,8 +6,11 @@ The two-line patch, the launcher and the embedded host all end here.
 from __future__ import annotations
 
 import importlib
+import itertools
+import pickle
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import click
@@ -17,7 +20,8 @@ from training_hooks.config import ReconfigurationConfig
 from training_hooks.reconfiguration import select_parameters, targets
 from training_hooks.seams import Ticker
 
-from . import compat, device, options
+from . import compat, device, options, resume
+from .errors import UserError
 
 __all__ = ["RankEntry", "attach"]
 
@@ -74,10 +78,12 @@ class RankEntry:
     device: str
 
     def __call__(self, rank: int, args: Any, temp_dir: str) -> None:
+        compat.prepare_imports()
         main = importlib.import_module(self.main) if self.main != "__main__" else sys.modules["__main__"]
         entry = vars(main).get(_ORIGINAL_ENTRY, main.subprocess_fn)
         # In a spawned process the module called __main__ holds a copy of the names that its functions see.
         prepare_process(entry.__globals__, self.device, args["num_gpus"])
+        _skip_samples(args)
         entry(rank=rank, args=args, temp_dir=temp_dir)
 
 
@@ -102,6 +108,15 @@ def prepare_process(namespace: Dict[str, Any], kind: str, num_processes: int) ->
     return needed
 
 
+def _skip_samples(args: Any) -> None:
+    """Let the data begin where the resumed run left it: the host's sampler is a function of the seed alone."""
+    skipped = args.get("progress_fn", {}).get("resume_iterations", 0) * (args["batch_size"] // args["num_gpus"])
+    if skipped:
+        sampler = sys.modules["torch_utils.misc"].InfiniteSampler
+        plain = sampler.__iter__
+        sampler.__iter__ = lambda self: itertools.islice(plain(self), skipped, None)
+
+
 class _Attachment:
     """One call of the host's command."""
 
@@ -109,6 +124,7 @@ class _Attachment:
         self.namespace = namespace
         self.request = request
         self.hooks = list(hooks)
+        self.resume: Optional[resume.Resume] = None
         try:
             self.device = device.resolve(request.device)
         except ValueError as err:
@@ -118,6 +134,9 @@ class _Attachment:
         """Call the host's own ``callback`` with its options, its seams in place."""
         if self.device == "cpu" and "fp32" in values and values["fp32"] is None:
             values["fp32"] = True  # half precision is slower than single on a CPU
+        self.resume = resume.find(values.get("resume"), values.get("outdir") or ".")
+        if self.resume is not None and self.resume.state is not None and not self._is_over(values.get("kimg")):
+            values["resume"] = None  # the host would forget the ramp-up of the average and the pace of ADA
         setup, entry = self.namespace["setup_training_loop_kwargs"], self.namespace["subprocess_fn"]
 
         def setup_with_hooks(**config: Any) -> Tuple[str, Any]:
@@ -134,6 +153,18 @@ class _Attachment:
             self.namespace["setup_training_loop_kwargs"] = setup
             self.namespace["subprocess_fn"] = entry
             del self.namespace[_ORIGINAL_ENTRY]
+
+    def _is_over(self, kimg: Optional[int]) -> bool:
+        """Whether the snapshot is at the end of the budget already. A single pickle is a beginning then, not an error."""
+        assert self.resume is not None
+        if kimg is None or self.resume.images < kimg * 1000:
+            return False
+        where = f"{self.resume.snapshot} is at {self.resume.images / 1000:g} kimg, and --kimg={kimg} leaves nothing to train"
+        if self.resume.asked_for_folder:
+            raise UserError(f"--resume: {where}; give a larger --kimg")
+        click.echo(f"{where}: a new run begins from its networks.", err=True)
+        self.resume = None
+        return True
 
     # ---------------------------------------------------------------- the host's keyword arguments
 
@@ -156,7 +187,21 @@ class _Attachment:
         if hooks:
             hooks.append({"class_name": "training_hooks.progress.Progress"})
             _install_seams(args, hooks, needed)
+        args["progress_fn"] = Ticker(states=self.request.states, keep_states=self.request.keep_states)
+        if self.resume is not None:
+            suffix += self._edit_resume(args, self.resume)
         return suffix
+
+    def _edit_resume(self, args: Any, found: resume.Resume) -> str:
+        """Go on from ``found``, or begin from its networks where it has no state."""
+        if found.state is None or found.state_file is None:
+            shapes = _network_shapes(self.namespace, args, ("G", "D"))
+            resume.check_architecture(found.snapshot, _pickled_shapes(self.namespace, found.snapshot), shapes)
+            return ""
+        resume.check_options(found, args)
+        args["resume_pkl"] = str(found.snapshot)
+        args["progress_fn"].update(resume_state=str(found.state_file), resume_iterations=found.state["batch_idx"])
+        return "-resumed"
 
     def _edit_loop(self, args: Any) -> str:
         asked, suffix = self.request.loop, ""
@@ -209,7 +254,6 @@ def _install_seams(args: Any, hooks: List[Dict[str, Any]], needed: Sequence[str]
         kwargs = args[f"{network}_opt_kwargs"]
         kwargs["inner"], kwargs["class_name"] = kwargs["class_name"], "training_hooks.seams.hooked_optimizer"
         kwargs["network"], kwargs["configured_lr"] = network, kwargs["lr"]
-    args["progress_fn"] = Ticker()
 
 
 def _check_batch_gpu(batch_gpu: int, args: Any) -> None:
@@ -235,7 +279,7 @@ def _numel(shape: Sequence[int]) -> int:
 
 def _network_shapes(namespace: Dict[str, Any], args: Any, networks: Sequence[str]) -> Dict[str, Dict[str, Tuple[int, ...]]]:
     """Network → parameter name → shape, from the host's own classes."""
-    util = (namespace["dnnlib"] if "dnnlib" in namespace else namespace["host_module"]("dnnlib")).util
+    util = _host(namespace, "dnnlib").util
     dataset = util.construct_class_by_name(**args["training_set_kwargs"])
     common = dict(c_dim=dataset.label_dim, img_resolution=dataset.resolution, img_channels=dataset.num_channels)
     shapes = {}
@@ -243,3 +287,20 @@ def _network_shapes(namespace: Dict[str, Any], args: Any, networks: Sequence[str
         module = util.construct_class_by_name(**args[f"{kind}_kwargs"], **common)
         shapes[kind] = {name: tuple(p.shape) for name, p in module.named_parameters()}
     return shapes
+
+
+def _host(namespace: Dict[str, Any], name: str) -> Any:
+    """The host's module ``name``."""
+    return namespace["host_module"](name) if "host_module" in namespace else importlib.import_module(name)
+
+
+def _pickled_shapes(namespace: Dict[str, Any], snapshot: Path) -> Dict[str, Dict[str, Tuple[int, ...]]]:
+    """Network → parameter name → shape, of a pickle. Opening it runs its code, as the host itself will."""
+    _host(namespace, "dnnlib")
+    legacy = _host(namespace, "legacy")
+    try:
+        with open(snapshot, "rb") as file:
+            networks = legacy.load_network_pkl(file)
+        return {kind: {name: tuple(p.shape) for name, p in networks[kind].named_parameters()} for kind in ("G", "D")}
+    except (pickle.UnpicklingError, EOFError, KeyError, AttributeError, ImportError, AssertionError) as err:
+        raise UserError(f"--resume: {snapshot} cannot be read as a network pickle ({type(err).__name__}: {err})") from err

@@ -100,6 +100,8 @@ OPTIONS: Tuple[Option, ...] = (
     Option("--cbase", click.IntRange(min=1), "Capacity: channels times resolution."),
     Option("--cmax", click.IntRange(min=1), "Capacity: most channels of a layer."),
     Option("--tick", click.IntRange(min=1), "Length of a tick, in kimg.  [default: 4]"),
+    Option("--states", bool, "Write a state file beside every snapshot, for --resume.  [default: true]"),
+    Option("--keep-states", click.IntRange(min=0), "How many state files to keep; 0 = all.  [default: 3]"),
 )
 OURS = tuple(option.name for option in OPTIONS)
 
@@ -117,11 +119,15 @@ class Request:
         settings: fields of ``ReconfigurationConfig``, lengths not yet in iterations; None = Re-GAN is off.
         device: "auto", "cpu" or "cuda".
         loop: batch_gpu, cbase, cmax and tick, as far as they were given.
+        states: whether state files are written.
+        keep_states: how many are kept; 0 = all.
     """
 
     settings: Optional[Dict[str, Any]]
     device: str
     loop: Dict[str, int]
+    states: bool = True
+    keep_states: int = 3
 
 
 def resolve(values: Mapping[str, Any]) -> Request:
@@ -142,7 +148,10 @@ def resolve(values: Mapping[str, Any]) -> Request:
             patterns = settings["exclude"]
             settings["exclude"] = [] if patterns.lower() == "none" else [p.strip() for p in patterns.split(",") if p.strip()]
     loop = {key: values[key] for key in ("batch_gpu", "cbase", "cmax", "tick") if values.get(key) is not None}
-    return Request(settings, values.get("device") or "auto", loop)
+    keep = values.get("keep_states")
+    return Request(
+        settings, values.get("device") or "auto", loop, values.get("states") is not False, 3 if keep is None else keep
+    )
 
 
 def configuration(settings: Mapping[str, Any], batch_size: int) -> ReconfigurationConfig:

@@ -19,6 +19,11 @@ __all__ = ["Engine", "construct_hook", "current"]
 _current: "Optional[Engine]" = None
 
 
+def current_or_none() -> "Optional[Engine]":
+    """The engine of this process; None in a run without hooks."""
+    return _current
+
+
 def current() -> "Engine":
     """The engine of this process.
 
@@ -99,11 +104,15 @@ class Engine:
         for hook in self.hooks:
             hook.on_tick()
 
-    def _begin_iteration(self, frame: Optional[FrameType]) -> None:
+    def start(self) -> None:
+        """Start the hooks, once the optimizers exist. Safe to repeat."""
         if not self._started:
             self._started = True
             for hook in self.hooks:
                 hook.start(self.training)
+
+    def _begin_iteration(self, frame: Optional[FrameType]) -> None:
+        self.start()
         self.iteration += 1
         self._report_due = frame is None or loop.ends_tick(frame.f_locals)
         for hook in self.hooks:

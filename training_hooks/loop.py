@@ -1,17 +1,18 @@
 """View of the running host's training loop: its local variables, read from its frame.
 
 The hosts keep G_ema, the run folder and every counter in local variables of one function called ``training_loop``. Nothing
-they construct is handed those, so they are read from the call stack. Nothing is ever written.
+they construct is handed those, so they are read from the call stack. Only ``set_variables`` writes, when a run is resumed.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 import sys
 from types import FrameType
 from typing import Any, Dict, Mapping, Optional
 
-__all__ = ["ends_tick", "find_loop", "total_iterations"]
+__all__ = ["ends_tick", "find_loop", "loop_variables", "set_variables", "total_iterations"]
 
 
 def find_loop() -> Optional[FrameType]:
@@ -50,3 +51,23 @@ def ends_tick(variables: Mapping[str, Any]) -> bool:
 def total_iterations(variables: Mapping[str, Any]) -> int:
     """Iterations of the whole run."""
     return math.ceil(variables["total_kimg"] * 1000 / variables["batch_size"])
+
+
+def set_variables(frame: FrameType, values: Mapping[str, Any]) -> None:
+    """Set local variables of a running function, for the counters that a resumed run has to begin with.
+
+    Up to Python 3.12 ``f_locals`` is a copy, which CPython writes back on request; from 3.13 on it writes through.
+
+    Raises:
+        RuntimeError: the function has no such variable, or this Python cannot set it.
+    """
+    unknown = sorted(set(values) - set(frame.f_code.co_varnames) - set(frame.f_code.co_cellvars))
+    if unknown:
+        raise RuntimeError(f"{frame.f_code.co_name} has no variable {', '.join(unknown)}")
+    variables = frame.f_locals
+    variables.update(values)
+    if sys.version_info < (3, 13):
+        ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
+    wrong = [name for name, value in values.items() if frame.f_locals[name] != value]
+    if wrong:
+        raise RuntimeError(f"this Python ({sys.version.split()[0]}) cannot set the loop's {', '.join(wrong)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
@@ -82,6 +82,40 @@ class MaskedNetwork:
         pairs = [(p.grad, k) for p, k in zip(self.params, self.keep) if p.grad is not None]
         if pairs:
             _multiply([g for g, _ in pairs], [k for _, k in pairs])
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Masks at one bit a weight, and what goes with them: tensors and plain values."""
+        return {
+            "names": list(self.names),
+            "shapes": [list(p.shape) for p in self.params],
+            "keep": [masks.pack_bits(k) for k in self.keep],
+            "sparse": self.sparse,
+            "saved_moments": [[masks.pack_bits(k), saved] for k, saved in self.saved_moments],
+            "seen": list(self.seen),
+            "explored": self.explored,
+            "changed": self.changed,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of ``state_dict``.
+
+        Raises:
+            ValueError: the state is of other parameters.
+        """
+        shapes = [list(p.shape) for p in self.params]
+        if state["names"] != self.names or state["shapes"] != shapes:
+            raise ValueError("the state's masks are of other parameters than this run selects")
+        self.keep = self._unpacked(state["keep"])
+        kept = self._unpacked([k for k, _ in state["saved_moments"]])
+        self.saved_moments = [
+            (k, {name: value.to(k.device) for name, value in saved.items()})
+            for k, (_, saved) in zip(kept, state["saved_moments"])
+        ]
+        self.sparse, self.seen = state["sparse"], list(state["seen"])
+        self.explored, self.changed = state["explored"], state["changed"]
+
+    def _unpacked(self, packed: Sequence[torch.Tensor]) -> List[torch.Tensor]:
+        return [masks.unpack_bits(bits, p.shape).to(p.device) for bits, p in zip(packed, self.params)]
 
     def zeros(self) -> int:
         """Number of selected weights that are zero."""

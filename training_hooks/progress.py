@@ -30,15 +30,17 @@ class Progress(Hook):
         self._path: Optional[Path] = None
         self._fixed: Dict[str, Any] = {}
         self._begin = self._written = 0.0
+        self._first: Optional[int] = None
 
     def start(self, training: Training) -> None:
         if training.rank == 0 and training.run_dir is not None:
             self._path = Path(training.run_dir) / STATUS_FILE
         self._fixed = {"total": training.total_iterations, "batch_size": training.batch_size, "pid": os.getpid()}
-        self._begin = time.monotonic()
 
     def on_iteration(self, iteration: int) -> None:
         now = time.monotonic()
+        if self._first is None:
+            self._first, self._begin = iteration, now
         if self._path is not None and now - self._written >= self._every:
             self._write(iteration, now)
 
@@ -48,7 +50,8 @@ class Progress(Hook):
     def _write(self, iteration: int, now: float) -> None:
         assert self._path is not None
         self._written = now
-        pace = (now - self._begin) / iteration if iteration else None
+        trained = iteration - (self._first or 0)
+        pace = (now - self._begin) / trained if trained else None
         status = {"iteration": iteration, **self._fixed, "sec_per_iteration": pace, "time": time.time()}
         temporary = self._path.with_suffix(".tmp")
         temporary.write_text(json.dumps(status), encoding="utf-8")

@@ -158,6 +158,36 @@ class Reconfiguration(Hook):
         self._seconds, self._iterations_timed = 0.0, 0
         return values
 
+    def state_dict(self) -> Dict[str, Any]:
+        span = self._span
+        return {
+            "config": self.config.to_dict(),
+            "iteration": self._iteration,
+            "span": None if span is None else [int(span.phase), span.cycle, span.start],
+            "pending": sorted(self._pending),
+            "networks": {kind: network.state_dict() for kind, network in self._networks.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken.
+
+        Raises:
+            ValueError: the state is of other settings or of other parameters. The length of the run may differ.
+        """
+        mine, saved = self.config.to_dict(), dict(state["config"])
+        other = [name for name in mine if mine[name] != saved.get(name)]
+        if other:
+            raise ValueError(
+                f"the state has {', '.join(f'{n}={saved.get(n)}' for n in other)}, this run "
+                f"{', '.join(f'{n}={mine[n]}' for n in other)}"
+            )
+        for kind, network in self._networks.items():
+            network.load_state_dict(state["networks"][kind])
+        self._iteration, self._pending = state["iteration"], set(state["pending"])
+        if state["span"] is not None:
+            phase, cycle, start = state["span"]
+            self._span = Span(Phase(phase), cycle, start, None)
+
     # ---------------------------------------------------------------- what happens at a switch
 
     def _holds_through(self, step: Step) -> bool:
@@ -170,8 +200,9 @@ class Reconfiguration(Hook):
         assert self.schedule is not None
         span = self.schedule.span(iteration)
         self._iteration = iteration
-        if span != self._span:
-            self._span = span
+        before, self._span = self._span, span
+        # A resumed run may be longer, which moves the end of the phase that it goes on with, but not its beginning.
+        if before is None or (before.phase, before.start) != (span.phase, span.start):
             if span.phase == Phase.SPARSE:
                 self._pending = set(self._networks)
                 if self.config.prune_at == "forward":

@@ -7,12 +7,13 @@ spawn into every rank. Each keeps the host's own class under ``inner``.
 from __future__ import annotations
 
 import sys
-from typing import Any, Dict, Mapping, Sequence
+from types import FrameType
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import torch
 
-from . import loop
-from .engine import Engine, construct_hook, current
+from . import loop, state
+from .engine import Engine, construct_hook, current, current_or_none
 
 __all__ = ["HookedLoss", "Ticker", "hooked_optimizer"]
 
@@ -74,10 +75,36 @@ def hooked_optimizer(params: Any, *, inner: str, network: str, configured_lr: fl
 
 
 class Ticker(Dict[str, Any]):
-    """Callable that the host calls once per tick on every rank, after snapshot and metrics.
+    """Callable that the host calls when training begins, and once per tick on every rank, after snapshot and metrics.
 
-    It is a dict because the host prints its arguments as JSON and pickles them for its ranks.
+    It is a dict because the host prints its arguments as JSON and pickles them for its ranks. Keys, all optional:
+
+    - ``states``: write a state file beside every snapshot.
+    - ``keep_states``: how many to keep; 0 = all.
+    - ``resume_state``: state file to go on from. The host itself loads the networks.
     """
 
     def __call__(self, cur_kimg: float, total_kimg: float) -> None:
-        current().end_tick()
+        frame, engine = loop.find_loop(), current_or_none()
+        assert frame is not None
+        if frame.f_locals["batch_idx"] == 0:
+            if self.get("resume_state"):
+                self._resume(frame, engine)
+            return
+        if self.get("states") and frame.f_locals.get("snapshot_pkl"):
+            self._write_state(frame.f_locals, engine)
+        if engine is not None:
+            engine.end_tick()
+
+    def _resume(self, frame: FrameType, engine: Optional[Engine]) -> None:
+        saved = state.load(self["resume_state"])
+        if engine is not None:
+            engine.start()
+            engine.iteration = saved["batch_idx"] - 1
+        state.restore(saved, frame, [] if engine is None else engine.hooks)
+
+    def _write_state(self, variables: Mapping[str, Any], engine: Optional[Engine]) -> None:
+        collected = state.collect(variables, [] if engine is None else engine.hooks)
+        if variables["rank"] == 0:
+            state.save(collected, state.state_path(variables["snapshot_pkl"]))
+            state.prune_old(variables["run_dir"], self.get("keep_states", 0))

@@ -1,0 +1,241 @@
+"""What a run needs besides its network pickle to go on as if it had never stopped.
+
+A state is a dict of tensors and plain values, saved as ``regan-state-KKKKKK.pt`` beside ``network-snapshot-KKKKKK.pkl``. It
+loads with ``weights_only=True``. The networks' parameters are in the pickle, which stays the host's own.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import re
+import sys
+import zipfile
+from pathlib import Path
+from types import FrameType
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+import torch
+
+from . import loop
+from .hook import Hook
+
+__all__ = ["VERSION", "StateError", "collect", "load", "prune_old", "restore", "save", "state_path"]
+
+VERSION = 1
+_FORMAT = "regan-ext state"
+_SIGNS = "Loss/signs/real"  # what the host's adaptive augmentation goes by
+
+
+class StateError(ValueError):
+    """A state file that cannot be used. The message names the file and what is wrong with it."""
+
+
+def state_path(snapshot: "str | Path") -> Path:
+    """The state file that belongs to a network pickle."""
+    snapshot = Path(snapshot)
+    return snapshot.with_name(re.sub(r"^network-snapshot-", "regan-state-", snapshot.stem) + ".pt")
+
+
+# ---------------------------------------------------------------- files
+
+
+def save(state: Mapping[str, Any], path: "str | Path") -> None:
+    """Write the state whole or not at all: temporary file, fsync, rename."""
+    path = Path(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: "str | Path") -> Dict[str, Any]:
+    """Read a state file.
+
+    Raises:
+        StateError: it is missing, damaged (every record's checksum is verified), foreign, or of another version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StateError(f"{path}: there is no such state file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise StateError(f"{path}: the state file is damaged (checksum of {damaged})")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except StateError:
+        raise
+    except Exception as err:
+        # zipfile, zlib, pickle and torch each have their own ways of failing on damaged bytes
+        raise StateError(f"{path}: not a state file, or a damaged one ({type(err).__name__})") from err
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise StateError(f"{path}: not a state file of regan-ext")
+    if state.get("version") != VERSION:
+        raise StateError(f"{path}: state version {state.get('version')}, this regan-ext reads version {VERSION}")
+    return state
+
+
+def prune_old(folder: "str | Path", keep: int) -> None:
+    """Delete all but the newest ``keep`` state files of a run folder; 0 keeps all."""
+    files = sorted(Path(folder).glob("regan-state-*.pt"))
+    for path in files[: -keep or len(files)] if keep else []:
+        path.unlink()
+
+
+# ---------------------------------------------------------------- random states
+
+
+def _random_states(device: torch.device) -> Dict[str, Any]:
+    import numpy
+
+    kind, keys, position, has_gauss, gauss = numpy.random.get_state(legacy=True)
+    states: Dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [kind, torch.from_numpy(numpy.asarray(keys).astype("int64")), int(position), int(has_gauss), float(gauss)],
+        "python": random.getstate(),
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_states(states: Mapping[str, Any], device: torch.device) -> None:
+    import numpy
+
+    torch.set_rng_state(states["torch"])
+    kind, keys, position, has_gauss, gauss = states["numpy"]
+    numpy.random.set_state((kind, keys.numpy().astype("uint32"), position, has_gauss, gauss))
+    version, internal, following = states["python"]
+    random.setstate((version, tuple(internal), following))
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _gather(value: Any, device: torch.device, num_ranks: int) -> List[Any]:
+    """``value`` of every rank, on every rank. Sent as bytes on the loop's own device, which any backend can carry."""
+    if num_ranks == 1:
+        return [value]
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    mine = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8).to(device)
+    size = torch.tensor([mine.numel()], device=device)
+    sizes = [torch.zeros_like(size) for _ in range(num_ranks)]
+    torch.distributed.all_gather(sizes, size)
+    longest = int(max(int(s) for s in sizes))
+    padded = torch.nn.functional.pad(mine, (0, longest - mine.numel()))
+    gathered = [torch.zeros_like(padded) for _ in range(num_ranks)]
+    torch.distributed.all_gather(gathered, padded)
+    parts = [g[: int(s)].cpu().numpy().tobytes() for g, s in zip(gathered, sizes)]
+    return [torch.load(io.BytesIO(part), weights_only=True) for part in parts]
+
+
+# ---------------------------------------------------------------- the loop
+
+
+def _optimizers(variables: Mapping[str, Any]) -> Dict[str, torch.optim.Optimizer]:
+    """ "G" and "D" → optimizer, from the loop's phases."""
+    return {phase.name[0]: phase.opt for phase in variables["phases"]}
+
+
+def _averages(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
+    """The moving averages among a network's buffers. The host disturbs them when it prints its summary table."""
+    return {name: b for name, b in network.named_buffers() if name.endswith("_avg")}
+
+
+def _rank_state(variables: Mapping[str, Any], device: torch.device) -> Dict[str, Any]:
+    """What each process has for itself: random states, and averages that the hosts never synchronise."""
+    return {
+        "random": _random_states(device),
+        "pl_mean": getattr(variables["loss"], "pl_mean", None),
+        "averages": _averages(variables["G"]),
+    }
+
+
+def collect(variables: Mapping[str, Any], hooks: Sequence[Hook]) -> Dict[str, Any]:
+    """The state of a loop at the end of a tick. Has to be called on every rank.
+
+    Args:
+        variables: local variables of the host's ``training_loop``, after its snapshot and statistics.
+        hooks: whose ``state_dict`` becomes part of the state.
+    """
+    device = torch.device(variables["device"])
+    augment, ada = variables.get("augment_pipe"), variables.get("ada_stats")
+    state: Dict[str, Any] = {
+        "format": _FORMAT,
+        "version": VERSION,
+        "cur_nimg": int(variables["cur_nimg"]),
+        "batch_idx": int(variables["batch_idx"]),
+        "cur_tick": int(variables["cur_tick"]) + 1,
+        "optimizers": {name: opt.state_dict() for name, opt in _optimizers(variables).items()},
+        "augment_p": None if augment is None else float(augment.p),
+        "ada_pending": None if ada is None else _pending(ada),
+        "hooks": {type(hook).__name__: hook.state_dict() for hook in hooks},
+        "ranks": _gather(_rank_state(variables, device), device, variables["num_gpus"]),
+    }
+    options = Path(variables["run_dir"]) / "training_options.json"
+    state["options"] = json.loads(options.read_text(encoding="utf-8")) if options.is_file() else None
+    return state
+
+
+def restore(state: Mapping[str, Any], frame: FrameType, hooks: Sequence[Hook]) -> None:
+    """Put a loop that is about to begin into ``state``. Its networks have to hold the pickle's parameters already.
+
+    Raises:
+        StateError: the state is of another number of ranks, or of other networks.
+    """
+    variables = frame.f_locals
+    if len(state["ranks"]) != variables["num_gpus"]:
+        raise StateError(f"the state is of {len(state['ranks'])} processes, this run has {variables['num_gpus']}")
+    mine = state["ranks"][variables["rank"]]
+    for name, optimizer in _optimizers(variables).items():
+        _load_optimizer(name, optimizer, state["optimizers"][name])
+    with torch.no_grad():
+        for network in (variables["G"], variables["G_ema"]):
+            for name, buffer in _averages(network).items():
+                buffer.copy_(mine["averages"][name])
+        if mine["pl_mean"] is not None:
+            variables["loss"].pl_mean.copy_(mine["pl_mean"])
+        if variables.get("augment_pipe") is not None and state["augment_p"] is not None:
+            variables["augment_pipe"].p.fill_(state["augment_p"])
+    if variables.get("ada_stats") is not None and state["ada_pending"] is not None:
+        _set_pending(variables["ada_stats"], variables["stats_collector"], state["ada_pending"])
+    for hook in hooks:
+        if type(hook).__name__ in state["hooks"]:
+            hook.load_state_dict(state["hooks"][type(hook).__name__])
+    _set_random_states(mine["random"], torch.device(variables["device"]))
+    counters = {name: state[name] for name in ("cur_nimg", "batch_idx", "cur_tick")}
+    loop.set_variables(frame, {**counters, "tick_start_nimg": state["cur_nimg"]})
+
+
+def _load_optimizer(name: str, optimizer: torch.optim.Optimizer, saved: Dict[str, Any]) -> None:
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, entry in saved["state"].items():
+        shape = entry["exp_avg_sq"].shape if "exp_avg_sq" in entry else None
+        if index >= len(params) or (shape is not None and shape != params[index].shape):
+            raise StateError(f"the state's optimizer of {name} is of a network of another shape")
+    optimizer.load_state_dict(saved)
+
+
+def _pending(ada: Any) -> Optional[torch.Tensor]:
+    """What the host's collector has counted since the last adjustment of p: number, sum, sum of squares."""
+    stats = sys.modules[type(ada).__module__]
+    total = stats._cumulative.get(_SIGNS)
+    if total is None:
+        return None
+    seen = ada._cumulative.get(_SIGNS)
+    return total.clone() if seen is None else total - seen
+
+
+def _set_pending(ada: Any, collector: Any, pending: torch.Tensor) -> None:
+    stats = sys.modules[type(ada).__module__]
+    stats._counters.setdefault(_SIGNS, {})
+    stats._cumulative[_SIGNS] = pending.clone()
+    collector._cumulative[_SIGNS] = pending.clone()  # already in the statistics of the run before
