@@ -5,23 +5,29 @@ The two-line patch, the launcher and the embedded host all end here.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
+import os
 import pickle
+import signal
 import sys
+import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import click
 
-from training_hooks import loop
+from training_hooks import loop, stop
 from training_hooks.config import ReconfigurationConfig
 from training_hooks.reconfiguration import select_parameters, targets
 from training_hooks.seams import Ticker
 
 from . import compat, device, options, resume
 from .errors import UserError
+from .metrics_guard import guard_metrics
 
 __all__ = ["RankEntry", "attach"]
 
@@ -72,10 +78,12 @@ class RankEntry:
     Args:
         main: name of the module that holds the host's own.
         device: "cpu" or "cuda".
+        shared: path by which several processes agree on when to stop; None for one process.
     """
 
     main: str
     device: str
+    shared: Optional[str] = None
 
     def __call__(self, rank: int, args: Any, temp_dir: str) -> None:
         compat.prepare_imports()
@@ -83,8 +91,14 @@ class RankEntry:
         entry = vars(main).get(_ORIGINAL_ENTRY, main.subprocess_fn)
         # In a spawned process the module called __main__ holds a copy of the names that its functions see.
         prepare_process(entry.__globals__, self.device, args["num_gpus"])
+        if args["num_gpus"] == 1:
+            guard_metrics(importlib.import_module("metrics.metric_main"))
         _skip_samples(args)
-        entry(rank=rank, args=args, temp_dir=temp_dir)
+        stop.install(self.shared)
+        try:
+            entry(rank=rank, args=args, temp_dir=temp_dir)
+        finally:
+            stop.end_loader()
 
 
 def prepare_process(namespace: Dict[str, Any], kind: str, num_processes: int) -> List[str]:
@@ -125,6 +139,7 @@ class _Attachment:
         self.request = request
         self.hooks = list(hooks)
         self.resume: Optional[resume.Resume] = None
+        self.args: Any = {}
         try:
             self.device = device.resolve(request.device)
         except ValueError as err:
@@ -140,19 +155,43 @@ class _Attachment:
         setup, entry = self.namespace["setup_training_loop_kwargs"], self.namespace["subprocess_fn"]
 
         def setup_with_hooks(**config: Any) -> Tuple[str, Any]:
-            description, args = setup(**config)
-            return description + self.edit(args), args
+            description, self.args = setup(**config)
+            return description + self.edit(self.args), self.args
 
         main = self.namespace["__name__"]
         self.namespace["setup_training_loop_kwargs"] = setup_with_hooks
-        self.namespace["subprocess_fn"] = RankEntry(main, self.device)
         self.namespace[_ORIGINAL_ENTRY] = entry
+        several = (values.get("gpus") or 1) > 1
         try:
-            return callback(**values)
+            with tempfile.TemporaryDirectory() as folder, self._time_limit():
+                shared = os.path.join(folder, "stop") if several else None
+                self.namespace["subprocess_fn"] = RankEntry(main, self.device, shared)
+                if several:
+                    stop.install(shared)  # the parent of the ranks hears of it first
+                result = callback(**values)
+                if stop.requested():
+                    click.echo(f"Stopped. The same command with --resume={self.args['run_dir']} goes on.")
+                return result
         finally:
+            for number in stop.signals():
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
             self.namespace["setup_training_loop_kwargs"] = setup
             self.namespace["subprocess_fn"] = entry
             del self.namespace[_ORIGINAL_ENTRY]
+
+    @contextlib.contextmanager
+    def _time_limit(self) -> Iterator[None]:
+        """Ask this process to stop when ``--max-hours`` are over."""
+        timer = None
+        if self.request.max_hours is not None:
+            timer = threading.Timer(3600 * self.request.max_hours, os.kill, [os.getpid(), signal.SIGTERM])
+            timer.daemon = True
+            timer.start()
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def _is_over(self, kimg: Optional[int]) -> bool:
         """Whether the snapshot is at the end of the budget already. A single pickle is a beginning then, not an error."""
@@ -181,12 +220,18 @@ class _Attachment:
         settings = self.request.settings
         if settings is not None and settings["ratio"] > 0:
             config = options.configuration(settings, args["batch_size"])
-            hooks.insert(0, self._reconfiguration(config, args))
+            reconfiguration = self._reconfiguration(config, args)
+            pairs = {"class_name": "training_hooks.pairs.Pairs", "every": self.request.pairs == "all"}
+            hooks.insert(0, reconfiguration)
+            if self.request.pairs != "none":
+                hooks.insert(0, {**pairs, "reconfiguration": {k: v for k, v in reconfiguration.items() if k != "plan"}})
             suffix += f"-regan{config.ratio:g}-g{settings.get('interval', config.interval)}"
             needed = tuple(dict.fromkeys(("G", *targets(config))))
-        if hooks:
+        if hooks or args["num_gpus"] > 1:
             hooks.append({"class_name": "training_hooks.progress.Progress"})
             _install_seams(args, hooks, needed)
+        args["abort_fn"] = stop.Stopper()
+        args["data_loader_kwargs"]["worker_init_fn"] = stop.OutliveSignals()
         args["progress_fn"] = Ticker(states=self.request.states, keep_states=self.request.keep_states)
         if self.resume is not None:
             suffix += self._edit_resume(args, self.resume)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from pathlib import Path
+from typing import Any, List, Optional, Tuple
 
 import click
 
@@ -123,6 +124,68 @@ def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
     from .doctor import run
 
     ctx.exit(run(host, as_json))
+
+
+@main.command(short_help="Turn a snapshot into another form: pickle, tensors, ONNX, images, video.")
+@click.argument("snapshot", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    required=True,
+    type=click.Choice(["dense", "sparse", "state-dict", "safetensors", "onnx", "images", "video"]),
+    help="What to write.",
+)
+@click.option("--out", metavar="FILE", help="File to write.  [default: beside the snapshot, named after it]")
+@click.option("--which", type=click.Choice(["G_ema", "G"]), help="Network; pickles hold both.  [default: G_ema]")
+@click.option("--ratio", type=float, help="sparse: prune by magnitude.  [default: the run's masks, else 0.3]")
+@click.option("--host", metavar="DIR", help="Checkout whose classes the snapshot names.  [default: as train finds it]")
+@click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it.")
+@click.option("--seeds", metavar="LIST", help="images, video: such as 1,2,5-9.  [default: 0-31]")
+@click.option("--trunc", type=float, help="images, video: truncation psi.  [default: 1]")
+@click.option("--class", "label", type=int, metavar="INT", help="images, video: one class.  [default: all in turn]")
+@click.option("--cols", type=int, metavar="INT", help="images: columns.  [default: 8, or one a class]")
+@click.option("--seconds", type=float, help="video: length of the loop.  [default: one second a seed]")
+@click.option("--fps", type=int, metavar="INT", help="video: frames per second.  [default: 30]")
+def export(**options: Any) -> None:
+    """Turn SNAPSHOT, a network-snapshot-NNNNNN.pkl, into another form.
+
+    dense: the snapshot itself. sparse: a pickle with the pruned weights at zero. state-dict, safetensors: tensors without
+    code. onnx: checked against PyTorch. images: a PNG grid. video: a loop through latent space, MP4 or GIF.
+
+    Exit code: 0 written, 1 failed, 2 something wrong with the options or the snapshot; then nothing is written.
+    """
+    from .export import Export, run
+
+    run(Export(**options))
+
+
+@main.command(short_help="Write an HTML page about one run, or about several beside each other.")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--out", metavar="FILE", help="The page.  [default: report.html in the run folder; for several, in this one]")
+@click.option("--png", is_flag=True, help="Also write the charts as PNG files into a folder next to the page.")
+def report(runs: Tuple[str, ...], out: Optional[str], png: bool) -> None:
+    """Write one HTML page about the run folders RUN, those of the plain host too: charts, samples, cost, options.
+
+    The page needs no other file and no network. Exit code: 0 written, 2 a folder is no run.
+    """
+    from .report import report as write
+
+    for path in write(runs, out, png):
+        click.echo(path)
+
+
+@main.command(short_help="Show where a run stands, live.")
+@click.argument("run", metavar="RUN")
+@click.option("--once", is_flag=True, help="Print it once and exit.")
+def watch(run: str, once: bool) -> None:
+    """Show where the job that writes the run folder RUN stands, until it is finished or you press Ctrl-C.
+
+    The job is only looked at, never touched. Exit code: 0, or 2 where RUN is no run folder.
+    """
+    from rich.console import Console
+
+    from .watch import watch as show
+
+    show(run, once, Console())
 
 
 if __name__ == "__main__":

@@ -68,7 +68,11 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 
 class TorchView(_View):
-    """torch, with every CUDA device the CPU and NCCL replaced by gloo."""
+    """torch, with every CUDA device the CPU and NCCL replaced by gloo.
+
+    ``empty`` gives zeros: the hosts feed uninitialised latents to the generator for their summary table, in training mode,
+    so that whatever lies in that memory, NaN included, would enter the moving average ``w_avg`` for good.
+    """
 
     def __init__(self, torch: ModuleType):
         cpu = torch.device("cpu")
@@ -96,6 +100,7 @@ class TorchView(_View):
         super().__init__(
             torch,
             device=device,
+            empty=torch.zeros,
             cuda=cuda,
             nn=_View(torch.nn, parallel=parallel),
             distributed=_View(torch.distributed, init_process_group=init_process_group),

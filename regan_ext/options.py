@@ -100,6 +100,8 @@ OPTIONS: Tuple[Option, ...] = (
     Option("--cbase", click.IntRange(min=1), "Capacity: channels times resolution."),
     Option("--cmax", click.IntRange(min=1), "Capacity: most channels of a layer."),
     Option("--tick", click.IntRange(min=1), "Length of a tick, in kimg.  [default: 4]"),
+    Option("--max-hours", click.FloatRange(min=0, min_open=True), "Stop after this time, with a snapshot."),
+    Option("--pairs", _Choice(["last", "all", "none"]), "Keep the sparse and dense member of the last cycle.  [default: last]"),
     Option("--states", bool, "Write a state file beside every snapshot, for --resume.  [default: true]"),
     Option("--keep-states", click.IntRange(min=0), "How many state files to keep; 0 = all.  [default: 3]"),
 )
@@ -121,6 +123,8 @@ class Request:
         loop: batch_gpu, cbase, cmax and tick, as far as they were given.
         states: whether state files are written.
         keep_states: how many are kept; 0 = all.
+        max_hours: stop after this time; None = never.
+        pairs: which sparse-dense pairs are kept, "last", "all" or "none".
     """
 
     settings: Optional[Dict[str, Any]]
@@ -128,6 +132,8 @@ class Request:
     loop: Dict[str, int]
     states: bool = True
     keep_states: int = 3
+    max_hours: Optional[float] = None
+    pairs: str = "last"
 
 
 def resolve(values: Mapping[str, Any]) -> Request:
@@ -150,7 +156,13 @@ def resolve(values: Mapping[str, Any]) -> Request:
     loop = {key: values[key] for key in ("batch_gpu", "cbase", "cmax", "tick") if values.get(key) is not None}
     keep = values.get("keep_states")
     return Request(
-        settings, values.get("device") or "auto", loop, values.get("states") is not False, 3 if keep is None else keep
+        settings,
+        values.get("device") or "auto",
+        loop,
+        states=values.get("states") is not False,
+        keep_states=3 if keep is None else keep,
+        max_hours=values.get("max_hours"),
+        pairs=values.get("pairs") or "last",
     )
 
 

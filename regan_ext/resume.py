@@ -16,8 +16,11 @@ from .errors import UserError
 __all__ = ["Resume", "check_architecture", "check_options", "find", "newest_pair"]
 
 # Arguments of the loop that may differ between the two parts of a run.
-_FREE = {"run_dir", "metrics", "total_kimg", "image_snapshot_ticks", "network_snapshot_ticks", "kimg_per_tick", "resume_pkl",
-         "data_loader_kwargs", "progress_fn", "cudnn_benchmark", "allow_tf32", "batch_gpu", "slideflow_kwargs"}  # fmt: skip
+_FREE = {
+    "run_dir", "metrics", "total_kimg", "image_snapshot_ticks", "network_snapshot_ticks", "kimg_per_tick",
+    "resume_pkl", "data_loader_kwargs", "progress_fn", "abort_fn", "cudnn_benchmark", "allow_tf32", "batch_gpu",
+    "slideflow_kwargs",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,11 @@ SMALL = ["--device=cpu", "--cbase=256", "--cmax=16", "--batch=16", "--kimg=1", "
 REGAN = ["--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=10"]
 
 
+# 94 iterations of 32 images: warm-up 0-12, sparse 13-32, dense 33-52, sparse 53-72, dense 73-92, sparse 93.
+# Ticks end with iterations 0, 32 (at a switch), 64 (inside a sparse phase) and 93.
+SCHEDULE = ["--regan-ratio=0.3", "--regan-interval=20", "--regan-warmup=13", "--regan-moments=restore", "--batch=32"]
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished training run."""
@@ -113,6 +118,12 @@ def train(host_dir: Path, data_zip: Path, tmp_path_factory: pytest.TempPathFacto
 def regan_run(train: Any) -> Run:
     """63 iterations in two rounds each: warm-up 0-9, sparse 10-19, dense 20-29, ..., sparse 50-59, dense 60-62."""
     return train(*REGAN, "--batch-gpu=8")
+
+
+@pytest.fixture(scope="session")
+def whole(train: Any) -> Run:
+    """A run of ``SCHEDULE`` with a snapshot and a state in the middle of it."""
+    return train(*SCHEDULE, "--kimg=3", mode="off")
 
 
 def load_networks(snapshot: Path, host: Path) -> Dict[str, Any]:

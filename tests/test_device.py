@@ -27,6 +27,10 @@ def test_everything_else_is_torchs_own(view: Any) -> None:
     assert view.distributed.broadcast is torch.distributed.broadcast
 
 
+def test_uninitialised_memory_is_zero(view: Any) -> None:
+    assert torch.equal(view.empty([2, 3], device=view.device("cuda", 0)), torch.zeros(2, 3))
+
+
 def test_what_the_loop_asks_of_cuda(view: Any) -> None:
     cpu = view.device("cuda", 0)
     assert view.cuda.max_memory_allocated(cpu) == 0

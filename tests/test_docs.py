@@ -11,7 +11,7 @@ from typing import List, Tuple
 
 import pytest
 from checkout_like import make_checkout
-from conftest import TESTS
+from conftest import TESTS, Run
 
 from regan_ext.hosts import embedded
 from regan_ext.options import OPTIONS
@@ -49,8 +49,9 @@ def padded(text: str) -> str:
 
 
 @pytest.fixture
-def home(tmp_path: Path, host_dir: Path, data_zip: Path) -> Path:
-    """A home folder with what the snippets name: a checkout under git, and images."""
+def home(tmp_path: Path, host_dir: Path, data_zip: Path, regan_run: Run) -> Path:
+    """A home folder with what the snippets name: a checkout under git, images, and a finished run."""
+    shutil.copytree(regan_run.folder, tmp_path / "runs" / "00000-obama")
     (tmp_path / "data").mkdir()
     shutil.copy(data_zip, tmp_path / "data" / "obama.zip")
     checkout = make_checkout(tmp_path / "stylegan2-ada-pytorch", host_dir)

@@ -10,26 +10,17 @@ from typing import Any, Dict, List
 
 import pytest
 import torch
-from conftest import SMALL, TESTS, Run, finished_run, load_networks, run_python
+from conftest import SCHEDULE, SMALL, TESTS, Run, finished_run, load_networks, run_python
 from test_launch import call
 from test_training_loop import differing
 
 from training_hooks import state as states
-
-# 94 iterations of 32 images: warm-up 0-12, sparse 13-32, dense 33-52, sparse 53-72, dense 73-92, sparse 93.
-# Ticks end with iterations 0, 32 (at a switch), 64 (inside a sparse phase) and 93.
-SCHEDULE = ["--regan-ratio=0.3", "--regan-interval=20", "--regan-warmup=13", "--regan-moments=restore", "--batch=32"]
 
 
 def resumed(whole: Run, snapshot: Path, outdir: Path, options: List[str]) -> Run:
     data = whole.options["training_set_kwargs"]["path"]
     arguments = [f"--outdir={outdir}", f"--data={data}", *SMALL, *options, f"--resume={snapshot}"]
     return finished_run(outdir, run_python([str(TESTS / "drive.py"), "off", *arguments]))
-
-
-@pytest.fixture(scope="module")
-def whole(train: Any) -> Run:
-    return train(*SCHEDULE, "--kimg=3", mode="off")
 
 
 def assert_same(a: Run, b: Run, kimg: int, host: Path) -> None:
@@ -95,11 +86,6 @@ def test_state_files_are_small_and_few(whole: Run) -> None:
     assert not list(whole.folder.glob("*.tmp"))
 
 
-def test_no_state_files_on_request(train: Any, host_dir: Path) -> None:
-    run = train("--states=0", "--kimg=1", "--batch=64", mode="off")
-    assert run.snapshot(1).is_file() and not list(run.folder.glob("regan-state-*"))
-
-
 # ---------------------------------------------------------------- files that cannot be used
 
 
@@ -112,7 +98,12 @@ def outcome(whole: Run, folder: Path, capsys: Any, *more: str, value: str = "") 
 
 @pytest.fixture
 def copied(whole: Run, tmp_path: Path) -> Path:
-    for name in ("network-snapshot-000002.pkl", "regan-state-000002.pt", "network-snapshot-000001.pkl", "regan-state-000001.pt"):
+    for name in (
+        "network-snapshot-000002.pkl",
+        "regan-state-000002.pt",
+        "network-snapshot-000001.pkl",
+        "regan-state-000001.pt",
+    ):
         shutil.copy2(whole.folder / name, tmp_path / name)
     return tmp_path
 

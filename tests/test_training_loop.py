@@ -176,14 +176,15 @@ def differing(a: Dict[str, Any], b: Dict[str, Any]) -> List[str]:
 
 @pytest.mark.parametrize(
     "mode, options",
-    [("off", []), ("off", ["--regan-ratio=0", "--regan-interval=10"]), ("noop", [])],
+    [("off", []), ("off", ["--regan-ratio=0", "--regan-interval=10", "--states=0"]), ("noop", [])],
     ids=["no option", "ratio 0", "seams with a hook that does nothing"],
 )
 def test_without_a_method_the_run_is_the_hosts_own(
     train: Any, pristine: Dict[str, Any], host_dir: Path, mode: str, options: List[str]
 ) -> None:
-    networks = load_networks(train(*options, mode=mode).snapshot(1), host_dir)
-    assert differing(pristine, networks) == []
+    run = train(*options, mode=mode)
+    assert differing(pristine, load_networks(run.snapshot(1), host_dir)) == []
+    assert bool(list(run.folder.glob("regan-state-*.pt"))) == ("--states=0" not in options)
 
 
 def test_with_the_method_every_network_differs(pristine: Dict[str, Any], regan_run: Run, host_dir: Path) -> None:

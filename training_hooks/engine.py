@@ -11,7 +11,7 @@ from typing import Any, Callable, List, Mapping, Optional, Sequence
 
 import torch
 
-from . import loop
+from . import loop, stop
 from .hook import Hook, Step, Training
 
 __all__ = ["Engine", "construct_hook", "current"]
@@ -111,12 +111,17 @@ class Engine:
             for hook in self.hooks:
                 hook.start(self.training)
 
+    def is_sparse(self) -> bool:
+        """Whether any hook has the generator sparse at the moment."""
+        return any(hook.is_sparse() for hook in self.hooks)
+
     def _begin_iteration(self, frame: Optional[FrameType]) -> None:
         self.start()
         self.iteration += 1
         self._report_due = frame is None or loop.ends_tick(frame.f_locals)
         for hook in self.hooks:
             hook.on_iteration(self.iteration)
+        stop.at_iteration(frame)
 
     def _step(self, network: str, before: bool) -> None:
         step = Step(network, self._phase, self.iteration)

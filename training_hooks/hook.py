@@ -94,6 +94,10 @@ class Hook:
     def on_tick(self) -> None:
         """A tick is over: snapshot, metrics and statistics are written. Called on every rank."""
 
+    def is_sparse(self) -> bool:
+        """Whether the generator is sparse at the moment because of this hook."""
+        return False
+
     def state_dict(self) -> Dict[str, Any]:
         """What has to survive a restart: tensors and plain values only."""
         return {}

@@ -158,6 +158,9 @@ class Reconfiguration(Hook):
         self._seconds, self._iterations_timed = 0.0, 0
         return values
 
+    def is_sparse(self) -> bool:
+        return "G" in self._networks and self._networks["G"].sparse
+
     def state_dict(self) -> Dict[str, Any]:
         span = self._span
         return {

@@ -12,8 +12,9 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 
 import torch
 
-from . import loop, state
+from . import loop, state, stop
 from .engine import Engine, construct_hook, current, current_or_none
+from .pairs import keep_best
 
 __all__ = ["HookedLoss", "Ticker", "hooked_optimizer"]
 
@@ -88,11 +89,14 @@ class Ticker(Dict[str, Any]):
         frame, engine = loop.find_loop(), current_or_none()
         assert frame is not None
         if frame.f_locals["batch_idx"] == 0:
+            stop.remember_loader(frame.f_locals.get("training_set_iterator"))
             if self.get("resume_state"):
                 self._resume(frame, engine)
             return
         if self.get("states") and frame.f_locals.get("snapshot_pkl"):
             self._write_state(frame.f_locals, engine)
+        if frame.f_locals.get("snapshot_pkl") and frame.f_locals["rank"] == 0 and frame.f_locals["stats_metrics"]:
+            keep_best(frame.f_locals, "sparse" if engine is not None and engine.is_sparse() else "dense")
         if engine is not None:
             engine.end_tick()
 

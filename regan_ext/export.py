@@ -1,0 +1,164 @@
+"""``regan-ext export``: a snapshot in the form that something else needs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Tuple
+
+import click
+
+from .errors import UserError
+from .export_pictures import Picture, parse_seeds, write_images, write_video
+from .export_snapshot import Snapshot, check_bytes, check_trust, open_snapshot
+
+__all__ = ["Export", "run"]
+
+_SUFFIX = {"dense": "-dense.pkl", "sparse": "-sparse.pkl", "state-dict": "-state-dict.pt", "safetensors": ".safetensors",
+           "onnx": ".onnx", "images": "-images.png", "video": "-video.mp4"}  # fmt: skip
+_PACKAGES: Dict[str, Tuple[str, ...]] = {"safetensors": ("safetensors",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
+_VIDEO_PACKAGES = ("imageio", "imageio_ffmpeg")
+# Options that mean something for these formats only: attribute, option, formats.
+_ONLY_FOR = (
+    ("which", "--which", ("state-dict", "safetensors", "onnx", "images", "video")),
+    ("ratio", "--ratio", ("sparse",)),
+    ("seeds", "--seeds", ("images", "video")),
+    ("trunc", "--trunc", ("images", "video")),
+    ("label", "--class", ("images", "video")),
+    ("cols", "--cols", ("images",)),
+    ("seconds", "--seconds", ("video",)),
+    ("fps", "--fps", ("video",)),
+)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was asked for. None stands for an option that was not given.
+
+    Args:
+        snapshot: the network pickle.
+        to: format, a key of ``_SUFFIX``.
+    """
+
+    snapshot: Path
+    to: str
+    which: Optional[str] = None
+    out: Optional[str] = None
+    ratio: Optional[float] = None
+    host: Optional[str] = None
+    trust: bool = False
+    seeds: Optional[str] = None
+    trunc: Optional[float] = None
+    cols: Optional[int] = None
+    seconds: Optional[float] = None
+    fps: Optional[int] = None
+    label: Optional[int] = None
+
+    def check(self) -> None:
+        """Raises UserError for options that do not go together or are out of range."""
+        for name, option, formats in _ONLY_FOR:
+            if getattr(self, name) is not None and self.to not in formats:
+                raise UserError(f"{option} is for --to={' and '.join(formats)}, not for --to={self.to}")
+        if self.ratio is not None and not 0 <= self.ratio < 1:
+            raise UserError(f"--ratio must be at least 0 and below 1, got {self.ratio:g}")
+        for option, value in (("--cols", self.cols), ("--seconds", self.seconds), ("--fps", self.fps)):
+            if value is not None and not 0 < value < 1e6:
+                raise UserError(f"{option} must be greater than 0 and below a million, got {value:g}")
+        if self.trunc is not None and not abs(self.trunc) < 1e6:
+            raise UserError(f"--trunc must be a number, got {self.trunc:g}")
+        if len(self.picture.seeds) < 2 and self.to == "video":
+            raise UserError("--seeds: a video needs two seeds or more")
+
+    @property
+    def picture(self) -> Picture:
+        """What images and videos show."""
+        seeds = parse_seeds("0-31" if self.seeds is None else self.seeds)
+        return Picture(seeds, 1.0 if self.trunc is None else self.trunc, self.label)
+
+    def target(self) -> Path:
+        """The file to write. One that exists will be replaced.
+
+        Raises:
+            UserError: it would replace the snapshot, has the wrong suffix, or its folder cannot be written.
+        """
+        if self.out is not None:
+            path = Path(self.out).expanduser()
+        else:
+            suffix = _SUFFIX[self.to]
+            if self.to == "video" and not all(map(importlib.util.find_spec, _VIDEO_PACKAGES)):
+                suffix = "-video.gif"
+            path = self.snapshot.with_name(self.snapshot.stem + ("-G" if self.which == "G" else "") + suffix)
+        wanted = {"images": (".png",), "video": (".mp4", ".gif")}.get(self.to, ())
+        if wanted and path.suffix not in wanted:
+            raise UserError(f"--out={self.out}: --to={self.to} writes {' or '.join(wanted)}")
+        if path.is_dir() or (path.exists() and path.samefile(self.snapshot)):
+            raise UserError(f"--out={self.out} is {'a folder' if path.is_dir() else 'the snapshot itself'}")
+        try:
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as err:
+            raise UserError(f"{path.parent} cannot be written to ({err.strerror}); give --out=FILE in another folder") from err
+        return path
+
+
+def run(export: Export) -> None:
+    """Write the file and say what it is.
+
+    Raises:
+        click.ClickException: something is wrong with the options, the snapshot or the result; nothing was written.
+    """
+    export.check()
+    check_bytes(export.snapshot)
+    target = export.target()
+    _check_packages(export.to, target)
+    check_trust(export.snapshot, export.trust)
+    snapshot = open_snapshot(export.snapshot, export.host)
+    with _whole(target) as temporary:
+        lines = _write(export, snapshot, temporary)
+    for line in lines:
+        click.echo(line)
+    click.echo(f"Wrote {target} ({target.stat().st_size / 1e6:.2f} MB)")
+
+
+def _check_packages(to: str, target: Path) -> None:
+    needed = _VIDEO_PACKAGES if target.suffix == ".mp4" and to == "video" else _PACKAGES.get(to, ())
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f'--to={to} needs {", ".join(missing)}: pip install "regan-ext[export]"')
+
+
+def _write(export: Export, snapshot: Snapshot, path: Path) -> List[str]:
+    which = export.which or "G_ema"
+    if export.to in ("images", "video"):
+        if export.to == "images":
+            return write_images(snapshot, path, which, export.picture, export.cols)
+        return write_video(snapshot, path, which, export.picture, export.seconds, export.fps or 30)
+    if export.to == "onnx":
+        from .export_onnx import write_onnx
+
+        return write_onnx(snapshot, path, which)
+    from . import export_files as files
+
+    if export.to == "sparse":
+        return files.write_sparse(snapshot, path, export.ratio)
+    if export.to == "dense":
+        return files.write_dense(snapshot, path)
+    return (files.write_safetensors if export.to == "safetensors" else files.write_state_dict)(snapshot, path, which)
+
+
+@contextlib.contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its place once everything has gone well, and else goes away."""
+    temporary = target.with_name(f".{target.stem}-{os.getpid()}{target.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as err:
+        raise UserError(f"{target} cannot be written: {err.strerror or err}") from err
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()

@@ -1,0 +1,65 @@
+"""``regan-ext report``: one page about one run, or about several beside each other, that needs nothing but itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import List, Optional, Sequence
+
+from . import chart_drawing
+from .charts import charts, phase_bars
+from .errors import UserError
+from .report_page import page
+from .report_pictures import collect
+from .runs import Run, read_run
+
+__all__ = ["report"]
+
+
+def report(folders: Sequence[str], out: Optional[str] = None, png: bool = False) -> List[Path]:
+    """Write the page about the run folders.
+
+    Args:
+        folders: the runs, at least one.
+        out: the page's file; None = report.html in the run folder of one run, in the current folder for several.
+        png: also write the charts as PNG files into a folder next to the page.
+
+    Returns:
+        The files written, the page first.
+
+    Raises:
+        UserError: a folder that is no run, no matplotlib, or a place that cannot be written to.
+    """
+    chart_drawing.require_matplotlib()
+    runs = [read_run(folder) for folder in folders]
+    target = Path(out) if out is not None else (runs[0].folder if len(runs) == 1 else Path()) / "report.html"
+    try:
+        written = [_write(target, _page(runs).encode("utf-8"))]
+        if png:
+            written += _write_charts(target.with_name(f"{target.stem}-charts"), runs)
+    except OSError as err:
+        raise UserError(f"cannot write the report: {err}") from err
+    return written
+
+
+def _page(runs: Sequence[Run]) -> str:
+    bars = phase_bars(runs)
+    drawn = [(chart, chart_drawing.draw_svg(chart, bars)) for chart in charts(runs)]
+    return page(runs, drawn, collect(runs))
+
+
+def _write_charts(folder: Path, runs: Sequence[Run]) -> List[Path]:
+    folder.mkdir(exist_ok=True)
+    bars = phase_bars(runs)
+    return [_write(folder / f"{chart.name}.png", chart_drawing.draw_png(chart, bars)) for chart in charts(runs)]
+
+
+def _write(path: Path, content: bytes) -> Path:
+    """Write whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,242 @@
+"""The HTML of a report. Every text that comes from a file goes through ``_text``."""
+
+from __future__ import annotations
+
+import html
+import math
+import time
+from typing import Callable, Iterable, List, Optional, Sequence, Tuple
+
+from training_hooks.schedule import Phase
+
+from . import __version__
+from .chart_drawing import DASHES
+from .charts import Chart, label, metric_direction, phase_bars
+from .efficiency import Efficiency, Pace, measure
+from .report_pictures import Picture, RunPictures
+from .report_style import CSS
+from .runs import MetricPoint, Run, differing_options
+
+__all__ = ["page"]
+
+_LONGEST = 160  # characters of an option's value that are shown
+
+
+def page(runs: Sequence[Run], drawn: Sequence[Tuple[Chart, str]], pictures: Sequence[RunPictures]) -> str:
+    """The whole page, from the charts as SVG and the pictures of each run."""
+    title = f"Training report: {runs[0].name}" if len(runs) == 1 else f"Training report of {len(runs)} runs"
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    parts = [
+        _section("Runs", _facts(runs) + _notes(runs)),
+        _section("Cost", _cost(runs)),
+        _section("Charts", _charts(runs, drawn)),
+        _section("Metrics", _metrics(runs)),
+        _section("Samples over time", _samples(runs, pictures)),
+        _section("Dense beside sparse", _pairs(runs, pictures)),
+    ]
+    if len(runs) > 1:
+        parts.append(_section("Options that differ", _options(runs)))
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_text(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
+        f'<header>\n<h1>{_text(title)}</h1>\n<p class="soft">Written by regan-ext {__version__} on {when}</p>\n</header>\n'
+        f"<main>\n{''.join(parts)}</main>\n</body>\n</html>\n"
+    )
+
+
+# ---------------------------------------------------------------- sections
+
+
+def _facts(runs: Sequence[Run]) -> str:
+    facts: List[Tuple[str, Callable[[Run], str]]] = [
+        ("folder", lambda run: _text(run.name)),
+        ("method", lambda run: _text(_method(run))),
+        ("data", lambda run: _text(run.data) + ("" if run.images is None else f", {run.images} images")),
+        ("resolution", lambda run: "unknown" if run.resolution is None else f"{run.resolution} × {run.resolution} pixels"),
+        ("trained", lambda run: _text(_trained(run))),
+        ("batch", lambda run: "unknown" if run.batch is None else f"{run.batch} images an iteration"),
+    ]
+    rows = [(name, [fact(run) for run in runs]) for name, fact in facts]
+    return _table(["", *[f"{_swatch(i)}run {label(i)}" for i in range(len(runs))]], rows)
+
+
+def _notes(runs: Sequence[Run]) -> str:
+    notes = [f"run {label(i)}: {note}" for i, run in enumerate(runs) for note in run.notes]
+    notes += [
+        f"run {label(i)}: its Re-GAN settings are not of this version of regan-ext; phases are not shown"
+        for i, run in enumerate(runs)
+        if run.has_method and not run.spans
+    ]
+    return "".join(f"<p><strong>Note.</strong> {_text(note)}</p>\n" for note in notes)
+
+
+def _cost(runs: Sequence[Run]) -> str:
+    costs = [measure(run) for run in runs]
+    counted, measured = '<span class="counted">counted, not measured</span>', '<span class="tag">measured</span>'
+
+    def row(name: str, kind: str, value: Callable[[Efficiency], str], shown: bool = True) -> List[Tuple[str, List[str]]]:
+        return [(name, [kind, *[value(cost) for cost in costs]])] if shown else []
+
+    method, plain = any(run.has_method for run in runs), any(not run.has_method for run in runs)
+    rows = (
+        row("theoretical FLOPs of the generator, dense = 1", counted, lambda c: _number(c.flops_ratio))
+        + row("warm-up, s/kimg", measured, lambda c: _pace(c.paces[Phase.WARMUP]), method)
+        + row("sparse phases, s/kimg", measured, lambda c: _pace(c.paces[Phase.SPARSE]), method)
+        + row("dense phases, s/kimg", measured, lambda c: _pace(c.paces[Phase.DENSE]), method)
+        + row("without the method, s/kimg", measured, lambda c: _pace(c.paces[None]), plain)
+        + row("time of a sparse kimg, dense = 1", measured, lambda c: _number(c.sparse_over_dense), method)
+        + row("hook, % of an iteration", measured, lambda c: _number(c.hook_percent), method)
+        + row("total time of the job", measured, lambda c: duration(c.total_sec))
+    )
+    table = _table(["", "how it is known", *[f"run {label(i)}" for i in range(len(runs))]], rows)
+    return (
+        f'<div class="box">\n{table}<p class="soft">The count says what hardware that skips zeros could save; pruned weights '
+        "that are stored as zeros save no time by themselves. s/kimg: mean of the ticks that lie wholly inside a phase "
+        "(number of ticks, fastest to slowest), – where there is none; the first tick, a single batch with the start-up in "
+        "it, is left out. "
+        "The total time includes start-up, snapshots and metrics. Times of different machines cannot be compared.</p>\n</div>\n"
+    )
+
+
+def _charts(runs: Sequence[Run], drawn: Sequence[Tuple[Chart, str]]) -> str:
+    if not drawn:
+        return "<p>No tick was finished, so there is nothing to draw.</p>\n"
+    shown = {bar.run for bar in phase_bars(runs)}
+    notes = [
+        f"<p>Run {label(i)} has {len(run.spans)} phases, too many to draw.</p>\n"
+        for i, run in enumerate(runs)
+        if run.spans and run.ticks and i not in shown
+    ]
+    if shown:
+        notes.append('<p class="soft">Phases, above each chart: W warm-up (hatched), S sparse (shaded), D dense (blank).</p>\n')
+    figures = [f"<figure>\n<figcaption>{_text(chart.title)}</figcaption>\n{svg}\n</figure>\n" for chart, svg in drawn]
+    return f'{"".join(notes)}<div class="charts">\n{"".join(figures)}</div>\n'
+
+
+def _metrics(runs: Sequence[Run]) -> str:
+    rows = []
+    for position, run in enumerate(runs):
+        for name in dict.fromkeys(point.name for point in run.metrics):
+            points = [p for p in run.metrics if p.name == name and math.isfinite(p.value)]
+            if points:
+                last, best = max(points, key=lambda p: p.kimg), _best(points)
+                rows.append((_text(name), [f"run {label(position)}", _point(best), _point(last)]))
+    if not rows:
+        return "<p>No metric was evaluated.</p>\n"
+    warning = '<p class="soft">Values of metrics with different names, data or detectors cannot be compared.</p>\n'
+    return _table(["metric", "run", "best (snapshot)", "last (snapshot)"], rows) + warning
+
+
+def _samples(runs: Sequence[Run], pictures: Sequence[RunPictures]) -> str:
+    parts = []
+    for position, (run, of_run) in enumerate(zip(runs, pictures)):
+        parts.append(f"<h3>Run {label(position)}</h3>\n")
+        parts.append(_figures(of_run.over_time, run, "over-time") or "<p>The run folder holds no sample pictures.</p>\n")
+    return '<p class="soft">The top-left part of the host\'s sample grids, the same latents throughout.</p>\n' + "".join(parts)
+
+
+def _pairs(runs: Sequence[Run], pictures: Sequence[RunPictures]) -> str:
+    parts = [
+        f"<h3>Run {label(position)}</h3>\n" + _figures(of_run.pair, run, "pair")
+        for position, (run, of_run) in enumerate(zip(runs, pictures))
+        if of_run.pair
+    ]
+    return "".join(parts) or "<p>No run has sample pictures of both kinds of phase.</p>\n"
+
+
+def _options(runs: Sequence[Run]) -> str:
+    rows = [(_text(name), [_text(_shortened(v)) if v else "–" for v in values]) for name, values in differing_options(runs)]
+    if not rows:
+        return "<p>None: the options of these runs are the same.</p>\n"
+    return _table(["option", *[f"run {label(i)}" for i in range(len(runs))]], rows)
+
+
+# ---------------------------------------------------------------- words
+
+
+def duration(seconds: float) -> str:
+    """As "1 h 02 min" or "3 min 04 s"; "–" for NaN."""
+    if not math.isfinite(seconds):
+        return "–"
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
+def _method(run: Run) -> str:
+    if not run.has_method:
+        return "none (the plain host)"
+    config = run.config
+    if config is None:
+        return "Re-GAN"
+    text = f"Re-GAN, ratio {config.ratio:g}, phases of {config.interval} iterations, warm-up {config.warmup}"
+    return text + ("" if config.finish == "as-is" else f", ending {config.finish}")
+
+
+def _trained(run: Run) -> str:
+    text = f"{run.kimg:g} of {run.total_kimg:g} kimg" if math.isfinite(run.total_kimg) else f"{run.kimg:g} kimg"
+    return text if run.is_finished else f"{text} (not finished)"
+
+
+def _best(points: Sequence[MetricPoint]) -> Optional[MetricPoint]:
+    direction = metric_direction(points[0].name)
+    if direction is None:
+        return None
+    return (min if direction == "lower" else max)(points, key=lambda p: p.value)
+
+
+def _point(point: Optional[MetricPoint]) -> str:
+    return "–" if point is None else f"{point.value:.4g} ({_text(point.snapshot)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:#.3g}".rstrip(".") if math.isfinite(value) else "–"
+
+
+def _pace(pace: Pace) -> str:
+    if pace.ticks < 2:
+        return _number(pace.sec_per_kimg) + (" (1 tick)" if pace.ticks else "")
+    return f"{_number(pace.sec_per_kimg)} ({pace.ticks} ticks, {_number(pace.fastest)} to {_number(pace.slowest)})"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+# ---------------------------------------------------------------- elements
+
+
+def _text(text: str) -> str:
+    return html.escape(text)
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section>\n<h2>{title}</h2>\n{body}</section>\n"
+
+
+def _table(head: Iterable[str], rows: Iterable[Tuple[str, List[str]]]) -> str:
+    """A table of HTML cells, the first of each row its heading."""
+    cells = "".join(f'<th scope="col">{cell}</th>' if cell else "<td></td>" for cell in head)
+    body = "".join(f'<tr><th scope="row">{name}</th>{"".join(f"<td>{c}</td>" for c in row)}</tr>\n' for name, row in rows)
+    return f'<div class="scroll"><table>\n<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n'
+
+
+def _swatch(position: int) -> str:
+    return (
+        '<svg class="swatch" viewBox="0 0 24 7" aria-hidden="true"><line x1="0" y1="3.5" x2="24" y2="3.5" stroke-width="2.5" '
+        f'stroke="var(--run{position % 6})" stroke-dasharray="{DASHES[position % len(DASHES)] or "none"}"/></svg>'
+    )
+
+
+def _figures(pictures: Sequence[Picture], run: Run, kind: str) -> str:
+    figures = []
+    for picture in pictures:
+        width, height = picture.size
+        alt = f"{run.name}: {picture.caption}"
+        figures.append(
+            f'<figure><img src="{picture.url}" width="{width}" height="{height}" alt="{_text(alt)}">'
+            f"<figcaption>{_text(picture.caption)}</figcaption></figure>\n"
+        )
+    return f'<div class="{kind}">\n{"".join(figures)}</div>\n' if figures else ""

@@ -1,0 +1,81 @@
+"""Run folders made by hand, as the host writes them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+from PIL import Image
+
+HOOK = {"class_name": "training_hooks.reconfiguration.Reconfiguration", "ratio": 0.3, "interval": 200, "warmup": 100}
+
+
+def stat(value: Any) -> Dict[str, Any]:
+    return {"num": 1, "mean": value, "std": 0.0}
+
+
+def tick(number: int, kimg: float, length: float = 1.0, sec_per_kimg: float = 10.0, **values: Any) -> Dict[str, Any]:
+    """One line of stats.jsonl; keyword arguments name statistics with __ for the slash."""
+    line: Dict[str, Any] = {
+        "Progress/tick": stat(number),
+        "Progress/kimg": stat(kimg),
+        "Timing/sec_per_tick": stat(length * sec_per_kimg),
+        "Timing/sec_per_kimg": stat(sec_per_kimg),
+        "Timing/total_sec": stat(kimg * sec_per_kimg),
+        "Loss/G/loss": stat(1.5),
+        "Loss/D/loss": stat(0.5),
+        "timestamp": 1.0,
+    }
+    line.update({name.replace("__", "/"): stat(value) for name, value in values.items()})
+    return line
+
+
+def make_run(
+    folder: Path, ticks: Sequence[Dict[str, Any]], hook: Optional[Dict[str, Any]] = None, kimg: int = 9, **options: Any
+) -> Path:
+    """A run of batch 10; with a ``hook``, of Re-GAN."""
+    folder.mkdir(parents=True)
+    loss: Dict[str, Any] = {"class_name": "training.loss.StyleGAN2Loss", "r1_gamma": 10}
+    optimizer: Dict[str, Any] = {"class_name": "torch.optim.Adam", "lr": 0.0025}
+    if hook is not None:
+        plan = {"iterations": kimg * 100, "batch_size": 10}
+        loss = {"class_name": "training_hooks.seams.HookedLoss", "inner": loss, "hooks": [{**hook, "plan": plan}]}
+        optimizer = {**optimizer, "class_name": "training_hooks.seams.hooked_optimizer", "inner": "torch.optim.Adam"}
+        optimizer.update(network="G", configured_lr=0.0025)
+    written = {
+        "training_set_kwargs": {"path": "/data/obama.zip", "resolution": 32, "max_size": 100},
+        "loss_kwargs": loss,
+        "G_opt_kwargs": optimizer,
+        "total_kimg": kimg,
+        "batch_size": 10,
+        "run_dir": str(folder),
+        **options,
+    }
+    (folder / "training_options.json").write_text(json.dumps(written))
+    (folder / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in ticks))
+    return folder
+
+
+def ticks_of_one_kimg(count: int, **values: Any) -> List[Dict[str, Any]]:
+    """The host's first tick of one batch, then ticks of 1 kimg."""
+    first = [tick(0, 0.01, 0.01, 500.0, **values)]
+    return first + [tick(number, number + 0.01, **values) for number in range(1, count)]
+
+
+def add_metric(folder: Path, name: str, values: Dict[int, float]) -> None:
+    """The file in which the host notes a metric, by kimg of the snapshot."""
+    lines = [
+        json.dumps({"results": {name: value}, "metric": name, "snapshot_pkl": f"network-snapshot-{kimg:06d}.pkl"})
+        for kimg, value in values.items()
+    ]
+    (folder / f"metric-{re.sub(r'[^a-z0-9_]', '', name)}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def add_fakes(folder: Path, kimgs: Sequence[int], side: int = 256) -> None:
+    """Sample grids of noise, which no compression makes smaller."""
+    for kimg in kimgs:
+        noise = np.random.RandomState(kimg).randint(0, 256, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"fakes{kimg:06d}.png")

@@ -1,0 +1,75 @@
+"""Both members of the last cycle, the best of either kind, and metrics that fail."""
+
+from __future__ import annotations
+
+import json
+import types
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+import torch
+from conftest import Run, load_networks
+from test_training_loop import selected
+
+from regan_ext.metrics_guard import guard_metrics
+from training_hooks.pairs import keep_best
+
+
+def shares(networks: Dict[str, Any], kind: str) -> "list[float]":
+    return [float((tensor == 0).float().mean()) for tensor in selected(networks[kind]).values()]
+
+
+def test_members_of_the_last_cycle_are_kept(whole: Run, host_dir: Path) -> None:
+    """The schedule's last phase is sparse and begins with iteration 93, at 2.976 kimg."""
+    names = sorted(path.name for path in whole.folder.glob("network-pair-*"))
+    assert names == ["network-pair-000002-dense.pkl", "network-pair-000002-sparse.pkl"]
+    dense, sparse = (load_networks(whole.folder / name, host_dir) for name in names)
+    assert set(dense) == set(load_networks(whole.snapshot(3), host_dir))
+    for kind in ("G", "G_ema"):
+        assert max(shares(dense, kind)) < 0.01
+        assert min(shares(sparse, kind)) > 0.29
+    last = load_networks(whole.snapshot(3), host_dir)
+    for mine, theirs in zip(sparse["G_ema"].parameters(), last["G_ema"].parameters()):
+        assert torch.equal(mine, theirs)
+    for name in names:
+        content = (whole.folder / name).read_bytes()
+        assert b"regan" not in content and b"training_hooks" not in content
+
+
+def test_best_of_each_kind(tmp_path: Path) -> None:
+    snapshot = tmp_path / "network-snapshot-000001.pkl"
+
+    def evaluate(content: str, kimg: int, kind: str, **metrics: float) -> None:
+        snapshot.write_text(content)
+        keep_best({"snapshot_pkl": str(snapshot), "stats_metrics": metrics, "cur_nimg": kimg * 1000}, kind)
+
+    evaluate("first", 1, "dense", fid50k_full=20.0, is50k_mean=2.0)
+    evaluate("second", 2, "sparse", fid50k_full=30.0)
+    evaluate("third", 3, "dense", fid50k_full=25.0, is50k_mean=3.0)
+    kept = {path.name: path.read_text() for path in tmp_path.glob("network-best-*.pkl")}
+    assert kept == {
+        "network-best-fid50k_full-dense.pkl": "first",
+        "network-best-fid50k_full-sparse.pkl": "second",
+        "network-best-is50k_mean-dense.pkl": "third",
+    }
+    note = json.loads((tmp_path / "network-best-fid50k_full-dense.json").read_text())
+    assert (note["value"], note["kimg"], note["kind"]) == (20.0, 1.0, "dense")
+
+
+def test_a_failing_metric_is_told_and_training_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    class Easy(dict):  # type: ignore[type-arg]
+        __getattr__ = dict.__getitem__
+
+    def calc_metric(metric: str, **kwargs: Any) -> Any:
+        if metric == "fid50k_full":
+            raise ConnectionError("no network")
+        return Easy(metric=metric, results=Easy(kid50k_full=1.0))
+
+    module = types.ModuleType("metric_main")
+    vars(module).update(calc_metric=calc_metric, dnnlib=types.SimpleNamespace(EasyDict=Easy))
+    guard_metrics(module)
+    failed = module.calc_metric(metric="fid50k_full", G=None)
+    assert failed.results == {} and "no network" in failed.error
+    assert "training goes on" in capsys.readouterr().out
+    assert module.calc_metric(metric="kid50k_full").results == {"kid50k_full": 1.0}

@@ -1,0 +1,404 @@
+"""``regan-ext report``: what the page says is what is in the run folders, and nothing in them breaks it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import pytest
+from click.testing import CliRunner, Result
+from conftest import Run
+from PIL import Image
+from run_folders import HOOK, add_fakes, add_metric, make_run, stat, tick, ticks_of_one_kimg
+
+from regan_ext import runs as run_folders
+from regan_ext.charts import charts, label, phase_bars
+from regan_ext.cli import main
+from regan_ext.efficiency import measure
+from regan_ext.runs import differing_options, read_run
+from training_hooks.schedule import Phase, Schedule
+
+
+class Page(HTMLParser):
+    """A parsed page: its elements with their attributes, and its text."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.elements: List[Tuple[str, Dict[str, Optional[str]]]] = []
+        self.words = ""
+        self.source = path.read_text("utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: List[Tuple[str, Optional[str]]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += "" if self.elements and self.elements[-1][0] == "style" else data
+
+    def all(self, tag: str) -> List[Dict[str, Optional[str]]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def charts(self) -> List[str]:
+        return re.findall(r"<figcaption>([^<]*)</figcaption>\s*<svg", self.source)
+
+
+def command(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, ["report", *map(str, arguments)])
+
+
+def written(tmp_path: Path, *folders: Path) -> Page:
+    result = command(*folders, "--out", tmp_path / "page.html")
+    assert result.exit_code == 0, result.output
+    return Page(tmp_path / "page.html")
+
+
+@pytest.fixture(scope="module")
+def plain_run(train: Any) -> Run:
+    return train(mode="off")
+
+
+# ---------------------------------------------------------------- real runs
+
+
+def test_page_of_a_real_run_needs_nothing_but_itself(regan_run: Run, tmp_path: Path) -> None:
+    page = written(tmp_path, regan_run.folder)
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "link", "iframe", "object", "base"}
+    for _, attributes in page.elements:
+        for name in ("src", "href", "xlink:href", "srcset"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/png;base64,"))
+    assert "http" not in page.source and "@import" not in page.source
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page.source))
+    assert len(page.source) < 3_000_000
+
+
+def test_page_of_a_real_run_has_every_part(regan_run: Run, tmp_path: Path) -> None:
+    page = written(tmp_path, regan_run.folder)
+    for word in ("Re-GAN, ratio 0.3, phases of 10 iterations, warm-up 10", "16 × 16 pixels", "digits16.zip, 64 images"):
+        assert word in page.words
+    assert "No metric was evaluated." in page.words
+    assert page.charts == [
+        "Generator loss", "Discriminator loss", "R1 penalty", "Path length penalty", "Learning rate", "Measured sparsity",
+        "Mask change at the last pruning", "Explored share", "Augmentation p", "Measured time per kimg",
+        "Measured cost of the hook",
+    ]  # fmt: skip
+    captions = re.findall(r"<figcaption>(\d+ kimg[^<]*)</figcaption>", page.source)
+    assert captions == ["0 kimg (warm-up)", "1 kimg (dense)"]
+    assert "No run has sample pictures of both kinds of phase." in page.words
+
+
+def test_pictures_are_the_corner_of_the_hosts_grids(regan_run: Run, tmp_path: Path) -> None:
+    page = written(tmp_path, regan_run.folder)
+    shown = page.all("img")[-1]
+    picture = Image.open(io.BytesIO(base64.b64decode((shown["src"] or "").split(",")[1])))
+    with Image.open(regan_run.folder / "fakes000001.png") as grid:
+        corner = grid.convert("L").crop((0, 0, 128, 128))
+    assert (shown["width"], shown["height"]) == ("128", "128") and picture.tobytes() == corner.tobytes()
+
+
+def test_plain_host_run_beside_a_re_gan_run(regan_run: Run, plain_run: Run, tmp_path: Path) -> None:
+    page = written(tmp_path, regan_run.folder, plain_run.folder)
+    assert "none (the plain host)" in page.words
+    last = plain_run.stats[-1]
+    assert f"{last['Timing/sec_per_kimg']['mean']:#.3g}".rstrip(".") + " (1 tick)" in page.words
+    ratio = regan_run.stats[-1]["ReGAN/flops_ratio"]["mean"]
+    assert f"<td>{ratio:.3f}</td><td>1.00</td>" in page.source
+    both = {"Generator loss", "Measured time per kimg", "Augmentation p"}
+    for figure in re.findall(r"<figcaption>([^<]*)</figcaption>\s*<svg[^>]*aria-label=\"([^\"]*)\"", page.source):
+        assert ("run B" in figure[1]) == (figure[0] in both | {"Discriminator loss", "R1 penalty", "Path length penalty"})
+
+
+# ---------------------------------------------------------------- phases
+
+
+def test_phases_lie_at_the_right_kimg(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path / "run", ticks_of_one_kimg(5), HOOK))
+    (bar,) = phase_bars([run])
+    # Warm-up of 100 iterations of 10 images, then 200 each; the run stands at 4.01 kimg.
+    assert bar.spans == ((Phase.WARMUP, 0, 1.0), (Phase.SPARSE, 1.0, 3.0), (Phase.DENSE, 3.0, 4.01))
+
+
+def test_phases_are_drawn_shaded_hatched_and_lettered(tmp_path: Path) -> None:
+    page = written(tmp_path, make_run(tmp_path / "run", ticks_of_one_kimg(9), HOOK))
+    svg = re.findall(r"<figcaption>Generator loss</figcaption>\s*(<svg.*?</svg>)", page.source, re.DOTALL)[0]
+    assert re.findall(r">([WSD])</text>", svg) == ["W", "S", "D", "S", "D"]
+    assert "var(--sparse)" in svg and "url(#loss-G-h" in svg
+    boxes = sparse_boxes(svg)
+    assert len(boxes) == 4 and sorted(bottom - top > 100 for _, _, top, bottom in boxes) == [False, False, True, True]
+    # From 1 to 3 and from 5 to 7 kimg.
+    (one, three), (five, seven) = sorted({(left, right) for left, right, _, _ in boxes})
+    assert three - one == pytest.approx(five - three, rel=1e-3) == pytest.approx(seven - five, rel=1e-3)
+
+
+def sparse_boxes(svg: str) -> List[Tuple[float, float, float, float]]:
+    """Left, right, top and bottom of what is shaded as sparse in a chart, but for the legend."""
+    boxes = []
+    for path in re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: var\(--sparse\)', svg):
+        xs, ys = zip(*[(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", path)])
+        boxes.append((min(xs), max(xs), min(ys), max(ys)))
+    return boxes
+
+
+def test_two_schedules_get_a_row_each_instead_of_bands(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "first", ticks_of_one_kimg(9), HOOK)
+    second = make_run(tmp_path / "second", ticks_of_one_kimg(9), {**HOOK, "interval": 100})
+    assert [len(bar.spans) for bar in phase_bars([read_run(first), read_run(second)])] == [5, 9]
+    page = written(tmp_path, first, second)
+    svg = re.findall(r"<figcaption>Generator loss</figcaption>\s*(<svg.*?</svg>)", page.source, re.DOTALL)[0]
+    assert re.findall(r">([AB])</text>", svg) == ["A", "B"]
+    boxes = sparse_boxes(svg)
+    assert len(boxes) == 2 + 4 and all(bottom - top < 20 for _, _, top, bottom in boxes)
+
+
+def test_thousands_of_phases_are_not_drawn(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(9), {**HOOK, "interval": 1, "warmup": 0})
+    assert "Run A has 900 phases, too many to draw." in written(tmp_path, run).words
+
+
+def test_settings_of_another_version_are_said_to_be(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(3), {**HOOK, "unheard_of": 1})
+    assert "its Re-GAN settings are not of this version" in written(tmp_path, run).words
+
+
+# ---------------------------------------------------------------- cost
+
+
+def test_cost_equals_an_independent_computation(tmp_path: Path) -> None:
+    schedule, length, batch = Schedule(100, 200), 70, 10
+    lines, expected = [tick(0, 0.01, 0.01, 9000.0, ReGAN__hook_ms=9e9)], {phase: [] for phase in Phase}
+    hook_ms, all_ms = 0.0, 0.0
+    for number in range(1, 13):
+        begin, end = 1 + (number - 1) * length, 1 + number * length
+        pace, cost = 5.0 + number, 0.25 * number
+        lines.append(tick(number, end * batch / 1000, length * batch / 1000, pace, ReGAN__hook_ms=cost, ReGAN__flops_ratio=0.5))
+        phases = {schedule.span(iteration).phase for iteration in range(begin, end)}
+        # Two phases of one kind are never neighbours, so one kind means one phase.
+        if len(phases) == 1:
+            expected[phases.pop()].append(pace)
+        hook_ms += cost * length
+        all_ms += pace * length * batch
+    cost_of_run = measure(read_run(make_run(tmp_path / "run", lines, HOOK)))
+    assert all(expected.values()) and sum(map(len, expected.values())) < 12
+    for phase, paces in expected.items():
+        found = cost_of_run.paces[phase]
+        assert found.ticks == len(paces) and found.sec_per_kimg == pytest.approx(sum(paces) / len(paces))
+        assert (found.fastest, found.slowest) == (min(paces), max(paces))
+    assert cost_of_run.hook_percent == pytest.approx(100 * hook_ms / all_ms)
+    assert cost_of_run.flops_ratio == 0.5 and cost_of_run.total_sec == lines[-1]["Timing/total_sec"]["mean"]
+
+
+def test_cost_of_a_plain_run(tmp_path: Path) -> None:
+    cost = measure(read_run(make_run(tmp_path / "run", ticks_of_one_kimg(4))))
+    assert cost.flops_ratio == 1 and math.isnan(cost.hook_percent) and cost.paces[None].sec_per_kimg == pytest.approx(10)
+    assert all(cost.paces[phase].ticks == 0 for phase in Phase)
+
+
+def test_page_names_counts_and_measurements(tmp_path: Path) -> None:
+    lines = ticks_of_one_kimg(9, ReGAN__flops_ratio=0.876, ReGAN__hook_ms=1.0)
+    page = written(tmp_path, make_run(tmp_path / "run", lines, HOOK))
+    row = re.search(r"<tr>.*theoretical FLOPs.*?</tr>", page.source)
+    assert row and "counted, not measured" in row[0] and "<td>0.876</td>" in row[0]
+    row = re.search(r"<tr>.*hook, % of an iteration.*?</tr>", page.source)
+    assert row and ">measured<" in row[0] and "<td>1.00</td>" in row[0]  # 1 ms of the 100 ms of 10 images
+
+
+# ---------------------------------------------------------------- metrics, options
+
+
+def test_metrics_have_charts_and_name_their_snapshots(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(9))
+    add_metric(run, "fid5k_full", {2: 80.0, 4: 50.0, 6: 60.0})
+    add_metric(run, "is50k_mean", {2: 1.0, 4: 3.0, 6: math.nan})
+    page = written(tmp_path, run)
+    assert {"fid5k_full", "is50k_mean"} <= set(page.charts) and "No metric was evaluated" not in page.words
+    assert "50 (network-snapshot-000004.pkl)" in page.words and "60 (network-snapshot-000006.pkl)" in page.words
+    assert page.words.count("3 (network-snapshot-000004.pkl)") == 2  # of inception scores the highest is best, NaN is none
+
+
+def test_options_that_differ_are_compared_without_our_seams(tmp_path: Path) -> None:
+    plain = make_run(tmp_path / "plain", [])
+    ours = make_run(tmp_path / "ours", [], HOOK, random_seed=7)
+    rows = dict(differing_options([read_run(plain), read_run(ours)]))
+    assert rows == {
+        "Reconfiguration.ratio": ["", "0.3"],
+        "Reconfiguration.interval": ["", "200"],
+        "Reconfiguration.warmup": ["", "100"],
+        "random_seed": ["", "7"],
+    }
+    page = written(tmp_path, plain, ours)
+    assert '<th scope="row">Reconfiguration.ratio</th><td>–</td><td>0.3</td>' in page.source
+
+
+# ---------------------------------------------------------------- what files may hold
+
+
+def test_text_of_files_is_escaped(tmp_path: Path) -> None:
+    evil = '<script>alert("1")<script>'
+    data = {"path": f"{evil}.zip", "resolution": 32}
+    run = make_run(tmp_path / evil, ticks_of_one_kimg(3), {**HOOK, evil: evil}, training_set_kwargs=data)
+    other = make_run(tmp_path / "other", ticks_of_one_kimg(3), **{evil: evil})
+    add_metric(run, "fid<script>$\\frac{", {1: 5.0, 2: 4.0})
+    add_fakes(run, [1])
+    page = written(tmp_path, run, other)
+    assert not page.all("script") and "<script" not in page.source
+    assert page.words.count(evil) >= 4 and "fid<script>$\\frac{" in page.words
+    assert command(run, "--out", tmp_path / "a.html", "--png").exit_code == 0
+
+
+def test_nan_and_missing_values_leave_gaps(tmp_path: Path) -> None:
+    lines = ticks_of_one_kimg(6, ReGAN__sparsity=math.nan)
+    lines[2]["Loss/G/loss"] = stat(math.nan)
+    lines[3]["Loss/G/loss"] = {"num": 0}
+    lines[4]["Loss/G/loss"] = None
+    lines[3]["Timing/sec_per_kimg"] = stat(math.inf)
+    del lines[4]["Timing/sec_per_tick"]
+    run = make_run(tmp_path / "run", lines, HOOK)
+    page = written(tmp_path, run)
+    assert "Measured sparsity" not in page.charts and "nan" not in page.words.lower()
+    chart = next(chart for chart in charts([read_run(run)]) if chart.name == "loss-G")
+    assert [math.isnan(y) for y in chart.lines[0].ys] == [False, False, True, True, True, False]
+
+
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_cut_last_line_is_left_out_and_mentioned(tmp_path: Path, ending: str) -> None:
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(4))
+    with open(run / "stats.jsonl", "a") as file:
+        file.write(json.dumps(tick(4, 4.01))[:100] + ending)
+    assert "stats.jsonl: the last line is cut off, as by a killed job, and was left out" in written(tmp_path, run).words
+    assert read_run(run).kimg == 3.01
+
+
+def test_lines_that_are_no_statistics_are_left_out_and_mentioned(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(3))
+    text = (run / "stats.jsonl").read_text()
+    (run / "stats.jsonl").write_text("[1]\n" + text + '{"x": 1}\n\n')
+    words = written(tmp_path, run).words
+    assert "line 1 is no JSON object" in words and "a line without Progress/kimg was left out" in words
+    assert len(read_run(run).ticks) == 3
+
+
+def test_a_job_that_went_back_replaces_what_it_repeats(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [*ticks_of_one_kimg(6), tick(3, 3.01, Loss__G__loss=9.0)])
+    found = read_run(run)
+    assert [t.kimg for t in found.ticks] == [0.01, 1.01, 2.01, 3.01] and found.ticks[-1].get("Loss/G/loss") == 9
+    assert "went back to 3.01 kimg" in found.notes[0]
+
+
+def test_job_killed_before_its_first_tick(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [], HOOK)
+    (run / "stats.jsonl").unlink()
+    words = written(tmp_path, run).words
+    assert "stats.jsonl is missing: no tick was finished" in words and "there is nothing to draw" in words
+
+
+def test_statistics_without_options(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(4))
+    (run / "training_options.json").write_text('{"batch_si')
+    words = written(tmp_path, run).words
+    assert "training_options.json is no JSON and was left out" in words and "Generator loss" in words
+
+
+def test_damaged_pictures_are_left_out(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(4))
+    add_fakes(run, [1, 2])
+    (run / "fakes000002.png").write_bytes((run / "fakes000002.png").read_bytes()[:500])
+    (run / "demo-grid.png").write_bytes(b"no picture")
+    assert len(written(tmp_path, run).all("img")) == 1
+
+
+def test_pictures_of_both_phases_stand_side_by_side(tmp_path: Path) -> None:
+    lines = ticks_of_one_kimg(9)
+    for line, phase in zip(lines, [0, 1, 1, 2, 2, 1, 1, 2, math.nan]):
+        line["ReGAN/phase"] = stat(phase)
+    run = make_run(tmp_path / "run", lines, HOOK)
+    add_fakes(run, [0, 2, 4, 5, 8])
+    assert re.findall(r"<figcaption>(\w+, at \d+ kimg)<", written(tmp_path, run).source) == [
+        "dense, at 4 kimg",
+        "sparse, at 5 kimg",
+    ]
+
+
+def test_pictures_shrink_until_the_page_is_small(tmp_path: Path) -> None:
+    folders = []
+    for name in "abcd":
+        folders.append(make_run(tmp_path / name, ticks_of_one_kimg(3), training_set_kwargs={"resolution": 64}))
+        add_fakes(folders[-1], range(8))
+    page = written(tmp_path, *folders)
+    assert len(page.all("img")) == 24 and len(page.source.encode()) < 3_000_000
+    assert all(image["alt"] for image in page.all("img"))
+
+
+def test_long_runs_keep_their_extremes(tmp_path: Path) -> None:
+    lines = [tick(number, number + 1.0, Loss__G__loss=float(number == 3333)) for number in range(5000)]
+    run = make_run(tmp_path / "run", lines, kimg=9000)
+    chart = next(chart for chart in charts([read_run(run)]) if chart.name == "loss-G")
+    line = chart.lines[0]
+    assert len(line.xs) <= 501 and (3334.0, 1.0) in zip(line.xs, line.ys) and list(line.xs) == sorted(set(line.xs))
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_charts_take_their_colours_from_the_page(tmp_path: Path) -> None:
+    page = written(tmp_path, make_run(tmp_path / "run", ticks_of_one_kimg(4), HOOK))
+    drawn = "".join(re.findall(r"<svg.*?</svg>", page.source, re.DOTALL))
+    assert not re.findall(r"#[0-9a-f]{6}\b", drawn) and "currentColor" in drawn
+    used = set(re.findall(r"var\((--\w+)\)", drawn))
+    light, dark = re.findall(r":root \{([^}]*--ink[^}]*)\}", page.source)
+    assert used <= set(re.findall(r"(--\w+):", light)) & set(re.findall(r"(--\w+):", dark))
+    assert "prefers-color-scheme: dark" in page.source and "@media print" in page.source
+    ids = re.findall(r'\bid="([^"]*)"', page.source)
+    assert len(ids) == len(set(ids))
+
+
+def test_one_page_lies_in_its_run_folder_and_several_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [make_run(tmp_path / name, ticks_of_one_kimg(3)) for name in ("a", "b")]
+    assert command(folders[0]).output.strip() == str(folders[0] / "report.html")
+    assert not (tmp_path / "report.html").exists()
+    assert command(*folders).exit_code == 0 and "run B" in (tmp_path / "report.html").read_text("utf-8")
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_charts_as_png_lie_next_to_the_page(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(4), HOOK)
+    result = command(run, "--png")
+    assert result.exit_code == 0
+    files = sorted((run / "report-charts").iterdir())
+    assert [str(path) for path in files] == sorted(result.output.split()[1:])
+    assert [path.stem for path in files] == sorted(chart.name for chart in charts([read_run(run)]))
+    for path in files:
+        with Image.open(path) as image:
+            assert image.width > 600 and image.convert("RGB").getpixel((1, 1)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("folder, words", [("missing", "there is no such folder"), (".", "is no run folder")])
+def test_folder_that_is_no_run_is_one_line(tmp_path: Path, folder: str, words: str) -> None:
+    result = command(tmp_path / folder, "--out", tmp_path / "page.html")
+    assert result.exit_code == 2 and words in result.output and len(result.output.strip().splitlines()) == 1
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_place_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
+    result = command(make_run(tmp_path / "run", ticks_of_one_kimg(3)), "--out", tmp_path / "nowhere" / "page.html")
+    assert result.exit_code == 2 and result.output.startswith("Error: cannot write the report")
+
+
+def test_without_matplotlib_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = command(make_run(tmp_path / "run", ticks_of_one_kimg(3)))
+    assert result.exit_code == 2 and 'pip install "regan-ext[report]"' in result.output
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_reading_runs_needs_no_matplotlib() -> None:
+    assert "matplotlib" not in Path(run_folders.__file__).read_text("utf-8")
+    assert [label(i) for i in (0, 1, 25, 26)] == ["A", "B", "Z", "A2"]

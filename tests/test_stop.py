@@ -1,0 +1,93 @@
+"""Signals and the clock end a run early, with everything that is needed to go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, List
+
+from conftest import SCHEDULE, SMALL, TESTS, Run, finished_run, run_python
+from test_resume import assert_same, resumed
+
+from training_hooks import state as states
+
+
+def begin(data: Path, outdir: Path, *options: str) -> "subprocess.Popen[str]":
+    arguments = [f"--outdir={outdir}", f"--data={data}", *SMALL, *SCHEDULE, *options]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(TESTS / "drive.py"), "off", *arguments]
+    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def wait_for_iteration(outdir: Path, least: int, process: "subprocess.Popen[str]") -> None:
+    """Until the status file tells of iteration ``least``."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        for path in outdir.glob("*/regan-status.json"):
+            if json.loads(path.read_text())["iteration"] >= least:
+                return
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(process.communicate()[0][-3000:])
+
+
+def stopped_run(outdir: Path, process: "subprocess.Popen[str]") -> Run:
+    output, _ = process.communicate(timeout=120)
+    return finished_run(outdir, subprocess.CompletedProcess([], process.returncode, output))
+
+
+def last_state(run: Run) -> Any:
+    return states.load(sorted(run.folder.glob("regan-state-*.pt"))[-1])
+
+
+def test_stopped_anywhere_and_resumed_equals_uninterrupted(whole: Run, data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
+    process = begin(data_zip, tmp_path / "a", "--kimg=3", "--tick=50")
+    wait_for_iteration(tmp_path / "a", 15, process)
+    process.send_signal(signal.SIGINT)
+    run = stopped_run(tmp_path / "a", process)
+    state = last_state(run)
+    assert 15 <= state["batch_idx"] < 94 and run.snapshot(state["cur_nimg"] // 1000).is_file()
+    assert f"--resume={run.folder} goes on" in run.output and "Traceback" not in run.output
+    again = resumed(whole, run.folder, tmp_path / "b", [*SCHEDULE, "--kimg=3"])
+    assert_same_but_ticks(whole, again, host_dir)
+
+
+def assert_same_but_ticks(a: Run, b: Run, host: Path) -> None:
+    """Where a run was stopped by hand its ticks are counted differently; nothing else may be."""
+    for run in (a, b):
+        path = states.state_path(run.snapshot(3))
+        state = states.load(path)
+        state["cur_tick"] = 0
+        states.save(state, path)
+    assert_same(a, b, 3, host)
+
+
+def test_a_second_signal_ends_at_once(data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
+    process = begin(data_zip, tmp_path, "--kimg=100", "--tick=50", "--batch=512", "--batch-gpu=256")
+    wait_for_iteration(tmp_path, 0, process)  # an iteration of this size takes seconds
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGINT, output[-2000:]
+    assert not list(tmp_path.glob("*/regan-state-*.pt"))
+
+
+def test_two_ranks_stop_at_the_same_iteration(data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
+    process = begin(data_zip, tmp_path, "--kimg=100", "--tick=50", "--gpus=2")
+    wait_for_iteration(tmp_path, 3, process)
+    process.send_signal(signal.SIGUSR1)  # to the parent alone, as SLURM does before its limit
+    run = stopped_run(tmp_path, process)
+    assert len(last_state(run)["ranks"]) == 2
+
+
+def test_time_limit(data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
+    options: List[str] = ["--kimg=100", "--tick=50", "--max-hours=0.003"]
+    arguments = [f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, *options]
+    run = finished_run(tmp_path, run_python([str(TESTS / "drive.py"), "off", *arguments]))
+    assert "goes on" in run.output and last_state(run)["batch_idx"] > 0

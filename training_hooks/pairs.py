@@ -1,0 +1,120 @@
+"""Keeps the sparse and the dense member of a cycle, and the best snapshot of either kind.
+
+Both are plain host pickles, with the keys and classes of a snapshot.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional
+
+from . import loop
+from .config import ReconfigurationConfig
+from .hook import Hook, Training
+from .schedule import Phase, Schedule
+
+__all__ = ["Pairs", "keep_best", "write_member"]
+
+
+def write_member(variables: Mapping[str, Any], path: Path) -> None:
+    """Pickle the loop's networks as the host's own snapshot does, whole or not at all."""
+    members: Dict[str, Any] = {"training_set_kwargs": dict(variables["training_set_kwargs"])}
+    for name in ("G", "D", "G_ema", "augment_pipe"):
+        module = variables.get(name)
+        members[name] = None if module is None else copy.deepcopy(module).eval().requires_grad_(False).cpu()
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            pickle.dump(members, file)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Pairs(Hook):
+    """Writes ``network-pair-KKKKKK-sparse.pkl`` and ``-dense.pkl`` on rank 0: the networks right before and at the end of the
+    phase after a switch. KKKKKK is the kimg of that switch, so both members of a pair have the same number.
+
+    Has to come before ``Reconfiguration`` among the hooks: it sees the networks before that changes them.
+
+    Args:
+        reconfiguration: the settings of that hook.
+        every: keep the members of every switch; otherwise those of the run's last one.
+    """
+
+    def __init__(self, reconfiguration: Mapping[str, Any], every: bool = False):
+        settings = {key: value for key, value in reconfiguration.items() if key not in ("class_name", "plan")}
+        self._config = ReconfigurationConfig.from_dict(settings)
+        self._every = every
+        self._schedule: Optional[Schedule] = None
+        self._total = 0
+        self._training: Optional[Training] = None
+        self._switch_kimg: Optional[int] = None
+
+    def start(self, training: Training) -> None:
+        self._training = training
+        if training.total_iterations is None or training.batch_size is None:
+            raise ValueError("pairs need to know the length of the run and its batch size")
+        self._total = training.total_iterations
+        self._schedule = self._config.schedule(self._total)
+
+    def on_iteration(self, iteration: int) -> None:
+        assert self._schedule is not None and self._training is not None and self._training.batch_size is not None
+        span = self._schedule.span(iteration)
+        if iteration != span.start or span.cycle == 0:
+            return
+        if self._switch_kimg is not None:  # the phase that ends here was the second member of a pair
+            self._write(Phase.DENSE if span.phase == Phase.SPARSE else Phase.SPARSE)
+        self._switch_kimg = None
+        ends = span.stop is None or span.stop >= self._total
+        if iteration > 0 and (self._every or ends):
+            self._switch_kimg = iteration * self._training.batch_size // 1000
+            self._write(Phase.DENSE if span.phase == Phase.SPARSE else Phase.SPARSE)
+
+    def on_tick(self) -> None:
+        variables = loop.loop_variables()
+        if variables["done"] and self._switch_kimg is not None and self._schedule is not None:
+            self._write(self._schedule.span(variables["batch_idx"] - 1).phase)
+
+    def state_dict(self) -> Dict[str, Any]:
+        return {"switch_kimg": self._switch_kimg}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._switch_kimg = state["switch_kimg"]
+
+    def _write(self, phase: Phase) -> None:
+        assert self._training is not None and self._training.run_dir is not None
+        if self._training.rank == 0:
+            kind = "sparse" if phase == Phase.SPARSE else "dense"
+            name = f"network-pair-{self._switch_kimg:06d}-{kind}.pkl"
+            write_member(loop.loop_variables(), Path(self._training.run_dir) / name)
+
+
+def _is_better(metric: str, value: float, best: float) -> bool:
+    """Inception score, precision and recall are better the larger, distances and path lengths the smaller."""
+    larger = metric.startswith(("is", "pr"))
+    return value > best if larger else value < best
+
+
+def keep_best(variables: Mapping[str, Any], kind: str) -> None:
+    """Copy the tick's snapshot where one of its metrics is the best so far of its kind ("sparse" or "dense").
+
+    Writes ``network-best-<metric>-<kind>.pkl`` and a JSON file of the same name with metric, value, kimg, kind, snapshot.
+    """
+    snapshot = Path(variables["snapshot_pkl"])
+    for metric, value in variables["stats_metrics"].items():
+        target = snapshot.with_name(f"network-best-{metric}-{kind}.pkl")
+        note = target.with_suffix(".json")
+        if note.is_file() and not _is_better(metric, value, json.loads(note.read_text(encoding="utf-8"))["value"]):
+            continue
+        kimg = variables["cur_nimg"] / 1000
+        content = {"metric": metric, "value": float(value), "kimg": kimg, "kind": kind, "snapshot": snapshot.name}
+        shutil.copyfile(snapshot, target.with_suffix(".tmp"))
+        os.replace(target.with_suffix(".tmp"), target)
+        note.with_suffix(".tmp").write_text(json.dumps(content), encoding="utf-8")
+        os.replace(note.with_suffix(".tmp"), note)

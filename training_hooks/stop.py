@@ -1,0 +1,134 @@
+"""Ends a run early, with a snapshot, when a signal or the clock asks for it.
+
+The hosts look at ``abort_fn`` only when a tick ends. A request therefore makes the current tick end with the current
+iteration. Several ranks have to do so at the same one: rank 0 names an iteration two ahead in a file that all of them look
+for; synchronised gradients keep them less than one iteration apart.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import weakref
+from pathlib import Path
+from types import FrameType
+from typing import Any, Dict, List, Optional
+
+from . import loop
+
+__all__ = ["OutliveSignals", "Stopper", "at_iteration", "end_loader", "install", "remember_loader", "requested", "signals"]
+
+_GRACE = 30.0
+_loader: "Optional[weakref.ref[Any]]" = None
+_requested = False
+_shared: Optional[Path] = None  # where ranks agree; None in a run of one process
+
+
+def signals() -> List[signal.Signals]:
+    """Those that stop a run: SIGINT (Ctrl-C), SIGTERM, and SIGUSR1, which SLURM can be asked to send before its limit."""
+    names = ("SIGINT", "SIGTERM", "SIGUSR1")
+    return [signal.Signals[name] for name in names if name in signal.Signals.__members__]
+
+
+def install(shared: Optional[str]) -> None:
+    """Let the signals stop the run of this process.
+
+    Args:
+        shared: path that the processes of a run of several have in common, without a file there yet; None for one process.
+    """
+    global _requested, _shared
+    _requested, _shared = False, None if shared is None else Path(shared)
+    for number in signals():
+        signal.signal(number, _handle)
+
+
+def requested() -> bool:
+    """Whether this run has been asked to stop (on a rank: and has come to the iteration that all agreed on)."""
+    return _requested or (_shared is not None and _request_file().exists())
+
+
+def _request_file() -> Path:
+    assert _shared is not None
+    return _shared.with_suffix(".request")
+
+
+def _handle(number: int, frame: Optional[FrameType]) -> None:
+    global _requested
+    while frame is not None and frame.f_code.co_name != "training_loop":
+        frame = frame.f_back
+    if requested() or (frame is None and _shared is None):
+        _end_at_once(number)
+    print("\nStopping after this iteration, with a snapshot. Once more to stop at once.", file=sys.stderr, flush=True)
+    if _shared is not None:
+        _request_file().touch()
+    else:
+        assert frame is not None
+        _requested = True
+        loop.set_variables(frame, {"kimg_per_tick": 0})
+
+
+def _end_at_once(number: int) -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
+    sys.stdout.flush()
+    os._exit(128 + number)
+
+
+def at_iteration(frame: Optional[FrameType]) -> None:
+    """End the tick with this iteration if the ranks have agreed on it. Called by every rank when an iteration begins."""
+    global _requested
+    if _shared is None or frame is None:
+        return
+    agreed, now = _shared.with_suffix(".agreed"), frame.f_locals["batch_idx"]
+    if frame.f_locals["rank"] == 0 and not agreed.exists() and _request_file().exists():
+        temporary = _shared.with_suffix(".tmp")
+        temporary.write_text(str(now + 2), encoding="utf-8")
+        temporary.replace(agreed)
+    if agreed.exists() and now >= int(agreed.read_text(encoding="utf-8")):
+        _requested = True
+        loop.set_variables(frame, {"kimg_per_tick": 0})
+
+
+class Stopper(Dict[str, Any]):
+    """The host's ``abort_fn``. A dict, because the host prints its arguments as JSON."""
+
+    def __call__(self) -> bool:
+        return _requested
+
+
+class OutliveSignals(Dict[str, Any]):
+    """``worker_init_fn`` of the data loader: what stops a run reaches its whole process group, and must not kill these first.
+
+    SIGTERM also is how Python ends workers that were left over, so it is obeyed, after ``_GRACE`` seconds, and with success:
+    the loader takes anything else for a crash.
+    """
+
+    def __call__(self, worker: int) -> None:
+        for number in signals():
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _exit_later)
+
+
+def remember_loader(iterator: Any) -> None:
+    """Note the loop's data iterator, for ``end_loader``."""
+    global _loader
+    _loader = None if iterator is None else weakref.ref(iterator)
+
+
+def end_loader() -> None:
+    """End the data loader's processes, should something still hold on to the iterator: a failure's traceback does.
+
+    Otherwise the interpreter waits for them at exit.
+    """
+    iterator = None if _loader is None else _loader()
+    if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+        iterator._shutdown_workers()
+
+
+def _exit_later(number: int, frame: Optional[FrameType]) -> None:
+    timer = threading.Timer(_GRACE, os._exit, [0])
+    timer.daemon = True
+    timer.start()
