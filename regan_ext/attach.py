@@ -221,10 +221,11 @@ class _Attachment:
         if settings is not None and settings["ratio"] > 0:
             config = options.configuration(settings, args["batch_size"])
             reconfiguration = self._reconfiguration(config, args)
-            pairs = {"class_name": "training_hooks.pairs.Pairs", "every": self.request.pairs == "all"}
             hooks.insert(0, reconfiguration)
             if self.request.pairs != "none":
-                hooks.insert(0, {**pairs, "reconfiguration": {k: v for k, v in reconfiguration.items() if k != "plan"}})
+                settings = {key: value for key, value in reconfiguration.items() if key != "plan"}
+                pairs = {"class_name": "training_hooks.pairs.Pairs", "every": self.request.pairs == "all"}
+                hooks.append({**pairs, "reconfiguration": settings})
             suffix += f"-regan{config.ratio:g}-g{settings.get('interval', config.interval)}"
             needed = tuple(dict.fromkeys(("G", *targets(config))))
         if hooks or args["num_gpus"] > 1:

@@ -184,7 +184,7 @@ def resolved(arguments: List[str], data: Path, outdir: Path, capsys: pytest.Capt
 
 def test_dry_run_shows_the_schedule(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
     args = resolved([*REGAN, "--kimg=1", "--batch=16", "--regan-finish=dense"], data_zip, tmp_path / "runs", capsys)
-    (hook, _) = args["loss_kwargs"]["hooks"]
+    hook, *_ = args["loss_kwargs"]["hooks"]
     assert args["loss_kwargs"]["inner"]["class_name"] == "training.loss.StyleGAN2Loss"
     assert args["G_opt_kwargs"]["inner"] == "torch.optim.Adam" and "inner" not in args["D_opt_kwargs"]
     assert (hook["ratio"], hook["interval"], hook["warmup"]) == (0.3, 10, 10)
@@ -201,7 +201,7 @@ def test_lengths_in_kimg_become_iterations(host_dir: Path, data_zip: Path, tmp_p
         tmp_path / "r",
         capsys,
     )
-    (hook, _) = args["loss_kwargs"]["hooks"]
+    hook, *_ = args["loss_kwargs"]["hooks"]
     assert (hook["interval"], hook["warmup"]) == (125, 62)
     assert "-regan0.3-g2kimg" in args["run_dir"]
 

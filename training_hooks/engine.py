@@ -54,14 +54,14 @@ class Engine:
     """Keeps the hooks of one training run and fires their events.
 
     Args:
-        hooks: constructed hooks, in the order in which they see each event.
+        hooks: constructed hooks.
         variables: local variables of the host's loop when it constructs its loss.
         report: the host's own ``training_stats.report0(name, value)``.
     """
 
     def __init__(self, hooks: Sequence[Hook], variables: Mapping[str, Any], report: Callable[[str, float], Any]):
         global _current
-        self.hooks: List[Hook] = list(hooks)
+        self.hooks: List[Hook] = sorted(hooks, key=lambda hook: hook.order)
         self.iteration = -1
         self._phase = ""
         self._report = report

@@ -72,6 +72,9 @@ class Training:
 class Hook:
     """A method that reacts to the events of a training loop. Every event does nothing by default."""
 
+    #: Hooks see each event in the order of this number; equal ones in the order in which they are listed.
+    order: int = 0
+
     #: Networks whose optimizer the hook has to see. The generator's is always hooked.
     optimizers_needed: "tuple[str, ...]" = ()
 

@@ -40,12 +40,12 @@ class Pairs(Hook):
     """Writes ``network-pair-KKKKKK-sparse.pkl`` and ``-dense.pkl`` on rank 0: the networks right before and at the end of the
     phase after a switch. KKKKKK is the kimg of that switch, so both members of a pair have the same number.
 
-    Has to come before ``Reconfiguration`` among the hooks: it sees the networks before that changes them.
-
     Args:
         reconfiguration: the settings of that hook.
         every: keep the members of every switch; otherwise those of the run's last one.
     """
+
+    order = -1  # it has to see the networks before Reconfiguration changes them
 
     def __init__(self, reconfiguration: Mapping[str, Any], every: bool = False):
         settings = {key: value for key, value in reconfiguration.items() if key not in ("class_name", "plan")}
