@@ -223,9 +223,9 @@ class _Attachment:
             reconfiguration = self._reconfiguration(config, args)
             hooks.insert(0, reconfiguration)
             if self.request.pairs != "none":
-                settings = {key: value for key, value in reconfiguration.items() if key != "plan"}
+                planless = {key: value for key, value in reconfiguration.items() if key != "plan"}
                 pairs = {"class_name": "training_hooks.pairs.Pairs", "every": self.request.pairs == "all"}
-                hooks.append({**pairs, "reconfiguration": settings})
+                hooks.append({**pairs, "reconfiguration": planless})
             suffix += f"-regan{config.ratio:g}-g{settings.get('interval', config.interval)}"
             needed = tuple(dict.fromkeys(("G", *targets(config))))
         if hooks or args["num_gpus"] > 1:

@@ -75,9 +75,6 @@ class Hook:
     #: Hooks see each event in the order of this number; equal ones in the order in which they are listed.
     order: int = 0
 
-    #: Networks whose optimizer the hook has to see. The generator's is always hooked.
-    optimizers_needed: "tuple[str, ...]" = ()
-
     def start(self, training: Training) -> None:
         """Networks and optimizers exist; nothing has been trained."""
 

@@ -82,7 +82,6 @@ class Reconfiguration(Hook):
     ):
         settings.pop("plan", None)
         self.config = config if config is not None else ReconfigurationConfig.from_dict(settings)
-        self.optimizers_needed = targets(self.config)
         self.schedule = self.config.schedule(None) if self.config.finish == "as-is" else None
         self._generator = generator
         self._networks: Dict[str, MaskedNetwork] = {}
