@@ -748,11 +748,6 @@ def test_a_target_whose_optimizer_is_missing_is_refused():
         hook.start(Training({"G": loop.G, "D": loop.D}, {"G": loop.optimizer}))
 
 
-def test_the_hook_tells_which_optimizers_it_has_to_see():
-    needed = {t: Reconfiguration(config=ReconfigurationConfig(target=t)).optimizers_needed for t in ("G", "D", "both")}
-    assert needed == {"G": ("G",), "D": ("D",), "both": ("G", "D")}
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
