@@ -87,7 +87,7 @@ def test_two_ranks_stop_at_the_same_iteration(data_zip: Path, host_dir: Path, tm
 
 
 def test_time_limit(data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
-    options: List[str] = ["--kimg=100", "--tick=50", "--max-hours=0.003"]
+    options: List[str] = ["--kimg=100", "--tick=50", "--max-hours=0.006"]
     arguments = [f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, *options]
     run = finished_run(tmp_path, run_python([str(TESTS / "drive.py"), "off", *arguments]))
     assert "goes on" in run.output and last_state(run)["batch_idx"] > 0
