@@ -10,10 +10,11 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 TESTS = Path(__file__).parent
@@ -124,6 +125,15 @@ def regan_run(train: Any) -> Run:
 def whole(train: Any) -> Run:
     """A run of ``SCHEDULE`` with a snapshot and a state in the middle of it."""
     return train(*SCHEDULE, "--kimg=3", mode="off")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tensors this small gain nothing from a second thread, and lose much where the cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def load_networks(snapshot: Path, host: Path) -> Dict[str, Any]:

@@ -18,13 +18,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 KINDS = ("normal", "few values", "constant", "zero", "mostly zero")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors this small gain nothing from a second thread, and lose much where the cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_weight(shape: tuple, kind: str, seed: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

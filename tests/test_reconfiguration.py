@@ -22,13 +22,7 @@ SELECTED = ["const", "mapping.weight", "conv.weight"]  # of Generator, by defaul
 NOT_SELECTED = ["noise_strength", "mapping.bias", "conv.bias", "torgb.weight", "torgb.bias"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors this small gain nothing from a second thread, and lose much where the cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Generator(nn.Module):

@@ -15,9 +15,9 @@ from typing import Any, Dict, Mapping, Optional
 __all__ = ["ends_tick", "find_loop", "loop_variables", "set_variables", "total_iterations"]
 
 
-def find_loop() -> Optional[FrameType]:
-    """The frame of the innermost ``training_loop`` that called the caller; None where there is none."""
-    frame: Optional[FrameType] = sys._getframe(1)
+def find_loop(frame: Optional[FrameType] = None) -> Optional[FrameType]:
+    """The frame of the innermost ``training_loop`` that called the caller, or ``frame``; None where there is none."""
+    frame = sys._getframe(1) if frame is None else frame
     while frame is not None and frame.f_code.co_name != "training_loop":
         frame = frame.f_back
     return frame

@@ -57,8 +57,7 @@ def _request_file() -> Path:
 
 def _handle(number: int, frame: Optional[FrameType]) -> None:
     global _requested
-    while frame is not None and frame.f_code.co_name != "training_loop":
-        frame = frame.f_back
+    frame = loop.find_loop(frame)
     if requested() or (frame is None and _shared is None):
         _end_at_once(number)
     print("\nStopping after this iteration, with a snapshot. Once more to stop at once.", file=sys.stderr, flush=True)
