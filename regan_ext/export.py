@@ -18,14 +18,14 @@ from .export_snapshot import Snapshot, check_bytes, check_trust, open_snapshot
 
 __all__ = ["Export", "run"]
 
-_SUFFIX = {"dense": "-dense.pkl", "sparse": "-sparse.pkl", "state-dict": "-state-dict.pt", "safetensors": ".safetensors",
-           "onnx": ".onnx", "images": "-images.png", "video": "-video.mp4"}  # fmt: skip
+_SUFFIX = {"dense": "-dense.pkl", "sparse": "-sparse.pkl", "narrow": "-narrow.pkl", "state-dict": "-state-dict.pt",
+           "safetensors": ".safetensors", "onnx": ".onnx", "images": "-images.png", "video": "-video.mp4"}  # fmt: skip
 _PACKAGES: Dict[str, Tuple[str, ...]] = {"safetensors": ("safetensors",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 _VIDEO_PACKAGES = ("imageio", "imageio_ffmpeg")
 # Options that mean something for these formats only: attribute, option, formats.
 _ONLY_FOR = (
-    ("which", "--which", ("state-dict", "safetensors", "onnx", "images", "video")),
-    ("ratio", "--ratio", ("sparse",)),
+    ("which", "--which", ("narrow", "state-dict", "safetensors", "onnx", "images", "video")),
+    ("ratio", "--ratio", ("sparse", "narrow")),
     ("seeds", "--seeds", ("images", "video")),
     ("trunc", "--trunc", ("images", "video")),
     ("label", "--class", ("images", "video")),
@@ -141,6 +141,10 @@ def _write(export: Export, snapshot: Snapshot, path: Path) -> List[str]:
         from .export_onnx import write_onnx
 
         return write_onnx(snapshot, path, which)
+    if export.to == "narrow":
+        from .export_narrow import write_narrow
+
+        return write_narrow(snapshot, path, export.ratio, export.which)
     from . import export_files as files
 
     if export.to == "sparse":

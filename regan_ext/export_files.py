@@ -12,21 +12,25 @@ import torch
 
 from training_hooks import masks
 from training_hooks.config import ReconfigurationConfig
-from training_hooks.reconfiguration import select_parameters
+from training_hooks.planning import select_parameters
 from training_hooks.selection import parameter_shapes
 from training_hooks.state import state_path
 
 from .errors import UserError
 from .export_snapshot import Snapshot
 
-__all__ = ["masks_of_state", "write_dense", "write_safetensors", "write_sparse", "write_state_dict"]
+__all__ = ["generators", "masked", "masks_of_state", "write_dense", "write_safetensors", "write_sparse", "write_state_dict"]
 
 DEFAULT_RATIO = 0.3
 Tensors = Dict[str, torch.Tensor]
 
 
-def masks_of_state(path: Path) -> Dict[str, Tensors]:
+def masks_of_state(path: Path, channels: bool = False) -> Dict[str, Tensors]:
     """Network → parameter name → mask (True: kept) of a run's state file; empty where it holds none.
+
+    Args:
+        path: of the state file.
+        channels: only masks that prune whole channels.
 
     Raises:
         UserError: the file cannot be read, or its masks do not fit the shapes that it names.
@@ -40,7 +44,7 @@ def masks_of_state(path: Path) -> Dict[str, Tensors]:
                 for name, shape, bits in zip(entry["names"], entry["shapes"], entry["keep"])
             }
             for network, entry in found.items()
-            if entry.get("keep")
+            if entry.get("keep") and (entry.get("kept") or not channels)
         }
     except Exception as err:  # damaged bytes fail in many ways
         remedy = "give --ratio to prune by magnitude instead"
@@ -68,22 +72,26 @@ def _selected(network: torch.nn.Module, ratio: float) -> Tensors:
     return {name: parameters[name] for name in names}
 
 
-def _generators(snapshot: Snapshot) -> Dict[str, Any]:
-    """The generators of a snapshot. Some pickles that people share hold G_ema alone."""
+def generators(snapshot: Snapshot) -> Dict[str, Any]:
+    """The generators of a snapshot by name. Some pickles that people share hold G_ema alone.
+
+    Raises:
+        UserError: one of them is none.
+    """
     return {which: snapshot.network(which) for which in ("G", "G_ema") if snapshot.data.get(which) is not None}
 
 
 def write_dense(snapshot: Snapshot, path: Path) -> List[str]:
     """Copy the snapshot as it is. Returns what to tell the user."""
     lines = []
-    for which, network in _generators(snapshot).items():
+    for which, network in generators(snapshot).items():
         share, said = _zeros(_selected(network, 0))
         lines.append(f"{which}: {said}" + (", as in a sparse phase; zeros stay" if share >= 0.01 else ""))
     shutil.copyfile(snapshot.path, path)
     return lines
 
 
-def _masked(network: torch.nn.Module, which: str, keep: Tensors, state: Path) -> Tensors:
+def masked(network: torch.nn.Module, which: str, keep: Tensors, state: Path) -> Tensors:
     """The parameters that the masks are for, by name.
 
     Raises:
@@ -109,9 +117,9 @@ def write_sparse(snapshot: Snapshot, path: Path, ratio: Optional[float]) -> List
     state, lines = state_path(snapshot.path), []
     with_state = ratio is None and snapshot.kimg is not None and state.is_file()
     of_state = masks_of_state(state).get("G", {}) if with_state else {}
-    for which, network in _generators(snapshot).items():
+    for which, network in generators(snapshot).items():
         if of_state:
-            keep, tensors = of_state, _masked(network, which, of_state, state)
+            keep, tensors = of_state, masked(network, which, of_state, state)
             how = f"by the masks of {state.name}"
         else:
             chosen = DEFAULT_RATIO if ratio is None else ratio

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -13,7 +14,9 @@ from training_hooks import state as states
 
 from .errors import UserError
 
-__all__ = ["Resume", "check_architecture", "check_options", "find", "newest_pair"]
+__all__ = [
+    "Resume", "check_architecture", "check_options", "continuation", "describe_plain", "find", "newest_pair", "unless_over",
+]  # fmt: skip
 
 # Arguments of the loop that may differ between the two parts of a run.
 _FREE = {
@@ -32,18 +35,29 @@ class Resume:
         state: content of its state file; None where there is none, so that only the networks are known.
         state_file: where that content came from.
         asked_for_folder: the user named a folder or "latest", not this snapshot.
+        shapes: network → parameter name → shape, of a pickle without a state; None while it has not been opened.
+        plain: what such a pickle tells of a run that can go on: "cur_nimg" (images trained on) and, where augmentation
+            adapts, "augment_p"; None where it tells nothing.
     """
 
     snapshot: Path
     state: Optional[Dict[str, Any]] = None
     state_file: Optional[Path] = None
     asked_for_folder: bool = False
+    shapes: "Optional[Shapes]" = None
+    plain: Optional[Mapping[str, Any]] = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a run goes on; otherwise one begins from these networks."""
+        return self.state is not None or self.plain is not None
 
     @property
     def images(self) -> int:
-        """Images trained on so far, by the state."""
-        assert self.state is not None
-        return int(self.state["cur_nimg"])
+        """Images trained on so far. Only where a run goes on."""
+        known = self.state if self.state is not None else self.plain
+        assert known is not None
+        return int(known["cur_nimg"])
 
 
 def _pairs(folder: Path) -> Iterator[Tuple[Path, Path]]:
@@ -63,7 +77,7 @@ def newest_pair(folder: Path) -> Resume:
     """
     for file, snapshot in _pairs(folder):
         try:
-            return Resume(snapshot, states.load(file), file, asked_for_folder=True)
+            return Resume(snapshot, states.load(file, snapshot), file, asked_for_folder=True)
         except states.StateError as err:
             click.echo(f"Skipping {err}", err=True)
     raise UserError(f"--resume: {folder} holds no snapshot with a whole state file (regan-state-*.pt)")
@@ -90,9 +104,66 @@ def find(value: Optional[str], outdir: str) -> Optional[Resume]:
     if not file.is_file():
         return Resume(path)
     try:
-        return Resume(path, states.load(file), file)
+        return Resume(path, states.load(file, path), file)
     except states.StateError as err:
         raise UserError(f"--resume: {err}; delete it to start from the networks alone") from err
+
+
+# ---------------------------------------------------------------- going on without a state
+
+_SAME_DATA = ("resolution", "max_size", "use_labels", "xflip")
+
+
+def _data(training_set_kwargs: Mapping[str, Any]) -> List[Any]:
+    """What tells one set of training images from another, wherever they lie."""
+    name = re.split(r"[/\\]", str(training_set_kwargs.get("path", "")).rstrip("/\\"))[-1]
+    return [name, *(training_set_kwargs.get(key) for key in _SAME_DATA)]
+
+
+def continuation(found: Resume, content: Mapping[str, Any], args: Mapping[str, Any]) -> Resume:
+    """``found`` with ``plain`` where its snapshot is of a run on the same images and its name tells how far that had come.
+
+    The number of images is the least multiple of the batch size with that name, so that it agrees with a whole number of
+    iterations.
+
+    Args:
+        found: a snapshot without a state file.
+        content: of its pickle.
+        args: keyword arguments of this run's loop.
+    """
+    match = re.fullmatch(r"network-snapshot-(\d{6,})", found.snapshot.stem)
+    data = content.get("training_set_kwargs")
+    if match is None or int(match[1]) == 0 or data is None or _data(data) != _data(args["training_set_kwargs"]):
+        return found
+    plain: Dict[str, Any] = {"cur_nimg": math.ceil(int(match[1]) * 1000 / args["batch_size"]) * args["batch_size"]}
+    if args.get("ada_target") is not None and content.get("augment_pipe") is not None:
+        plain["augment_p"] = float(content["augment_pipe"].p)
+    return replace(found, plain=plain)
+
+
+def describe_plain(found: Resume) -> str:
+    """What a run that goes on from a snapshot alone takes over, in a line."""
+    assert found.plain is not None
+    p = f" and p={found.plain['augment_p']:.3g}" if "augment_p" in found.plain else ""
+    return (
+        f"{found.snapshot} has no state file: going on from its networks, {found.images // 1000} kimg{p}; "
+        "optimizers, masks and random state begin anew."
+    )
+
+
+def unless_over(found: Resume, total_kimg: float) -> Resume:
+    """``found``, or its networks alone where the budget of the run is spent already: a beginning then, not an error.
+
+    Raises:
+        UserError: it is spent, and a folder was asked for, which can only mean to go on.
+    """
+    if found.images < total_kimg * 1000:
+        return found
+    where = f"{found.snapshot} is at {found.images / 1000:g} kimg, and --kimg={total_kimg} leaves nothing to train"
+    if found.asked_for_folder:
+        raise UserError(f"--resume: {where}; give a larger --kimg")
+    click.echo(f"{where}: a new run begins from its networks.", err=True)
+    return replace(found, state=None, state_file=None, plain=None)
 
 
 # ---------------------------------------------------------------- does it fit?

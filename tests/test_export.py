@@ -443,7 +443,7 @@ def test_bad_snapshots(snapshot: Path, make: Any, message: str) -> None:
         (["--to=sparse", "--ratio=nan"], "--ratio must be"),
         (["--to=sparse", "--ratio=0.999"], "at most"),
         (["--to=sparse", "--which=G"], "--which is for"),
-        (["--to=dense", "--ratio=0.3"], "--ratio is for --to=sparse, not for --to=dense"),
+        (["--to=dense", "--ratio=0.3"], "--ratio is for --to=sparse and narrow, not for --to=dense"),
         (["--to=dense", "--out=nowhere/a.pkl"], "nowhere cannot be written to"),
         (["--to=dense", "--out=/proc/a.pkl"], "/proc cannot be written to"),
         (["--to=dense", "--out=network-snapshot-000001.pkl"], "is the snapshot itself"),

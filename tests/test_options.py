@@ -30,6 +30,11 @@ EXAMPLES = {
     "moments": ("restore", "restore"),
     "ema": ("off", "off"),
     "finish": ("sparse", "sparse"),
+    "granularity": ("channel", "channel"),
+    "channel_multiple": ("4", 4),
+    "channel_min": ("2", 2),
+    "importance": ("both", "both"),
+    "mapping": ("weight", "weight"),
 }
 # Fields with two choices, of which the reference preset takes the one and the default the other.
 OTHER_CHOICE = {"rule": ("quantile", "exact"), "refresh": ("iteration", "phase"), "steps": ("main", "all")}
@@ -114,7 +119,9 @@ def test_the_reference_codes_preset_is_in_iterations_whatever_the_batch(batch):
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-@pytest.mark.parametrize("option", FIELDS, ids=lambda o: o.field)
+@pytest.mark.parametrize(
+    "option", [o for o in FIELDS if o.field not in ("granularity", *options.CHANNEL_FIELDS)], ids=lambda o: o.field
+)
 def test_a_given_option_wins_over_the_preset_and_changes_nothing_else(preset, option):
     plain = configured(f"--regan-preset={preset}").to_dict()
     if EXAMPLES[option.field] is None:
@@ -126,6 +133,19 @@ def test_a_given_option_wins_over_the_preset_and_changes_nothing_else(preset, op
     assert plain[option.field] != changed[option.field]
     expected = {**plain, option.field: list(value) if isinstance(value, tuple) else value}
     assert changed == expected
+
+
+@pytest.mark.parametrize("field", options.CHANNEL_FIELDS)
+def test_options_of_channels_need_channels(field):
+    (option,) = (o for o in FIELDS if o.field == field)
+    text, value = EXAMPLES[field]
+    assert option.flag in refusal("--regan-preset=paper", f"{option.flag}={text}")
+    config = configured("--regan-preset=paper", "--regan-granularity=channel", f"{option.flag}={text}")
+    assert getattr(config, field) == value and config.granularity == "channel"
+
+
+def test_the_reference_preset_has_no_channels():
+    assert "--regan-granularity" in refusal("--regan-preset=reference", "--regan-granularity=channel")
 
 
 def test_presets_are_not_changed_by_what_is_asked_for():

@@ -527,6 +527,7 @@ def test_statistics_agree_with_what_can_be_seen_from_outside():
     change = explored = 0.0
     sparse_iterations = 0
     changes = []
+    last_phase = None
     for i in range(3 + 8 * 5):
         loop.train(1)
         phase, cycle = (Phase.WARMUP, 0) if i < 3 else (Phase.DENSE if (i - 3) % 8 >= 4 else Phase.SPARSE, (i - 3) // 8 + 1)
@@ -542,6 +543,10 @@ def test_statistics_agree_with_what_can_be_seen_from_outside():
                 explored = int(ever_kept.sum()) / numel
         report = loop.hook.on_report()
         assert report.pop("ReGAN/hook_ms") >= 0
+        # An iteration's time is known when the next one begins; the last report was one iteration ago.
+        kinds = [f"ReGAN/sec_{last_phase.name.lower()}"] if last_phase is not None else []
+        assert all(report.pop(kind) > 0 for kind in kinds)
+        last_phase = phase
         assert report == {
             "ReGAN/phase": phase,
             "ReGAN/cycle": cycle,

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
+import pickle
+import resource
 import shutil
+import types
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
 import torch
@@ -14,7 +20,14 @@ from conftest import SCHEDULE, SMALL, TESTS, Run, finished_run, load_networks, r
 from test_launch import call
 from test_training_loop import differing
 
+from training_hooks import files
 from training_hooks import state as states
+from training_hooks.config import ReconfigurationConfig
+from training_hooks.hook import Training
+from training_hooks.pairs import Pairs, keep_best
+from training_hooks.progress import Progress
+from training_hooks.schedule import Phase
+from training_hooks.seams import Ticker
 
 
 def resumed(whole: Run, snapshot: Path, outdir: Path, options: List[str]) -> Run:
@@ -30,7 +43,7 @@ def assert_same(a: Run, b: Run, kimg: int, host: Path) -> None:
     assert torch.equal(first["augment_pipe"].p, second["augment_pipe"].p) and float(first["augment_pipe"].p) > 0
     one, two = (states.load(states.state_path(run.snapshot(kimg))) for run in (a, b))
     for state in (one, two):
-        state.pop("options")
+        state.pop("options"), state.pop("snapshot")
         for rank in state["ranks"]:
             rank.pop("averages")  # the host feeds uninitialised memory into w_avg when it prints its summary
     assert_equal(one, two, "state")
@@ -185,6 +198,81 @@ def test_not_a_pickle(whole: Run, copied: Path, capsys: Any) -> None:
     assert code == 2 and "does not exist" in output
 
 
+# ---------------------------------------------------------------- snapshots of the plain host
+
+
+@pytest.fixture
+def plain(copied: Path, host_dir: Path) -> Path:
+    """A snapshot of 2 kimg without a state, whose augmentation had come to p = 0.5."""
+    for state in copied.glob("regan-state-*.pt"):
+        state.unlink()
+    snapshot = copied / "network-snapshot-000002.pkl"
+    content = load_networks(snapshot, host_dir)
+    content["augment_pipe"].p.fill_(0.5)
+    snapshot.write_bytes(pickle.dumps(content))
+    return snapshot
+
+
+def test_a_plain_snapshot_of_the_same_data_goes_on(whole: Run, plain: Path, tmp_path: Path) -> None:
+    """It goes on at iteration 63, in the middle of a sparse phase."""
+    data = whole.options["training_set_kwargs"]["path"]
+    arguments = [f"--outdir={tmp_path / 'runs'}", f"--data={data}", *SMALL, *SCHEDULE, "--kimg=4", f"--resume={plain}"]
+    run = finished_run(tmp_path / "runs", run_python([str(TESTS / "drive.py"), "probed", *arguments]))
+    assert f"{plain} has no state file: going on from its networks, 2 kimg and p=0.5; optimizers, masks and" in run.output
+    assert sorted(path.name for path in run.folder.glob("network-snapshot-*")) == [run.snapshot(k).name for k in (3, 4)]
+    assert [line["Progress/kimg"]["mean"] for line in run.stats] == pytest.approx([3.04, 4.0])
+    assert [line["Progress/tick"]["mean"] for line in run.stats] == [3, 4]
+    assert run.stats[0]["Progress/augment"]["mean"] == pytest.approx(0.5, abs=0.01)
+    assert "ada_kimg" not in run.options and run.options["ema_rampup"] == whole.options["ema_rampup"] == 0.05
+    assert run.options["progress_fn"]["resume_iterations"] == 63
+    begun = [record for record in run.records if record["event"] == "on_iteration"]
+    assert [record["iteration"] for record in begun] == list(range(63, 125))
+    selected = whole.options["loss_kwargs"]["hooks"][0]["plan"]["selected_weights"]
+    assert begun[0]["G"]["sparse"] and begun[0]["G"]["leaks"] == begun[0]["G"]["ema_leaks"] == 0
+    assert 0.29 * selected < begun[0]["G"]["pruned"] <= 0.3 * selected
+
+
+@pytest.mark.parametrize("how", ["other images", "no number in its name", "nothing known of its images", "0 kimg"])
+def test_a_plain_snapshot_of_something_else_is_a_beginning(
+    whole: Run, plain: Path, how: str, capsys: Any, host_dir: Path
+) -> None:
+    options: List[str] = []
+    if how == "other images":
+        options = ["--mirror=1"]
+    elif how == "nothing known of its images":
+        content = load_networks(plain, host_dir)
+        del content["training_set_kwargs"]
+        plain.write_bytes(pickle.dumps(content))
+    else:
+        plain = plain.rename(plain.with_name("mine.pkl" if how.startswith("no") else "network-snapshot-000000.pkl"))
+    code, output = outcome(whole, plain.parent, capsys, *options, value=str(plain))
+    assert code == 0 and "-resumecustom" in output and '"ada_kimg": 100' in output
+    assert "going on" not in output and "resume_plain" not in output
+
+
+def test_a_plain_snapshot_at_the_end_of_the_budget_is_a_beginning(whole: Run, plain: Path, capsys: Any) -> None:
+    code, output = outcome(whole, plain.parent, capsys, "--kimg=2")
+    assert code == 0 and "--kimg=2 leaves nothing to train: a new run begins from its networks" in output
+    assert "-resumecustom" in output and "going on" not in output
+    code, output = outcome(whole, plain.parent, capsys, "--aug=noaug")
+    assert code == 0 and "going on from its networks, 2 kimg; optimizers" in output  # no p where nothing is augmented
+
+
+def test_a_loop_without_hooks_goes_on_from_a_plain_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training_hooks.engine._current", None)
+
+    def training_loop(ticker: Ticker) -> List[float]:
+        batch_size, kimg_per_tick = 32, 1
+        cur_nimg = cur_tick = tick_start_nimg = batch_idx = 0
+        augment_pipe = types.SimpleNamespace(p=torch.zeros([]))
+        ticker(0, 4)
+        del batch_size, kimg_per_tick
+        return [cur_nimg, batch_idx, cur_tick, tick_start_nimg, float(augment_pipe.p)]
+
+    assert training_loop(Ticker(resume_plain={"cur_nimg": 2016, "augment_p": 0.25})) == [2016, 63, 3, 2016, 0.25]
+    assert training_loop(Ticker(resume_plain={"cur_nimg": 2016})) == [2016, 63, 3, 2016, 0.0]
+
+
 # ---------------------------------------------------------------- the pieces
 
 
@@ -212,10 +300,91 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(states.os, "replace", fail)
+    monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         states.save({"a": 1}, path)
     assert [p.name for p in tmp_path.iterdir()] == [path.name] and path.read_text() == "old"
+
+
+# ---------------------------------------------------------------- a full disk
+
+
+@contextlib.contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file of this process may grow beyond ``room`` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def write_state(folder: Path) -> None:
+    Ticker(states=True, keep_states=1)._write_state(
+        {"rank": 0, "run_dir": str(folder), "snapshot_pkl": str(folder / "network-snapshot-000002.pkl")}, None
+    )
+
+
+def write_pair(folder: Path) -> None:
+    def training_loop() -> None:
+        G = torch.nn.Linear(100, 100)
+        training_set_kwargs: Dict[str, Any] = {}
+        pairs._write(Phase.SPARSE)
+        del G, training_set_kwargs
+
+    pairs = Pairs(ReconfigurationConfig(ratio=0.3).to_dict())
+    pairs._training, pairs._switch_kimg = Training({}, {}, run_dir=str(folder)), 1
+    training_loop()
+
+
+def write_best(folder: Path) -> None:
+    snapshot = {"snapshot_pkl": str(folder / "network-snapshot-000001.pkl"), "cur_nimg": 1000}
+    keep_best({**snapshot, "stats_metrics": {"fid50k_full": 3.0}}, "dense")
+
+
+def write_status(folder: Path) -> None:
+    progress = Progress(every=0)
+    progress.start(Training({}, {}, run_dir=str(folder)))
+    progress.on_iteration(0)
+    progress.on_iteration(1)
+
+
+@pytest.mark.parametrize(
+    "write, room, name",
+    [
+        (write_state, 2000, "regan-state-000002.pt"),
+        (write_pair, 2000, "network-pair-000001-sparse.pkl"),
+        (write_best, 2000, "network-best-fid50k_full-dense.pkl"),
+        (write_status, 10, "regan-status.json"),
+    ],
+)
+def test_a_full_disk_costs_a_file_and_not_the_run(
+    write: Any, room: int, name: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "collect", lambda *_: {"a": torch.zeros(5000), "b": torch.zeros(5000)})
+    monkeypatch.setattr(files, "_told", set())
+    (tmp_path / "network-snapshot-000001.pkl").write_bytes(bytes(5000))
+    (tmp_path / "regan-state-000001.pt").write_text("older")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with full_disk(room):
+        write(tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert name in line and "File too large" in line and line.endswith("training goes on.")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    write(tmp_path)
+    assert (tmp_path / name).stat().st_size > 10 and not capsys.readouterr().err
+    assert (tmp_path / "regan-state-000001.pt").exists() == (write is not write_state)
+
+
+def test_a_disk_that_fills_up_at_the_last_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        states.save({"a": 1}, tmp_path / "regan-state-000001.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("keep, left", [(0, 5), (2, 2), (9, 5)])
@@ -230,3 +399,20 @@ def test_the_newest_states_are_kept(tmp_path: Path, keep: int, left: int) -> Non
 def test_the_options_in_a_state_are_the_runs_own(whole: Run) -> None:
     state: Dict[str, Any] = states.load(whole.folder / "regan-state-000003.pt")
     assert state["options"] == json.loads((whole.folder / "training_options.json").read_text())
+
+
+# ---------------------------------------------------------------- a state and a snapshot of two moments
+
+
+@pytest.mark.parametrize("how", ["half", "newer"])
+def test_a_state_beside_another_snapshot_is_passed_over(whole: Run, copied: Path, how: str, capsys: Any) -> None:
+    """A stopped run that is killed while it writes its last snapshot anew leaves the older state beside it."""
+    snapshot = copied / "network-snapshot-000002.pkl"
+    content = snapshot.read_bytes()
+    newer = (whole.folder / "network-snapshot-000003.pkl").read_bytes()
+    snapshot.write_bytes(content[: len(content) // 2] if how == "half" else newer)
+    code, output = outcome(whole, copied, capsys, value=str(copied))
+    assert code == 0 and "Skipping" in output and str(copied / "network-snapshot-000001.pkl") in output
+    code, output = outcome(whole, copied, capsys)
+    (line,) = [line for line in output.splitlines() if line.startswith("Error: ")]
+    assert code == 2 and "is of another snapshot than network-snapshot-000002.pkl" in line

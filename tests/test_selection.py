@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training_hooks.config import ReconfigurationConfig
-from training_hooks.reconfiguration import select_parameters
+from training_hooks.planning import select_parameters
 from training_hooks.selection import SelectionError, parameter_shapes, select
 
 # Names and shapes as StyleGAN2-ADA has them.

@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 from typing import Any, List
 
+import pytest
 from conftest import SCHEDULE, SMALL, TESTS, Run, finished_run, run_python
 from test_resume import assert_same, resumed
 
 from training_hooks import state as states
+from training_hooks.hook import Hook
 
 
 def begin(data: Path, outdir: Path, *options: str) -> "subprocess.Popen[str]":
@@ -78,12 +80,37 @@ def test_a_second_signal_ends_at_once(data_zip: Path, host_dir: Path, tmp_path: 
     assert not list(tmp_path.glob("*/regan-state-*.pt"))
 
 
+class Terminator(Hook):
+    """Sends SIGTERM to its own process in iteration ``at``, before anything of it is computed."""
+
+    def __init__(self, at: int):
+        self._at = at
+
+    def on_iteration(self, iteration: int) -> None:
+        if iteration == self._at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_the_last_tick_of_a_stopped_run_has_the_methods_statistics(data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from regan_ext.attach import attach; from regan_ext.hosts import embedded_train\n"
+        "attach(vars(embedded_train), hooks=[{'class_name': 'test_stop.Terminator', 'at': 20}])\n"
+        "embedded_train.main.main(args=sys.argv[1:])"
+    )
+    arguments = [f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, *SCHEDULE, "--kimg=100", "--tick=50", "--states=false"]
+    run = finished_run(tmp_path, run_python(["-c", code, *arguments]))
+    assert [line["Progress/kimg"]["mean"] for line in run.stats] == pytest.approx([0.032, 21 * 0.032])
+    assert [line["ReGAN/phase"]["mean"] for line in run.stats] == [0.0, 1.0]
+    assert run.stats[-1]["ReGAN/sparsity"]["mean"] == pytest.approx(0.3, abs=0.01)
+    assert f"Stopped, with a snapshot in {run.folder}." in run.output  # nothing to go on from in the folder
+
+
 def test_two_ranks_stop_at_the_same_iteration(data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
     process = begin(data_zip, tmp_path, "--kimg=100", "--tick=50", "--gpus=2")
     wait_for_iteration(tmp_path, 3, process)
     process.send_signal(signal.SIGUSR1)  # to the parent alone, as SLURM does before its limit
     run = stopped_run(tmp_path, process)
-    assert len(last_state(run)["ranks"]) == 2
+    assert len(last_state(run)["ranks"]) == 2 and "ReGAN/phase" in run.stats[-1]
 
 
 def test_time_limit(data_zip: Path, host_dir: Path, tmp_path: Path) -> None:

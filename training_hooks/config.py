@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Tuple
 
+from .channels import IMPORTANCE
 from .moments import POLICIES
 from .schedule import Length, Schedule
 
@@ -21,7 +22,13 @@ _CHOICES = {
     "ema": ("follow", "off"),
     "finish": ("as-is", "dense", "sparse"),
     "prune_at": ("forward", "step"),
+    "granularity": ("weight", "channel"),
+    "importance": IMPORTANCE,
+    "mapping": ("dense", "weight"),
 }
+
+# What only single weights can have: whole channels are chosen once per phase, before its first forward.
+_WEIGHT_ONLY = {"target": "G", "rule": "exact", "refresh": "phase", "steps": "all", "prune_at": "forward", "first_extra": 0}
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,12 @@ class ReconfigurationConfig:
         first_extra: iterations by which the first sparse phase is longer (reference code: 1).
         forget_lazy_lr: from the first sparse phase on, but for its extra iterations, use the learning rate without the
             factor that lazy regularisation put on it (reference code).
+        granularity: prune single entries ("weight"), or whole channels of G's synthesis network ("channel"), which then
+            computes with the others alone.
+        channel_multiple: with channels, the number that stays is rounded up to a multiple of this.
+        channel_min: with channels, at least so many of each feature map stay.
+        importance: with channels, see ``training_hooks.channels.choose_channels``.
+        mapping: with channels, the mapping network stays "dense", or its single weights are pruned ("weight").
 
     Raises:
         ValueError: a value out of range; the message begins with the field's name.
@@ -68,6 +81,11 @@ class ReconfigurationConfig:
     prune_at: str = "forward"
     first_extra: int = 0
     forget_lazy_lr: bool = False
+    granularity: str = "weight"
+    channel_multiple: int = 8
+    channel_min: int = 8
+    importance: str = "writers"
+    mapping: str = "dense"
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
@@ -77,6 +95,13 @@ class ReconfigurationConfig:
         for field, allowed in _CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} must be one of {', '.join(allowed)}, got {getattr(self, field)!r}")
+        for field in ("channel_multiple", "channel_min"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+        if self.granularity == "channel":
+            for field, only in _WEIGHT_ONLY.items():
+                if getattr(self, field) != only:
+                    raise ValueError(f"granularity channel needs {field}={only}, got {field}={getattr(self, field)}")
         if self.exclude is not None:
             object.__setattr__(self, "exclude", tuple(self.exclude))
         Schedule(self.warmup, self.interval, first_extra=self.first_extra)
@@ -123,4 +148,9 @@ PRESETS: Dict[str, Dict[str, Any]] = {
         first_extra=1,
         forget_lazy_lr=True,
     ),
+    # The shares of a run that the published code's few-shot example gives to warm-up (a quarter) and to each phase (an
+    # eighth), of 300 kimg: three whole cycles. In images, so that a phase shows the network as many whatever the batch.
+    "few-shot": dict(ratio=0.3, interval=Length(37, "kimg"), warmup=Length(75, "kimg"), finish="dense"),
+    # The ratio of the paper's FFHQ runs. It prints no interval for them: the 5000 iterations of 32 images of that example.
+    "ffhq": dict(ratio=0.3, interval=Length(160, "kimg"), warmup=Length(320, "kimg"), finish="dense"),
 }

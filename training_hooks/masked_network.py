@@ -8,7 +8,7 @@ import torch
 
 from . import masks, moments
 
-__all__ = ["MaskedNetwork"]
+__all__ = ["MaskedNetwork", "multiply"]
 
 
 class MaskedNetwork:
@@ -37,7 +37,8 @@ class MaskedNetwork:
         self.ema: List[torch.Tensor] = [averaged[n] for n in names] if averaged else []
         self.keep: List[torch.Tensor] = []
         self.sparse = False  # do the masks hold at the moment?
-        self.saved_moments: List[Tuple[torch.Tensor, moments.Saved]] = []  # with the mask at the start of the phase
+        self.saved_moments: List[moments.Saved] = []  # of what stopped training at the start of the phase
+        self.saved_masks: List[torch.Tensor] = []  # the masks that these were saved with
         self.seen: List[torch.Tensor] = []  # packed bits: kept in at least one sparse phase
         self.explored = 0.0  # share of the weights that were
         self.changed = 0.0  # share of the pruned weights that the mask before did not prune
@@ -65,23 +66,48 @@ class MaskedNetwork:
         self.explored = sum(map(masks.count_bits, self.seen)) / self.numel
         return masks.checksum(packed)
 
+    def resting(self) -> "List[Tuple[torch.Tensor, torch.Tensor]]":
+        """(parameter, mask) for every parameter with entries that do not train in sparse phases; the mask keeps the others."""
+        return list(zip(self.params, self.keep))
+
+    def save_moments(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note the second moments of the entries that stop training."""
+        pairs = self.resting()
+        self.saved_masks = [k for _, k in pairs]
+        self.saved_moments = [moments.save_second_moments(optimizer, p, k) for p, k in pairs]
+
+    def restore_moments(self, optimizer: torch.optim.Optimizer) -> None:
+        """Put back what ``save_moments`` noted."""
+        for (p, _), k, saved in zip(self.resting(), self.saved_masks, self.saved_moments):
+            moments.restore_second_moments(optimizer, p, k, saved)
+        self.saved_masks, self.saved_moments = [], []
+
+    def reset_moments(self, optimizer: torch.optim.Optimizer) -> None:
+        """Set every moment of the entries that did not train to zero."""
+        for p, k in self.resting():
+            moments.reset_moments(optimizer, p, k)
+
     @torch.no_grad()
     def zero_weights(self) -> None:
         """Set the pruned weights to zero."""
-        _multiply(self.params, self.keep)
+        multiply(self.params, self.keep)
+
+    def hold_weights(self) -> None:
+        """Keep the pruned weights at zero after an optimizer step."""
+        self.zero_weights()
 
     @torch.no_grad()
     def zero_ema(self) -> None:
         """Set the pruned weights of the average to zero, where there is one."""
         if self.ema:
-            _multiply(self.ema, self.keep)
+            multiply(self.ema, self.keep)
 
     @torch.no_grad()
     def zero_gradients(self) -> None:
         """Set the gradients of pruned weights to zero, where there are any."""
         pairs = [(p.grad, k) for p, k in zip(self.params, self.keep) if p.grad is not None]
         if pairs:
-            _multiply([g for g, _ in pairs], [k for _, k in pairs])
+            multiply([g for g, _ in pairs], [k for _, k in pairs])
 
     def state_dict(self) -> Dict[str, Any]:
         """Masks at one bit a weight, and what goes with them: tensors and plain values."""
@@ -90,7 +116,7 @@ class MaskedNetwork:
             "shapes": [list(p.shape) for p in self.params],
             "keep": [masks.pack_bits(k) for k in self.keep],
             "sparse": self.sparse,
-            "saved_moments": [[masks.pack_bits(k), saved] for k, saved in self.saved_moments],
+            "saved_moments": [[masks.pack_bits(k), saved] for k, saved in zip(self.saved_masks, self.saved_moments)],
             "seen": list(self.seen),
             "explored": self.explored,
             "changed": self.changed,
@@ -105,23 +131,25 @@ class MaskedNetwork:
         shapes = [list(p.shape) for p in self.params]
         if state["names"] != self.names or state["shapes"] != shapes:
             raise ValueError("the state's masks are of other parameters than this run selects")
-        self.keep = self._unpacked(state["keep"])
-        kept = self._unpacked([k for k, _ in state["saved_moments"]])
+        self.keep = self._unpacked(state["keep"], self.params)
+        resting = [p for p, _ in self.resting()]
+        self.saved_masks = self._unpacked([k for k, _ in state["saved_moments"]], resting)
         self.saved_moments = [
-            (k, {name: value.to(k.device) for name, value in saved.items()})
-            for k, (_, saved) in zip(kept, state["saved_moments"])
+            {name: value.to(p.device) for name, value in saved.items()}
+            for p, (_, saved) in zip(resting, state["saved_moments"])
         ]
         self.sparse, self.seen = state["sparse"], list(state["seen"])
         self.explored, self.changed = state["explored"], state["changed"]
 
-    def _unpacked(self, packed: Sequence[torch.Tensor]) -> List[torch.Tensor]:
-        return [masks.unpack_bits(bits, p.shape).to(p.device) for bits, p in zip(packed, self.params)]
+    @staticmethod
+    def _unpacked(packed: Sequence[torch.Tensor], params: Sequence[torch.Tensor]) -> List[torch.Tensor]:
+        return [masks.unpack_bits(bits, p.shape).to(p.device) for bits, p in zip(packed, params)]
 
     def zeros(self) -> int:
         """Number of selected weights that are zero."""
         return sum(p.numel() - int(torch.count_nonzero(p.detach())) for p in self.params)
 
 
-def _multiply(tensors: List[torch.Tensor], keeps: List[torch.Tensor]) -> None:
+def multiply(tensors: List[torch.Tensor], keeps: List[torch.Tensor]) -> None:
     """Multiply in place, all tensors in one call: several times faster than a loop of masked fills."""
     torch._foreach_mul_(tensors, keeps)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Dict, Mapping, Optional
 
 from . import loop
 from .config import ReconfigurationConfig
+from .files import tolerate_write_failure, whole_file
 from .hook import Hook, Training
 from .schedule import Phase, Schedule
 
@@ -22,18 +22,17 @@ __all__ = ["Pairs", "keep_best", "write_member"]
 
 
 def write_member(variables: Mapping[str, Any], path: Path) -> None:
-    """Pickle the loop's networks as the host's own snapshot does, whole or not at all."""
+    """Pickle the loop's networks as the host's own snapshot does, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     members: Dict[str, Any] = {"training_set_kwargs": dict(variables["training_set_kwargs"])}
     for name in ("G", "D", "G_ema", "augment_pipe"):
         module = variables.get(name)
         members[name] = None if module is None else copy.deepcopy(module).eval().requires_grad_(False).cpu()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            pickle.dump(members, file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        pickle.dump(members, file)
 
 
 class Pairs(Hook):
@@ -92,7 +91,8 @@ class Pairs(Hook):
         if self._training.rank == 0:
             kind = "sparse" if phase == Phase.SPARSE else "dense"
             name = f"network-pair-{self._switch_kimg:06d}-{kind}.pkl"
-            write_member(loop.loop_variables(), Path(self._training.run_dir) / name)
+            with tolerate_write_failure(name):
+                write_member(loop.loop_variables(), Path(self._training.run_dir) / name)
 
 
 def _is_better(metric: str, value: float, best: float) -> bool:
@@ -114,7 +114,8 @@ def keep_best(variables: Mapping[str, Any], kind: str) -> None:
             continue
         kimg = variables["cur_nimg"] / 1000
         content = {"metric": metric, "value": float(value), "kimg": kimg, "kind": kind, "snapshot": snapshot.name}
-        shutil.copyfile(snapshot, target.with_suffix(".tmp"))
-        os.replace(target.with_suffix(".tmp"), target)
-        note.with_suffix(".tmp").write_text(json.dumps(content), encoding="utf-8")
-        os.replace(note.with_suffix(".tmp"), note)
+        with tolerate_write_failure(f"{target.name} (a copy of {snapshot.name})"):
+            with open(snapshot, "rb") as source, whole_file(target) as copy_of_it:
+                shutil.copyfileobj(source, copy_of_it)
+            with whole_file(note) as file:
+                file.write(json.dumps(content).encode())

@@ -19,52 +19,28 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import torch
 
-from . import masks, moments
+from .channel_network import ChannelNetwork
 from .config import ReconfigurationConfig
 from .hook import Hook, Step, Training
 from .masked_network import MaskedNetwork
+from .narrowing import SynthesisSwitch
+from .own_loop import OwnLoop
+from .phase_clock import PhaseClock
+from .planning import plan_channels, select_parameters, sparse_cost, targets
 from .schedule import Phase, Span
-from .selection import parameter_shapes, select
+from .selection import parameter_shapes
 
-__all__ = ["Reconfiguration", "select_parameters"]
-
-#: Layers that write (G) or read (D) RGB stay dense, as in the reference code, which leaves out names with "to_rgb".
-DEFAULT_EXCLUDE = {"G": ("*torgb*",), "D": ("*fromrgb*",)}
+__all__ = ["Reconfiguration"]
 
 
-def targets(config: ReconfigurationConfig) -> "tuple[str, ...]":
-    """The networks that ``config`` reconfigures."""
-    return ("G", "D") if config.target == "both" else (config.target,)
-
-
-def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> List[str]:
-    """Names of the parameters of ``network`` ("G" or "D") that ``config`` reconfigures.
-
-    Raises:
-        SelectionError: none, or a pattern matches nothing.
-        ValueError: the ratio is too high for a tensor to keep one weight per output channel.
-    """
-    default = config.exclude is None
-    exclude = DEFAULT_EXCLUDE[network] if config.exclude is None else config.exclude
-    names = select(shapes, config.scope, exclude, strict=not default)
-    for name in names:
-        probe = torch.empty(shapes[name], device="meta")
-        count, limit = masks.pruned_count(probe.numel(), config.ratio), masks.max_pruned(probe)
-        if config.rule == "exact" and count > limit:
-            raise ValueError(
-                f"ratio {config.ratio:g} would prune {count} of the {probe.numel()} weights of {network}.{name}, but at "
-                f"most {limit} can go while each output channel keeps one; the highest ratio is {limit / probe.numel():g}"
-            )
-    return names
-
-
-class Reconfiguration(Hook):
+class Reconfiguration(OwnLoop, Hook):
     """Alternates sparse and dense training of G (or D, or both) on a schedule of iterations.
 
     In a sparse phase the masks hold: gradients of pruned weights are zeroed before, the weights after every optimizer
     step, and the averaged generator's entries follow. In a dense phase all weights train, those that were pruned from 0,
-    at ``lr_scale`` times the learning rate. Learning rates are set from the optimizer's own base rates at every
-    iteration, so nothing accumulates. Nothing is attached to the networks.
+    at ``lr_scale`` times the learning rate. With ``granularity="channel"`` the sparse generator also computes with fewer
+    channels (``training_hooks.narrowing``). Learning rates are set from the optimizer's own base rates at every iteration, so
+    nothing accumulates. Nothing is attached to the networks.
 
     Args:
         generator: the network to reconfigure; None when a host's seams give it through ``start``.
@@ -90,8 +66,9 @@ class Reconfiguration(Hook):
         self._training: Optional[Training] = None
         self._span: Optional[Span] = None
         self._pending: "set[str]" = set()  # networks whose pruning waits for the first step of the phase
-        self._iteration = -1
-        self._extra_step, self._manual = False, False
+        self._switch: Optional[SynthesisSwitch] = None  # with whole channels
+        self._cost = 1.0  # operations of a sparse forward pass over those of a dense one
+        self._clock = PhaseClock()
         self._seconds, self._iterations_timed = 0.0, 0
 
     @property
@@ -109,13 +86,25 @@ class Reconfiguration(Hook):
             if kind not in training.optimizers:
                 raise ValueError(f"target={config.target} needs the optimizer of {kind}")
             ema = training.networks.get("G_ema") if kind == "G" and config.ema == "follow" else None
-            module = training.networks[kind]
-            names = select_parameters(config, kind, parameter_shapes(module))
-            self._networks[kind] = MaskedNetwork(names, module, ema)
+            self._networks[kind] = self._network(kind, training.networks[kind], ema)
             self._optimizers[kind] = training.optimizers[kind]
             self._base_lr[kind] = [group["lr"] for group in training.optimizers[kind].param_groups]
 
+    @property
+    def synthesis(self) -> Any:
+        """With whole channels, what computes images at the moment: latents w [batch, num_ws, w_dim] → images. For loops of
+        one's own; a host's loss is given it.
+
+        Raises:
+            RuntimeError: the hook works on single weights, or training has not started.
+        """
+        if self._switch is None:
+            raise RuntimeError("only a hook with granularity=channel that has started has a synthesis network of its own")
+        return self._switch.synthesis
+
     def on_iteration(self, iteration: int) -> None:
+        assert self.schedule is not None
+        self._clock.begin(self.schedule.span(iteration).phase)
         with self._timed():
             self._iterations_timed += 1
             self._begin(iteration)
@@ -130,13 +119,18 @@ class Reconfiguration(Hook):
             elif network.sparse and step.is_main and self.config.steps == "main":
                 network.zero_ema()  # weights that moved at an extra step have leaked into it
             if network.sparse and self._holds_through(step):
+                if self._switch is not None:
+                    self._switch.average_gradients()
                 network.zero_gradients()
 
     def after_step(self, step: Step) -> None:
         network = self._networks.get(step.network)
         if network is not None and network.sparse and self._holds_through(step):
             with self._timed():
-                network.zero_weights()
+                network.hold_weights()
+
+    def on_tick(self) -> None:
+        self._clock.pause()
 
     def on_report(self) -> Mapping[str, float]:
         networks, span = list(self._networks.values()), self._span
@@ -152,7 +146,8 @@ class Reconfiguration(Hook):
             "ReGAN/mask_change": sum(n.changed * w for n, w in zip(networks, weight)),
             "ReGAN/explored": sum(n.explored * w for n, w in zip(networks, weight)),
             "ReGAN/hook_ms": 1000 * self._seconds / max(1, self._iterations_timed),
-            "ReGAN/flops_ratio": 1 - self.config.ratio * self.schedule.sparse_iterations(done) / done,
+            "ReGAN/flops_ratio": 1 - (1 - self._cost) * self.schedule.sparse_iterations(done) / done,
+            **{f"ReGAN/sec_{phase.name.lower()}": seconds for phase, seconds in self._clock.read().items()},
         }
         self._seconds, self._iterations_timed = 0.0, 0
         return values
@@ -185,6 +180,7 @@ class Reconfiguration(Hook):
             )
         for kind, network in self._networks.items():
             network.load_state_dict(state["networks"][kind])
+        self._set_synthesis()
         self._iteration, self._pending = state["iteration"], set(state["pending"])
         if state["span"] is not None:
             phase, cycle, start = state["span"]
@@ -224,14 +220,14 @@ class Reconfiguration(Hook):
             self._pending.discard(kind)
             checksum = network.note_change(before)
             if self.config.moments == "restore":
-                optimizer = self._optimizers[kind]
-                network.saved_moments = [
-                    (k, moments.save_second_moments(optimizer, p, k)) for p, k in zip(network.params, network.keep)
-                ]
+                network.save_moments(self._optimizers[kind])
             self._check_ranks(network, checksum)
         network.sparse = True
+        if isinstance(network, ChannelNetwork):
+            network.rest(self._optimizers[kind])
         network.zero_weights()
         network.zero_ema()
+        self._set_synthesis()
 
     def _grow(self, kind: str) -> None:
         """Let the pruned weights of ``kind`` train again, from 0."""
@@ -239,13 +235,33 @@ class Reconfiguration(Hook):
         if not network.sparse:
             return
         network.sparse = False
+        self._set_synthesis()
         if self.config.moments == "restore":
-            for p, (k, saved) in zip(network.params, network.saved_moments):
-                moments.restore_second_moments(optimizer, p, k, saved)
-            network.saved_moments = []
+            network.restore_moments(optimizer)
         elif self.config.moments == "reset":
-            for p, k in zip(network.params, network.keep):
-                moments.reset_moments(optimizer, p, k)
+            network.reset_moments(optimizer)
+
+    def _network(self, kind: str, module: torch.nn.Module, ema: Optional[torch.nn.Module]) -> MaskedNetwork:
+        """The masks of ``module``, and what a sparse forward pass of it costs."""
+        assert self._training is not None
+        config, shapes = self.config, parameter_shapes(module)
+        names = select_parameters(config, kind, shapes)
+        if kind == targets(config)[0]:
+            self._cost = sparse_cost(config, kind, shapes)
+        if config.granularity == "weight":
+            return MaskedNetwork(names, module, ema)
+        plan = plan_channels(config, shapes)
+        self._switch = SynthesisSwitch(module, plan.layout, self._training.loss, self._training.num_ranks)
+        return ChannelNetwork(plan, module, ema, config.importance)
+
+    def _set_synthesis(self) -> None:
+        """Whole channels: compute with the ones that are kept, or with all of them."""
+        network = self._networks.get("G")
+        if self._switch is not None and isinstance(network, ChannelNetwork):
+            if network.sparse:
+                self._switch.narrow(network.kept)
+            else:
+                self._switch.widen()
 
     def _set_learning_rates(self, span: Span) -> None:
         assert self._training is not None
@@ -274,68 +290,3 @@ class Reconfiguration(Hook):
         begin = time.perf_counter()
         yield
         self._seconds += time.perf_counter() - begin
-
-    # ---------------------------------------------------------------- the second door
-
-    def attach(
-        self,
-        optimizer: torch.optim.Optimizer,
-        ema: Optional[torch.nn.Module] = None,
-        total_iterations: Optional[int] = None,
-        manual: bool = False,
-    ) -> "Reconfiguration":
-        """Work on any PyTorch loop: every ``optimizer.step()`` from here on is one iteration of the schedule.
-
-        The next iteration begins as soon as a step is done, so that its first forward already runs on its masks. Steps of
-        regularisation alone go into ``with hook.extra_step():`` and do not count; a loop that has some after its main
-        step passes ``manual=True`` and calls ``hook.begin_iteration()`` at the top instead.
-
-        The hook sets the learning rate of every parameter group at each iteration, from what it was at this call; a
-        scheduler that sets it too has to be left out. ``on_report`` speaks of the iteration that has begun last.
-
-        Args:
-            optimizer: holds the generator's parameters.
-            ema: averaged copy of the generator with the same parameter names, or None.
-            total_iterations: length of the run, needed for ``finish`` other than "as-is".
-            manual: iterations begin where ``begin_iteration`` is called.
-
-        Returns:
-            The hook itself.
-        """
-        if self._generator is None:
-            raise ValueError("Reconfiguration(generator, config) has to be given the generator before attach")
-        if self.config.target != "G":
-            raise ValueError(f"attach reconfigures the network it is given; target must be 'G', got {self.config.target!r}")
-        networks = {"G": self._generator} if ema is None else {"G": self._generator, "G_ema": ema}
-        self.start(Training(networks, {"G": optimizer}, total_iterations=total_iterations))
-        self._manual = manual
-        optimizer.register_step_pre_hook(self._before_own_step)
-        optimizer.register_step_post_hook(self._after_own_step)
-        if not manual:
-            self.begin_iteration()
-        return self
-
-    def begin_iteration(self) -> None:
-        """The next iteration begins. Only for loops attached with ``manual=True``."""
-        self.on_iteration(self._iteration + 1)
-
-    @contextlib.contextmanager
-    def extra_step(self) -> Iterator[None]:
-        """Optimizer steps inside are steps of regularisation (``Greg``) and begin no iteration."""
-        self._extra_step = True
-        try:
-            yield
-        finally:
-            self._extra_step = False
-
-    def _own_step(self) -> Step:
-        return Step("G", "Greg" if self._extra_step else "Gmain", self._iteration)
-
-    def _before_own_step(self, *_: Any) -> None:
-        self.before_step(self._own_step())
-
-    def _after_own_step(self, *_: Any) -> None:
-        step = self._own_step()
-        self.after_step(step)
-        if step.is_main and not self._manual:
-            self.begin_iteration()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import random
 import re
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 from types import FrameType
 from typing import Any, Dict, List, Mapping, Optional, Sequence
@@ -20,11 +20,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import torch
 
 from . import loop
+from .files import whole_file
 from .hook import Hook
 
-__all__ = ["VERSION", "StateError", "collect", "load", "prune_old", "restore", "save", "state_path"]
+__all__ = ["VERSION", "StateError", "collect", "fingerprint", "load", "prune_old", "restore", "save", "state_path"]
 
-VERSION = 1
+VERSION = 2
 _FORMAT = "regan-ext state"
 _SIGNS = "Loss/signs/real"  # what the host's adaptive augmentation goes by
 
@@ -43,24 +44,39 @@ def state_path(snapshot: "str | Path") -> Path:
 
 
 def save(state: Mapping[str, Any], path: "str | Path") -> None:
-    """Write the state whole or not at all: temporary file, fsync, rename."""
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def load(path: "str | Path") -> Dict[str, Any]:
-    """Read a state file.
+    """Write the state whole or not at all.
 
     Raises:
-        StateError: it is missing, damaged (every record's checksum is verified), foreign, or of another version.
+        OSError: it cannot be written.
+    """
+    try:
+        with whole_file(Path(path), durable=True) as file:
+            torch.save(dict(state), file)
+    except RuntimeError as err:
+        if isinstance(err.__context__, OSError):  # torch's writer hides a failed write behind its own error
+            raise err.__context__ from err
+        raise
+
+
+def fingerprint(path: "str | Path") -> Dict[str, int]:
+    """Size in bytes and checksum of a file, by which a state knows the snapshot that it was written for."""
+    checksum, size = 0, 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            checksum, size = zlib.crc32(block, checksum), size + len(block)
+    return {"bytes": size, "crc32": checksum}
+
+
+def load(path: "str | Path", snapshot: "Optional[str | Path]" = None) -> Dict[str, Any]:
+    """Read a state file.
+
+    Args:
+        path: the state file.
+        snapshot: the network pickle beside it, which has to be the one that the state was written for.
+
+    Raises:
+        StateError: it is missing, damaged (every record's checksum is verified), foreign, of another version, or of another
+            snapshot: a run that is killed while it writes a snapshot anew leaves the older state beside it.
     """
     path = Path(path)
     if not path.is_file():
@@ -80,6 +96,8 @@ def load(path: "str | Path") -> Dict[str, Any]:
         raise StateError(f"{path}: not a state file of regan-ext")
     if state.get("version") != VERSION:
         raise StateError(f"{path}: state version {state.get('version')}, this regan-ext reads version {VERSION}")
+    if snapshot is not None and state["snapshot"] != fingerprint(snapshot):
+        raise StateError(f"{path}: the state is of another snapshot than {Path(snapshot).name}, which is newer or damaged")
     return state
 
 

@@ -1,0 +1,67 @@
+"""Peak memory of training with and without the hook: ``python tests/benchmarks/memory.py``.
+
+Trains the embedded host for a few iterations in a process of its own, plain, with single weights and with whole channels, and
+prints the largest resident memory of each process as one JSON line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import List
+
+import click
+from hook_overhead import write_noise
+from machine import describe
+
+KINDS = {
+    "plain": [],
+    "weight": ["--regan-ratio=0.3", "--regan-interval=5"],
+    "channel": ["--regan-ratio=0.3", "--regan-interval=5", "--regan-granularity=channel"],
+}
+
+
+def peak_bytes(options: List[str]) -> int:
+    """Largest resident memory of a training run, its loader's process left out."""
+    command = [sys.executable, "-m", "regan_ext", "train", "--host=embedded", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise click.ClickException(f"{' '.join(command)} ended with {process.returncode}")
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@click.command()
+@click.option("--resolution", default=64, show_default=True)
+@click.option("--channels", default=256, show_default=True)
+@click.option("--batch", default=16, show_default=True)
+def main(resolution: int, channels: int, batch: int) -> None:
+    """Print the peak memory as one JSON line."""
+    peaks = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        data = Path(temporary) / "noise.zip"
+        write_noise(data, 64, resolution)
+        common = ["--device=cpu", f"--data={data}", f"--cbase={channels * resolution}", f"--cmax={channels}", "--kimg=1",
+                  f"--batch={batch}", "--tick=1", "--snap=1000", "--metrics=none", "--workers=1", "--aug=noaug",
+                  "--max-hours=0.02", "--states=false", "--pairs=none"]  # fmt: skip
+        for kind, options in KINDS.items():
+            peaks[kind] = peak_bytes([f"--outdir={temporary}/{kind}", *common, *options])
+    result = {
+        "benchmark": "memory",
+        "resolution": resolution,
+        "channels": channels,
+        "batch": batch,
+        "peak_mb": {kind: round(peak / 1e6, 1) for kind, peak in peaks.items()},
+        "over_plain": {kind: round(peak / peaks["plain"], 3) for kind, peak in peaks.items()},
+        **describe("cpu"),
+    }
+    click.echo(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

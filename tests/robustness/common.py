@@ -1,0 +1,54 @@
+"""What the scripts of this folder share with the tests and the benchmarks, and a small data set."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import List
+
+import numpy as np
+from PIL import Image
+
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS), str(TESTS / "benchmarks")]
+
+from conftest import SCHEDULE, SMALL, Run, finished_run, load_networks, run_python  # noqa: E402
+from machine import describe  # noqa: E402
+from test_stop import stopped_run, wait_for_iteration  # noqa: E402
+
+__all__ = [
+    "SCHEDULE", "SMALL", "Run", "describe", "finished_run", "host_folder", "load_networks", "run_python", "stopped_run",
+    "train_command", "wait_for_iteration", "write_small_digits",
+]  # fmt: skip
+
+
+def write_small_digits(path: Path) -> None:
+    """64 real handwritten digits at 16x16, grey, with labels."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    labels = []
+    with zipfile.ZipFile(path, "w") as archive:
+        for index in range(64):
+            image = Image.fromarray((digits.images[index] * 15.9).astype(np.uint8)).resize((16, 16))
+            encoded = io.BytesIO()
+            image.save(encoded, format="png")
+            archive.writestr(f"{index:05d}.png", encoded.getvalue())
+            labels.append([f"{index:05d}.png", int(digits.target[index])])
+        archive.writestr("dataset.json", json.dumps({"labels": labels}))
+
+
+def host_folder(host: str) -> Path:
+    """Where the modules lie that a snapshot of ``host`` ("embedded" or a checkout) needs."""
+    from regan_ext.hosts import embedded
+
+    return embedded.obtain() if host == "embedded" else Path(host).expanduser().resolve()
+
+
+def train_command(host: str, outdir: Path, data: Path, *options: str) -> List[str]:
+    """Arguments of Python for a run of ``SMALL`` networks; later ``options`` win."""
+    where = host if host == "embedded" else str(host_folder(host))
+    return ["-m", "regan_ext", "train", f"--host={where}", f"--outdir={outdir}", f"--data={data}", *SMALL, *options]

@@ -1,0 +1,133 @@
+"""Whole channels in the real training loop, on one process and on two."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+import torch
+from conftest import Run, load_networks
+from test_resume import assert_same
+
+from training_hooks.channels import Layout, dead_channels
+from training_hooks.config import ReconfigurationConfig
+from training_hooks.engine import Engine
+from training_hooks.reconfiguration import Reconfiguration
+from training_hooks.selection import parameter_shapes
+
+CHANNELS = ["--regan-granularity=channel", "--regan-channel-multiple=1", "--regan-channel-min=1", "--regan-ratio=0.3"]
+
+# 63 iterations of 32 images: warm-up 0-22, sparse 23-37, dense 38-52, sparse 53-62. A tick ends with iteration 32.
+OPTIONS = [*CHANNELS, "--regan-interval=15", "--regan-warmup=23", "--regan-moments=restore", "--regan-mapping=weight",
+           "--batch=32", "--kimg=2"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def channel_run(train: Any) -> Run:
+    return train(*OPTIONS)
+
+
+def dead(snapshot: Path, host: Path, which: str = "G_ema") -> List[int]:
+    """How many channels of each feature map nothing reads."""
+    network = load_networks(snapshot, host)[which]
+    layout = Layout.of(parameter_shapes(network))
+    return [int(flags.sum()) for flags in dead_channels(dict(network.named_parameters()), layout)]
+
+
+def test_growing_preserves_the_function_in_the_real_loop(channel_run: Run) -> None:
+    grown = {r["iteration"]: r["grown"] for r in channel_run.records if "grown" in r}
+    assert list(grown) == [38]
+    assert all(difference <= 1e-5 for difference in grown.values())
+
+
+def test_nothing_reads_pruned_channels_of_a_sparse_phase(channel_run: Run, host_dir: Path) -> None:
+    sparse = [r["G"] for r in channel_run.records if r["event"] == "on_iteration" and r["G"]["sparse"]]
+    assert len(sparse) == 15 + 10 and all(values["leaks"] == 0 and values["ema_leaks"] == 0 for values in sparse)
+    assert not [r for r in channel_run.records if r["event"] == "after_step" and r.get("leaks")]
+    pruned = [4, 4, 4, 4, 4, 4]  # floor(0.3 · 16) in b4.const, b4.conv1, ..., b16.conv1
+    for which in ("G", "G_ema"):
+        assert dead(channel_run.snapshot(2), host_dir, which) == pruned
+        assert dead(channel_run.snapshot(1), host_dir, which) == pruned
+
+
+def test_statistics_speak_of_channels(channel_run: Run) -> None:
+    last = {name: value["mean"] for name, value in channel_run.stats[-1].items() if isinstance(value, dict)}
+    plan = channel_run.options["loss_kwargs"]["hooks"][0]["plan"]
+    assert 0.24 < last["ReGAN/sparsity"] < 0.31
+    assert {"ReGAN/sec_sparse", "ReGAN/sec_dense"} <= set(last)
+    assert last["ReGAN/flops_ratio"] < 1 - 0.3 * 25 / 63 and plan["selected_tensors"] > 8
+
+
+def test_resumed_inside_a_sparse_phase_equals_uninterrupted(train: Any, channel_run: Run, host_dir: Path) -> None:
+    again = train(*OPTIONS, f"--resume={channel_run.snapshot(1)}")
+    assert_same(channel_run, again, 2, host_dir)
+
+
+def test_two_ranks_of_the_real_loop_stay_equal(train: Any, host_dir: Path) -> None:
+    """The host compares all parameters and buffers of its ranks before every snapshot, bit for bit."""
+    run = train(*CHANNELS, "--regan-interval=4", "--batch=32", "--gpus=2", "--kimg=1", mode="off")
+    assert dead(run.snapshot(0), host_dir) == [4, 4, 4, 4, 4, 4]
+    assert run.snapshot(1).is_file()
+
+
+# ---------------------------------------------------------------- ranks against one process
+
+
+def train_ranks(rank: int, num_ranks: int, port: int, host: str, out: str) -> None:
+    """40 iterations on this rank's share of a common batch, with the host's networks and loss in the host's wrappers."""
+    sys.path.insert(0, host)
+    __import__("dnnlib")
+    from training.loss import StyleGAN2Loss  # type: ignore[import-not-found]
+    from training.networks import Discriminator, Generator  # type: ignore[import-not-found]
+
+    torch.set_num_threads(1)
+    if num_ranks > 1:
+        init = f"tcp://127.0.0.1:{port}"
+        torch.distributed.init_process_group("gloo", init_method=init, rank=rank, world_size=num_ranks)
+    torch.manual_seed(0)
+    # Noise is drawn by each rank for itself, and the deviation within a batch is that of a rank's share: neither is here.
+    synthesis = {"channel_base": 128, "channel_max": 12, "use_noise": False}
+    G = Generator(z_dim=8, c_dim=0, w_dim=8, img_resolution=8, img_channels=1, synthesis_kwargs=synthesis)
+    epilogue = {"mbstd_num_channels": 0}
+    D = Discriminator(c_dim=0, img_resolution=8, img_channels=1, channel_base=64, channel_max=8, epilogue_kwargs=epilogue)
+    modules: Dict[str, Any] = {"G_mapping": G.mapping, "G_synthesis": G.synthesis, "D": D.requires_grad_(False)}
+    if num_ranks > 1:
+        for name in ("G_mapping", "G_synthesis"):
+            modules[name] = torch.nn.parallel.DistributedDataParallel(modules[name], broadcast_buffers=False)
+    loss = StyleGAN2Loss(device=torch.device("cpu"), **modules, style_mixing_prob=0)
+    config = ReconfigurationConfig(ratio=0.4, interval=6, warmup=3, granularity="channel", channel_multiple=1, channel_min=1)
+    hook = Reconfiguration(config=config)
+    optimizer = torch.optim.Adam(G.parameters(), lr=0.01, betas=(0.0, 0.99))
+    variables = {"G": G, "D": D, "batch_size": 4, "total_kimg": 1, "rank": rank, "num_gpus": num_ranks}
+    engine = Engine([hook], variables, lambda name, value: None, loss)
+    engine.add_optimizer("G", optimizer, 0.01)
+    share = 4 // num_ranks
+    for iteration in range(40):
+        z = torch.randn(4, 8, generator=torch.Generator().manual_seed(iteration))[rank * share : (rank + 1) * share]
+        optimizer.zero_grad(set_to_none=True)
+        engine.enter_phase("Gmain", None)
+        loss.accumulate_gradients("Gmain", None, None, z, torch.zeros(share, 0), sync=True, gain=1)
+        optimizer.step()
+    torch.save({"params": dict(G.named_parameters()), "kept": hook._networks["G"].kept}, f"{out}/{num_ranks}-{rank}.pt")
+    if num_ranks > 1:
+        torch.distributed.destroy_process_group()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_two_ranks_equal_one_with_the_same_total_batch(host_dir: Path, tmp_path: Path) -> None:
+    for num_ranks in (1, 2):
+        arguments = (num_ranks, free_port(), str(host_dir), str(tmp_path))
+        torch.multiprocessing.spawn(train_ranks, arguments, nprocs=num_ranks)
+    one, first, second = (torch.load(tmp_path / f"{name}.pt", weights_only=False) for name in ("1-0", "2-0", "2-1"))
+    for name, p in one["params"].items():
+        assert torch.equal(first["params"][name], second["params"][name]), name
+        torch.testing.assert_close(first["params"][name], p, rtol=1e-5, atol=1e-5, msg=name)
+    assert all(torch.equal(a, b) for a, b in zip(one["kept"], first["kept"]))

@@ -1,0 +1,192 @@
+"""What the settings of the Re-GAN hook prune of networks with given parameters, and what that saves: names and shapes only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+import torch
+
+from . import masks
+from .channels import PREFIX, Layout, kept_channels
+from .config import ReconfigurationConfig
+from .operations import RunCost, layer_operations, narrow_shapes
+from .selection import SelectionError, select
+
+__all__ = ["ChannelPlan", "describe_cost", "plan_channels", "select_parameters", "sparse_cost", "targets"]
+
+#: Layers that write (G) or read (D) RGB stay dense, as in the reference code, which leaves out names with "to_rgb".
+DEFAULT_EXCLUDE = {"G": ("*torgb*",), "D": ("*fromrgb*",)}
+
+
+def targets(config: ReconfigurationConfig) -> "tuple[str, ...]":
+    """The networks that ``config`` reconfigures."""
+    return ("G", "D") if config.target == "both" else (config.target,)
+
+
+def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> List[str]:
+    """Names of the parameters of ``network`` ("G" or "D") of which ``config`` zeroes entries.
+
+    Raises:
+        SelectionError: none, or a pattern matches nothing.
+        ValueError: the ratio is too high for a tensor to keep one weight per output channel; or whole channels are asked
+            for, of a network that is no StyleGAN2 generator.
+    """
+    if config.granularity == "channel":
+        plan = plan_channels(config, shapes)
+        return [*plan.readers, *plan.mapping]
+    default = config.exclude is None
+    exclude = DEFAULT_EXCLUDE[network] if config.exclude is None else config.exclude
+    names = select(shapes, config.scope, exclude, strict=not default)
+    for name in names:
+        probe = torch.empty(shapes[name], device="meta")
+        count, limit = masks.pruned_count(probe.numel(), config.ratio), masks.max_pruned(probe)
+        if config.rule == "exact" and count > limit:
+            raise ValueError(
+                f"ratio {config.ratio:g} would prune {count} of the {probe.numel()} weights of {network}.{name}, but at "
+                f"most {limit} can go while each output channel keeps one; the highest ratio is {limit / probe.numel():g}"
+            )
+    return names
+
+
+def sparse_cost(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> float:
+    """Multiply–accumulates of a sparse forward pass of ``network`` ("G" or "D") over those of a dense one, by theory.
+
+    Single weights count as far as a machine could leave out each zero. Networks other than StyleGAN2's count 1 - ratio.
+    """
+    try:
+        dense = sum(layer_operations(shapes).values())
+    except ValueError:
+        return 1 - config.ratio
+    return sum(_sparse_operations(config, network, shapes).values()) / dense
+
+
+def describe_cost(
+    config: ReconfigurationConfig, generator: Mapping[str, Any], discriminator: Mapping[str, Any], batch: int, total: int
+) -> Dict[str, Any]:
+    """What a run costs by theory and, with whole channels, which feature maps are narrowed: plain JSON values.
+
+    Args:
+        generator, discriminator: parameter name → shape.
+        batch: images per iteration.
+        total: iterations of the run.
+
+    Returns:
+        Giga-multiply–accumulates of a forward pass for one image, dense and sparse, and peta-FLOPs of the run, as it is and if
+        it were dense; where G is reconfigured, also mega-multiply–accumulates of its layers, see ``_layers``. Empty for
+        networks that are not StyleGAN2's.
+    """
+    try:
+        g, d = sum(layer_operations(generator).values()), sum(layer_operations(discriminator).values())
+    except ValueError:
+        return {}
+    narrowed = sparse_cost(config, "G", generator) if "G" in targets(config) else 1.0
+    sparse = config.schedule(total).sparse_iterations(total)
+    cost = RunCost(g, d, narrowed, batch, total, sparse)
+    told: Dict[str, Any] = {
+        "generator_gmacs": _rounded(g / 1e9),
+        "sparse_generator_gmacs": _rounded(g * narrowed / 1e9),
+        "discriminator_gmacs": _rounded(d / 1e9),
+        "run_pflops": _rounded(2 * cost.total / 1e15),
+        "dense_run_pflops": _rounded(2 * cost.dense_total / 1e15),
+    }
+    if "G" in targets(config):
+        told["layers"] = _layers(config, generator)
+    if config.granularity == "channel":
+        plan = plan_channels(config, generator)
+        features = zip(plan.layout.features, plan.kept)
+        told["channels"] = {f.name: f"{kept} of {f.channels}" for f, kept in features if kept < f.channels}
+    return told
+
+
+def _sparse_operations(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Dict[str, float]:
+    """Weight name → multiply–accumulates of a sparse forward pass of ``network`` ("G" or "D") for one image.
+
+    Raises:
+        ValueError: ``config`` does not fit the network.
+    """
+    names = select_parameters(config, network, shapes)
+    if config.granularity == "channel":
+        plan = plan_channels(config, shapes)
+        shapes, names = narrow_shapes(shapes, plan.layout, plan.kept), list(plan.mapping)
+    pruned = set(names)
+    return {n: count * (1 - config.ratio if n in pruned else 1) for n, count in layer_operations(shapes).items()}
+
+
+def _layers(config: ReconfigurationConfig, shapes: Mapping[str, Any]) -> Dict[str, str]:
+    """G's layer, its style's affine included → such as "dense 0.59, weights 0.413, channels 0.332": mega-multiply–accumulates
+    for one image, dense, and sparse at both granularities as far as each can be had. One string, because hosts print options
+    with a line for each number.
+    """
+    counts: Dict[str, Mapping[str, float]] = {"dense": layer_operations(shapes)}
+    for granularity in ("weight", "channel"):
+        try:
+            counts[f"{granularity}s"] = _sparse_operations(_at(config, granularity), "G", shapes)
+        except ValueError:
+            continue
+    layers: Dict[str, Dict[str, float]] = {}
+    for kind, of_weights in counts.items():
+        for name, count in of_weights.items():
+            layer = layers.setdefault(name[: -len(".weight")].replace(".affine", ""), {})
+            layer[kind] = layer.get(kind, 0) + count
+    return {n: ", ".join(f"{kind} {_rounded(c / 1e6):g}" for kind, c in layer.items()) for n, layer in layers.items()}
+
+
+def _at(config: ReconfigurationConfig, granularity: str) -> ReconfigurationConfig:
+    """``config``, or what it would be at the other granularity: the same ratio, and the defaults of what only one has."""
+    if config.granularity == granularity:
+        return config
+    return ReconfigurationConfig(
+        config.ratio, granularity=granularity, channel_multiple=config.channel_multiple, channel_min=config.channel_min
+    )
+
+
+def _rounded(value: float) -> float:
+    """Four digits: more would pretend to an accuracy that a count of products has not."""
+    return float(f"{value:.4g}")
+
+
+@dataclass(frozen=True)
+class ChannelPlan:
+    """What is pruned of a generator.
+
+    Args:
+        layout: of the generator.
+        kept: how many channels of each feature map stay.
+        readers: parameters that read a feature map of which channels are pruned.
+        mapping: parameters of the mapping network of which single weights are pruned.
+    """
+
+    layout: Layout
+    kept: Tuple[int, ...]
+    readers: Tuple[str, ...]
+    mapping: Tuple[str, ...]
+
+
+def plan_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[int]]) -> ChannelPlan:
+    """What ``config`` prunes of the generator with these parameters.
+
+    The patterns of ``scope`` and ``exclude`` choose feature maps by the parameters that write them.
+
+    Raises:
+        SelectionError: no channel is pruned, or a pattern matches nothing.
+        ValueError: it has no StyleGAN2 synthesis network.
+    """
+    layout = Layout.of(shapes)
+    chosen = set(select(shapes, "weights" if config.scope == "reference" else config.scope, config.exclude or ()))
+    kept = [
+        kept_channels(f.channels, config.ratio, config.channel_multiple, config.channel_min)
+        if chosen.issuperset(f.writers)
+        else f.channels
+        for f in layout.features
+    ]
+    pruned = [i for i, (f, k) in enumerate(zip(layout.features, kept)) if k < f.channels]
+    if not pruned:
+        widest = max(f.channels for f in layout.features)
+        raise SelectionError(
+            f"ratio {config.ratio:g} prunes no channel: the widest feature map has {widest}, the kept ones are rounded up to a "
+            f"multiple of {config.channel_multiple} and are at least {config.channel_min}; lower those two or raise the ratio"
+        )
+    readers = [name for name in shapes if layout.axes.get(name, (None, None))[1] in pruned]
+    mapping = [n for n in shapes if not n.startswith(PREFIX) and n in chosen] if config.mapping == "weight" else []
+    return ChannelPlan(layout, tuple(kept), tuple(readers), tuple(mapping))
