@@ -161,6 +161,7 @@ def _draw_lines(axes: Any, chart: Chart, palette: _Palette) -> None:
             linewidth=1.4,
             marker="o" if finite <= 30 else "",
             markersize=2.6,
+            clip_on=False,  # or half of each point on an axis is missing
             drawstyle="steps-post" if chart.steps else "default",
         )
 

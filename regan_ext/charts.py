@@ -69,6 +69,13 @@ def _stat(name: str, scale: float = 1.0) -> Callable[[Run, Tick], float]:
     return lambda run, tick: tick.get(name) * scale
 
 
+def _augmentation(run: Run, tick: Tick) -> float:
+    """The host notes a p of 0 also where it does not augment at all."""
+    without = bool(run.options) and not run.options.get("augment_kwargs")
+    value = tick.get("Progress/augment")
+    return math.nan if without and value == 0 else 100 * value
+
+
 _LOSSES = (
     _Quantity("loss-G", "Generator loss", "loss (no unit)", _stat("Loss/G/loss")),
     _Quantity("loss-D", "Discriminator loss", "loss (no unit)", _stat("Loss/D/loss")),
@@ -89,7 +96,7 @@ _PROGRESS = (
         "explored", "Explored share", "weights ever in a sparse net (%)", _stat("ReGAN/explored", 100),
         steps=True, from_zero=True,
     ),
-    _Quantity("augment", "Augmentation p", "probability (%)", _stat("Progress/augment", 100), from_zero=True),
+    _Quantity("augment", "Augmentation p", "probability (%)", _augmentation, from_zero=True),
     _Quantity(
         "sec-per-kimg", "Measured time per kimg", "time (s/kimg)",
         lambda run, tick: math.nan if tick.is_startup else tick.get("Timing/sec_per_kimg"), from_zero=True,

@@ -8,6 +8,9 @@ from typing import Any, List, Optional, Tuple
 import click
 
 from . import __version__
+from .data.commands import data
+from .metrics.commands import metrics
+from .tables.commands import tables
 
 __all__ = ["main"]
 
@@ -131,12 +134,12 @@ def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
 @click.option(
     "--to",
     required=True,
-    type=click.Choice(["dense", "sparse", "state-dict", "safetensors", "onnx", "images", "video"]),
+    type=click.Choice(["dense", "sparse", "narrow", "state-dict", "safetensors", "onnx", "images", "video"]),
     help="What to write.",
 )
 @click.option("--out", metavar="FILE", help="File to write.  [default: beside the snapshot, named after it]")
 @click.option("--which", type=click.Choice(["G_ema", "G"]), help="Network; pickles hold both.  [default: G_ema]")
-@click.option("--ratio", type=float, help="sparse: prune by magnitude.  [default: the run's masks, else 0.3]")
+@click.option("--ratio", type=float, help="sparse, narrow: prune by magnitude.  [default: what the run pruned]")
 @click.option("--host", metavar="DIR", help="Checkout whose classes the snapshot names.  [default: as train finds it]")
 @click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it.")
 @click.option("--seeds", metavar="LIST", help="images, video: such as 1,2,5-9.  [default: 0-31]")
@@ -148,8 +151,9 @@ def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
 def export(**options: Any) -> None:
     """Turn SNAPSHOT, a network-snapshot-NNNNNN.pkl, into another form.
 
-    dense: the snapshot itself. sparse: a pickle with the pruned weights at zero. state-dict, safetensors: tensors without
-    code. onnx: checked against PyTorch. images: a PNG grid. video: a loop through latent space, MP4 or GIF.
+    dense: the snapshot itself. sparse: a pickle with the pruned weights at zero. narrow: a smaller and faster pickle without
+    the channels that --regan-granularity=channel pruned. state-dict, safetensors: tensors without code. onnx: checked against
+    PyTorch. images: a PNG grid. video: a loop through latent space, MP4 or GIF.
 
     Exit code: 0 written, 1 failed, 2 something wrong with the options or the snapshot; then nothing is written.
     """
@@ -171,6 +175,11 @@ def report(runs: Tuple[str, ...], out: Optional[str], png: bool) -> None:
 
     for path in write(runs, out, png):
         click.echo(path)
+
+
+main.add_command(data)
+main.add_command(metrics)
+main.add_command(tables)
 
 
 @main.command(short_help="Show where a run stands, live.")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import click
 
+from training_hooks.channels import IMPORTANCE
 from training_hooks.config import PRESETS, ReconfigurationConfig
+from training_hooks.diffaug import POLICIES, parse_policy
 from training_hooks.schedule import Length
+
+from .metrics.settings import MetricSettings
 
 __all__ = ["OPTIONS", "OURS", "Request", "click_options", "resolve"]
 
@@ -48,19 +53,33 @@ class _RatioType(click.ParamType):
         return ratio
 
 
+class _PolicyType(click.ParamType):
+    """Names of differentiable augmentations, with commas between them."""
+
+    name = "policy"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Tuple[str, ...]:
+        try:
+            return value if isinstance(value, tuple) else parse_policy(value)
+        except ValueError as err:
+            self.fail(str(err), param, ctx)
+
+
 @dataclass(frozen=True)
 class Option:
-    """One added option: its flag, its click type, its help text, and the field of the configuration that it sets."""
+    """One added option: its flag, its click type, its help text, the field of the configuration that it sets, and whether it
+    may stand without a value, which then is true."""
 
     flag: str
     type: Any
     help: str
     field: Optional[str] = None
+    bare: bool = False
 
     @property
     def name(self) -> str:
         """The parameter's name in Python."""
-        return self.flag[2:].replace("-", "_")
+        return self.flag[2:].replace("-", "_").lower()
 
 
 _Choice = click.Choice
@@ -95,6 +114,36 @@ OPTIONS: Tuple[Option, ...] = (
     Option("--regan-moments", _Choice(["keep", "restore", "reset"]), "Re-GAN: Adam's moments at regrowth.", "moments"),
     Option("--regan-ema", _Choice(["follow", "off"]), "Re-GAN: does the averaged generator follow the masks?", "ema"),
     Option("--regan-finish", _Choice(["as-is", "dense", "sparse"]), "Re-GAN: phase that the run has to end in.", "finish"),
+    Option(
+        "--regan-granularity",
+        _Choice(["weight", "channel"]),
+        "Re-GAN: prune single weights, or whole channels, which makes sparse phases faster.  [default: weight]",
+        "granularity",
+    ),
+    Option(
+        "--regan-channel-multiple",
+        click.IntRange(min=1),
+        "Re-GAN: round the number of channels that stay up to a multiple of this.  [default: 8]",
+        "channel_multiple",
+    ),
+    Option(
+        "--regan-channel-min",
+        click.IntRange(min=1),
+        "Re-GAN: least number of channels that stay in a layer.  [default: 8]",
+        "channel_min",
+    ),
+    Option(
+        "--regan-importance",
+        _Choice(list(IMPORTANCE)),
+        "Re-GAN: norm of which weights makes a channel important.  [default: writers]",
+        "importance",
+    ),
+    Option(
+        "--regan-mapping",
+        _Choice(["dense", "weight"]),
+        "Re-GAN: with channels, leave the mapping network dense or prune its weights.  [default: dense]",
+        "mapping",
+    ),
     Option("--device", _Choice(["auto", "cpu", "cuda"]), "Where to train.  [default: auto, CUDA where available]"),
     Option("--batch-gpu", click.IntRange(min=1), "Images per process and round; less needs less memory."),
     Option("--cbase", click.IntRange(min=1), "Capacity: channels times resolution."),
@@ -104,13 +153,25 @@ OPTIONS: Tuple[Option, ...] = (
     Option("--pairs", _Choice(["last", "all", "none"]), "Keep the sparse and dense member of the last cycle.  [default: last]"),
     Option("--states", bool, "Write a state file beside every snapshot, for --resume.  [default: true]"),
     Option("--keep-states", click.IntRange(min=0), "How many state files to keep; 0 = all.  [default: 3]"),
+    Option("--DiffAugment", _PolicyType(), f"Differentiable augmentation: any of {','.join(POLICIES)}."),
+    Option("--apa", bool, "Adaptive pseudo augmentation: fakes among D's reals.", bare=True),
+    Option("--apa-target", click.FloatRange(-1, 1), "APA: mean of sign(D(real)) to keep.  [default: 0.6]"),
+    Option("--apa-kimg", click.IntRange(min=1), "APA: kimg in which p can move by 1.  [default: 500]"),
+    Option("--apa-interval", click.IntRange(min=1), "APA: iterations between two moves of p.  [default: 4]"),
+    Option("--stability", bool, "Log how far images of fixed latents move from tick to tick.", bare=True),
+    Option("--metricdata", str, "Metrics: zip or folder of images to compare with.  [default: the training images]"),
+    Option("--metric-detector", str, "Metrics: TorchScript file of the feature network.  [default: the host's Inception]"),
+    Option("--metrics-every", click.IntRange(min=1), "Metrics: at every so many snapshots, and the last.  [default: 1]"),
 )
+_HOSTS_OWN = MetricSettings()
+CHANNEL_FIELDS = ("channel_multiple", "channel_min", "importance", "mapping")
 OURS = tuple(option.name for option in OPTIONS)
 
 
 def click_options() -> List[click.Option]:
     """The table as click options."""
-    return [click.Option([o.flag, o.name], type=o.type, help=o.help, default=None) for o in OPTIONS]
+    bare: Dict[str, Any] = {"is_flag": False, "flag_value": "true"}
+    return [click.Option([o.flag, o.name], type=o.type, help=o.help, default=None, **bare if o.bare else {}) for o in OPTIONS]
 
 
 @dataclass(frozen=True)
@@ -125,6 +186,10 @@ class Request:
         keep_states: how many are kept; 0 = all.
         max_hours: stop after this time; None = never.
         pairs: which sparse-dense pairs are kept, "last", "all" or "none".
+        diffaugment: policies of differentiable augmentation; empty = off.
+        apa: what was given of the settings of ``AdaptivePseudoAugmentation``; None = off.
+        stability: whether the images' movement from tick to tick is logged.
+        metrics: what metrics compare with what, and when; without the names of the metrics, which are the host's option.
     """
 
     settings: Optional[Dict[str, Any]]
@@ -134,13 +199,18 @@ class Request:
     keep_states: int = 3
     max_hours: Optional[float] = None
     pairs: str = "last"
+    diffaugment: Tuple[str, ...] = ()
+    apa: Optional[Dict[str, Any]] = None
+    stability: bool = False
+    metrics: MetricSettings = _HOSTS_OWN
 
 
 def resolve(values: Mapping[str, Any]) -> Request:
     """Turn option values (by name; None = not given) into a request.
 
     Raises:
-        click.UsageError: Re-GAN options without a ratio.
+        click.UsageError: Re-GAN options without a ratio; options of whole channels where single weights are pruned; options of
+            APA without it.
     """
     given = {o.field: values[o.name] for o in OPTIONS if o.field is not None and values.get(o.name) is not None}
     preset = values.get("regan_preset")
@@ -150,6 +220,9 @@ def resolve(values: Mapping[str, Any]) -> Request:
             first = next(o.flag for o in OPTIONS if o.field is not None and o.field in given)
             raise click.UsageError(f"{first} needs --regan-ratio (for example --regan-ratio=0.3) or --regan-preset")
         settings = {**PRESETS.get(preset or "", {}), **given}
+        for option in OPTIONS:
+            if option.field in CHANNEL_FIELDS and option.field in given and settings.get("granularity") != "channel":
+                raise click.UsageError(f"{option.flag} needs --regan-granularity=channel")
         if "exclude" in settings:
             patterns = settings["exclude"]
             settings["exclude"] = [] if patterns.lower() == "none" else [p.strip() for p in patterns.split(",") if p.strip()]
@@ -163,7 +236,26 @@ def resolve(values: Mapping[str, Any]) -> Request:
         keep_states=3 if keep is None else keep,
         max_hours=values.get("max_hours"),
         pairs=values.get("pairs") or "last",
+        diffaugment=values.get("diffaugment") or (),
+        apa=_apa(values),
+        stability=bool(values.get("stability")),
+        metrics=MetricSettings(
+            _absolute(values.get("metricdata")), _absolute(values.get("metric_detector")), values.get("metrics_every") or 1
+        ),
     )
+
+
+def _absolute(path: Optional[str]) -> Optional[str]:
+    return None if path is None else os.path.abspath(os.path.expanduser(path))
+
+
+def _apa(values: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    given = {key: values[f"apa_{key}"] for key in ("target", "kimg", "interval") if values.get(f"apa_{key}") is not None}
+    if values.get("apa"):
+        return given
+    if given:
+        raise click.UsageError(f"--apa-{next(iter(given))} needs --apa")
+    return None
 
 
 def configuration(settings: Mapping[str, Any], batch_size: int) -> ReconfigurationConfig:

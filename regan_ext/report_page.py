@@ -12,13 +12,19 @@ from training_hooks.schedule import Phase
 from . import __version__
 from .chart_drawing import DASHES
 from .charts import Chart, label, metric_direction, phase_bars
-from .efficiency import Efficiency, Pace, measure
+from .efficiency import COUNTS, Efficiency, Pace, measure
+from .report_options import differing_options
 from .report_pictures import Picture, RunPictures
 from .report_style import CSS
-from .runs import MetricPoint, Run, differing_options
+from .runs import MetricPoint, Run
 
 __all__ = ["page"]
 
+_COST_NOTE = """Theory counts multiply–accumulates (MACs, two FLOPs each) for one image, from the shapes of the networks.
+Pruned single weights are stored as zeros and save no time by themselves; whole channels are left out of the computation. s
+per iteration: the mean, regularisation included, snapshots and metrics not (of how many iterations; lowest to highest mean of
+a tick), – where there is none; the first tick, a single batch with the start-up in it, is left out. The total time includes
+start-up, snapshots and metrics. Times of different machines cannot be compared."""
 _LONGEST = 160  # characters of an option's value that are shown
 
 
@@ -58,7 +64,7 @@ def _facts(runs: Sequence[Run]) -> str:
         ("batch", lambda run: "unknown" if run.batch is None else f"{run.batch} images an iteration"),
     ]
     rows = [(name, [fact(run) for run in runs]) for name, fact in facts]
-    return _table(["", *[f"{_swatch(i)}run {label(i)}" for i in range(len(runs))]], rows)
+    return _table(["", *[f"{_swatch(i)}run&nbsp;{label(i)}" for i in range(len(runs))]], rows)
 
 
 def _notes(runs: Sequence[Run]) -> str:
@@ -73,30 +79,62 @@ def _notes(runs: Sequence[Run]) -> str:
 
 def _cost(runs: Sequence[Run]) -> str:
     costs = [measure(run) for run in runs]
-    counted, measured = '<span class="counted">counted, not measured</span>', '<span class="tag">measured</span>'
+    theory, measured = '<span class="counted">theory</span>', '<span class="tag">measured</span>'
 
     def row(name: str, kind: str, value: Callable[[Efficiency], str], shown: bool = True) -> List[Tuple[str, List[str]]]:
         return [(name, [kind, *[value(cost) for cost in costs]])] if shown else []
 
     method, plain = any(run.has_method for run in runs), any(not run.has_method for run in runs)
+    planned = any(math.isfinite(cost.theory.dense_gmacs) for cost in costs)
     rows = (
-        row("theoretical FLOPs of the generator, dense = 1", counted, lambda c: _number(c.flops_ratio))
-        + row("warm-up, s/kimg", measured, lambda c: _pace(c.paces[Phase.WARMUP]), method)
-        + row("sparse phases, s/kimg", measured, lambda c: _pace(c.paces[Phase.SPARSE]), method)
-        + row("dense phases, s/kimg", measured, lambda c: _pace(c.paces[Phase.DENSE]), method)
-        + row("without the method, s/kimg", measured, lambda c: _pace(c.paces[None]), plain)
-        + row("time of a sparse kimg, dense = 1", measured, lambda c: _number(c.sparse_over_dense), method)
+        row(
+            "forward pass of G in a sparse phase, GMACs",
+            theory,
+            lambda c: _part(c.theory.sparse_gmacs, c.theory.dense_gmacs),
+            planned,
+        )
+        + row("planned run, PFLOPs", theory, lambda c: _part(c.theory.run_pflops, c.theory.dense_run_pflops), planned)
+        + row("G's forward passes so far, dense = 1", theory, lambda c: _number(c.flops_ratio))
+        + row("warm-up, s per iteration", measured, lambda c: _pace(c.paces[Phase.WARMUP]), method)
+        + row("sparse phases, s per iteration", measured, lambda c: _pace(c.paces[Phase.SPARSE]), method)
+        + row("dense phases, s per iteration", measured, lambda c: _pace(c.paces[Phase.DENSE]), method)
+        + row("without the method, s per iteration", measured, lambda c: _pace(c.paces[None]), plain)
+        + row("sparse iteration, dense = 1", measured, lambda c: _number(c.sparse_over_dense), method)
+        + row("all phases, s/kimg", measured, lambda c: _number(c.sec_per_kimg))
         + row("hook, % of an iteration", measured, lambda c: _number(c.hook_percent), method)
         + row("total time of the job", measured, lambda c: duration(c.total_sec))
     )
     table = _table(["", "how it is known", *[f"run {label(i)}" for i in range(len(runs))]], rows)
-    return (
-        f'<div class="box">\n{table}<p class="soft">The count says what hardware that skips zeros could save; pruned weights '
-        "that are stored as zeros save no time by themselves. s/kimg: mean of the ticks that lie wholly inside a phase "
-        "(number of ticks, fastest to slowest), – where there is none; the first tick, a single batch with the start-up in "
-        "it, is left out. "
-        "The total time includes start-up, snapshots and metrics. Times of different machines cannot be compared.</p>\n</div>\n"
+    untimed = [f"run {label(i)}" for i, run in enumerate(runs) if run.has_method and not costs[i].is_timed]
+    note = _COST_NOTE + (
+        f" Without a timer: {', '.join(untimed)}, by the ticks that lie wholly inside a phase." if untimed else ""
     )
+    return f'<div class="box">\n{table}<p class="soft">{note}</p>\n</div>\n{_channels(costs)}{_layers(costs)}'
+
+
+def _channels(costs: Sequence[Efficiency]) -> str:
+    """How many channels of each feature map sparse phases compute with."""
+    shown = [(label(i), cost.theory.channels) for i, cost in enumerate(costs) if cost.theory.channels]
+    names = dict.fromkeys(name for _, channels in shown for name in channels)
+    rows = [(_text(name), [_text(channels.get(name, "–")) for _, channels in shown]) for name in names]
+    head = ["feature map of G", *[f"run {letter}" for letter, _ in shown]]
+    return f"<h3>Channels that sparse phases keep</h3>\n{_table(head, rows, 'numbers')}" if shown else ""
+
+
+def _layers(costs: Sequence[Efficiency]) -> str:
+    """The operations of each layer, folded up."""
+    parts = []
+    for position, layers in enumerate(cost.theory.layers for cost in costs):
+        if layers:
+            counts = [*layers.items(), ("all layers", tuple(map(math.fsum, zip(*layers.values()))))]
+            rows = [(_text(name), [_number(count) for count in of_layer]) for name, of_layer in counts]
+            table = _table(["layer of G", *COUNTS], rows, "numbers")
+            title = f"Run {label(position)}: theoretical MMACs of each layer of G, for one image"
+            parts.append(f"<details>\n<summary>{title}</summary>\n{table}</details>\n")
+    if parts:
+        note = "With the style's affine. Weights, channels: with such pruned, at the run's ratio; weights as if without zeros."
+        parts.append(f'<p class="soft">{note}</p>\n')
+    return "".join(parts)
 
 
 def _charts(runs: Sequence[Run], drawn: Sequence[Tuple[Chart, str]]) -> str:
@@ -172,11 +210,14 @@ def _method(run: Run) -> str:
     if config is None:
         return "Re-GAN"
     text = f"Re-GAN, ratio {config.ratio:g}, phases of {config.interval} iterations, warm-up {config.warmup}"
+    text += ", whole channels" if config.granularity == "channel" else ""
     return text + ("" if config.finish == "as-is" else f", ending {config.finish}")
 
 
 def _trained(run: Run) -> str:
     text = f"{run.kimg:g} of {run.total_kimg:g} kimg" if math.isfinite(run.total_kimg) else f"{run.kimg:g} kimg"
+    if run.has_stopped:
+        return f"stopped at {text}"
     return text if run.is_finished else f"{text} (not finished)"
 
 
@@ -192,13 +233,20 @@ def _point(point: Optional[MetricPoint]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:#.3g}".rstrip(".") if math.isfinite(value) else "–"
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
+
+
+def _part(part: float, whole: float) -> str:
+    return f"{_number(part)} of {_number(whole)} ({part / whole:.1%})" if math.isfinite(part) and whole > 0 else "–"
 
 
 def _pace(pace: Pace) -> str:
-    if pace.ticks < 2:
-        return _number(pace.sec_per_kimg) + (" (1 tick)" if pace.ticks else "")
-    return f"{_number(pace.sec_per_kimg)} ({pace.ticks} ticks, {_number(pace.fastest)} to {_number(pace.slowest)})"
+    if not pace.ticks:
+        return "–"
+    spread = f"; {_number(pace.fastest)} to {_number(pace.slowest)}" if pace.ticks > 1 else ""
+    return f"{_number(pace.sec_per_iteration)} ({pace.iterations} iterations{spread})"
 
 
 def _shortened(text: str) -> str:
@@ -216,11 +264,12 @@ def _section(title: str, body: str) -> str:
     return f"<section>\n<h2>{title}</h2>\n{body}</section>\n"
 
 
-def _table(head: Iterable[str], rows: Iterable[Tuple[str, List[str]]]) -> str:
+def _table(head: Iterable[str], rows: Iterable[Tuple[str, List[str]]], kind: str = "words") -> str:
     """A table of HTML cells, the first of each row its heading."""
     cells = "".join(f'<th scope="col">{cell}</th>' if cell else "<td></td>" for cell in head)
     body = "".join(f'<tr><th scope="row">{name}</th>{"".join(f"<td>{c}</td>" for c in row)}</tr>\n' for name, row in rows)
-    return f'<div class="scroll"><table>\n<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n'
+    table = f'<table class="{kind}">\n<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>'
+    return f'<div class="scroll">{table}</div>\n'
 
 
 def _swatch(position: int) -> str:

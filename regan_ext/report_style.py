@@ -25,8 +25,12 @@ table {{ border-collapse: collapse; font-size: .92rem; }}
 caption {{ text-align: left; padding: .2rem 0; }}
 th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; min-width: 5rem;
   border-bottom: 1px solid var(--edge); }}
-thead th {{ border-bottom: 2px solid var(--edge); }}
+thead th, thead td {{ border-bottom: 2px solid var(--edge); }}
 tbody th {{ font-weight: normal; min-width: 9rem; }}
+.box th, .box td, .numbers th, .numbers td {{ overflow-wrap: break-word; }}
+.numbers th, .numbers td, .numbers tbody th {{ min-width: 0; }}
+.numbers td, .numbers thead th:not(:first-child) {{ text-align: right; font-variant-numeric: tabular-nums; }}
+summary {{ cursor: pointer; padding: .3rem 0; }}
 .box {{ background: var(--box); border: 1px solid var(--edge); border-radius: 6px; padding: .6rem 1rem; }}
 .tag {{ white-space: nowrap; font-weight: 600; }}
 .counted {{ font-style: italic; }}
@@ -40,6 +44,12 @@ figure {{ margin: 0; max-width: 100%; }}
 .charts svg {{ display: block; width: 100%; height: auto; }}
 svg text {{ font-family: system-ui, sans-serif !important; }}
 img {{ display: block; max-width: 100%; height: auto; image-rendering: pixelated; }}
+@media (max-width: 480px) {{
+  table {{ font-size: .8rem; }}
+  th, td {{ padding-right: .4rem; }}
+  tbody th {{ min-width: 7rem; }}
+  .box {{ padding: .6rem; }}
+}}
 @media print {{
   :root {{ font-size: 11px; }}
   body {{ max-width: none; padding: 0; print-color-adjust: exact; }}

@@ -8,14 +8,15 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Tuple
 
 from training_hooks.config import ReconfigurationConfig
-from training_hooks.schedule import Phase, Schedule, Span
+from training_hooks.schedule import Schedule, Span
 
 from .errors import UserError
+from .job import Job, kimgs_of, read_job
 
-__all__ = ["MetricPoint", "Run", "Tick", "differing_options", "read_run", "read_stats"]
+__all__ = ["MetricPoint", "Run", "Tick", "hooks_of", "mapping", "read_run", "read_stats"]
 
 OPTIONS_FILE, STATS_FILE = "training_options.json", "stats.jsonl"
 
@@ -57,6 +58,7 @@ class Run:
     ticks: Tuple[Tick, ...]
     metrics: Tuple[MetricPoint, ...]
     notes: Tuple[str, ...]
+    job: Job
 
     @property
     def name(self) -> str:
@@ -78,20 +80,19 @@ class Run:
 
     @property
     def batch(self) -> Optional[int]:
-        return _whole(self._plan.get("batch_size")) or _whole(self.options.get("batch_size"))
+        return _whole(self.plan.get("batch_size")) or _whole(self.options.get("batch_size"))
 
     @property
     def total_kimg(self) -> float:
         """Planned length; NaN where it is not known."""
-        value = self.options.get("total_kimg")
-        return float(value) if isinstance(value, (int, float)) else math.nan
+        return _number(self.options.get("total_kimg"))
 
     @property
     def iterations(self) -> Optional[int]:
         """Planned iterations."""
         if self.batch is None or not math.isfinite(self.total_kimg):
             return None
-        return _whole(self._plan.get("iterations")) or math.ceil(self.total_kimg * 1000 / self.batch)
+        return _whole(self.plan.get("iterations")) or math.ceil(self.total_kimg * 1000 / self.batch)
 
     @property
     def kimg(self) -> float:
@@ -99,8 +100,34 @@ class Run:
         return self.ticks[-1].kimg if self.ticks else 0.0
 
     @property
+    def whole_kimg(self) -> int:
+        """The same as the host writes it into file names."""
+        return int(self.kimg + 1e-6)
+
+    @property
     def is_finished(self) -> bool:
         return bool(self.ticks) and self.kimg >= self.total_kimg * (1 - 1e-6)
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done, by the ticks or by the job's status, whichever knows of more."""
+        done = max(self._iterations_in_ticks, self.job.iteration)
+        return done if self.iterations is None else min(done, self.iterations)
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the job has ended before its time."""
+        return self.job.has_ended and not self.is_finished
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_finished or self.has_stopped
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether a snapshot holds all that was trained: that of the last tick, with no iteration begun after it."""
+        was_last = bool(self.ticks) and self.job.iteration < self._iterations_in_ticks
+        return was_last and self.whole_kimg in kimgs_of(self.folder, "network-snapshot-*.pkl")
 
     @property
     def has_method(self) -> bool:
@@ -129,32 +156,27 @@ class Run:
         """The phases of the whole run, in iterations; none in a plain run."""
         return tuple(self.schedule.spans()) if self.schedule is not None and self.iterations is not None else ()
 
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """What the run was planned to be, for the reader of its options; empty in a plain run."""
+        return mapping((self._hook or {}).get("plan"))
+
     def in_kimg(self, iteration: float) -> float:
         return iteration * (self.batch or 0) / 1000
 
-    def phase_of(self, tick: Tick) -> Optional[Phase]:
-        """The phase that holds the whole tick; None where it holds several, and in a plain run."""
-        if self.batch is None:
-            return None
-        start, stop = (round(kimg * 1000 / self.batch) for kimg in (tick.start, tick.kimg))
-        for span in self.spans:
-            if span.start <= start and span.stop is not None and stop <= span.stop:
-                return span.phase
-        return None
+    @property
+    def _iterations_in_ticks(self) -> int:
+        return round(self.kimg * 1000 / self.batch) if self.batch else 0
 
     @property
     def _hook(self) -> Optional[Mapping[str, Any]]:
-        for hook in _hooks(self.options):
+        for hook in hooks_of(self.options):
             if str(hook.get("class_name", "")).endswith(".Reconfiguration"):
                 return hook
         return None
 
-    @property
-    def _plan(self) -> Mapping[str, Any]:
-        return _mapping((self._hook or {}).get("plan"))
-
     def _data_option(self, name: str) -> Any:
-        return _mapping(self.options.get("training_set_kwargs")).get(name)
+        return mapping(self.options.get("training_set_kwargs")).get(name)
 
 
 def read_run(folder: "str | Path") -> Run:
@@ -169,13 +191,14 @@ def read_run(folder: "str | Path") -> Run:
     if not (folder / OPTIONS_FILE).is_file() and not (folder / STATS_FILE).is_file():
         raise UserError(f"{folder} is no run folder: it has neither {OPTIONS_FILE} nor {STATS_FILE}")
     options, notes = _read_options(folder / OPTIONS_FILE)
+    job = read_job(folder)  # before the rest: what a job that has ended wrote is complete
     ticks, more = read_stats(folder / STATS_FILE)
     metrics: List[MetricPoint] = []
     for path in sorted(folder.glob("metric-*.jsonl")):
         records, unread = _read_lines(path)
         metrics += [point for record in records for point in _points(record)]
         more += unread
-    return Run(folder, options, tuple(ticks), tuple(metrics), tuple(notes + more))
+    return Run(folder, options, tuple(ticks), tuple(metrics), tuple(notes + more), job)
 
 
 def read_stats(path: Path) -> Tuple[List[Tick], List[str]]:
@@ -199,14 +222,6 @@ def read_stats(path: Path) -> Tuple[List[Tick], List[str]]:
     return ticks, notes
 
 
-def differing_options(runs: Sequence[Run]) -> List[Tuple[str, List[str]]]:
-    """Options that are not the same in all runs: dotted name, and the value of each run as text ("" = it has none)."""
-    flat = [_flatten(_without_seams(run.options)) for run in runs]
-    names = sorted({name for options in flat for name in options})
-    rows = [(name, [options.get(name, "") for options in flat]) for name in names]
-    return [row for row in rows if len(set(row[1])) > 1]
-
-
 # ---------------------------------------------------------------- files
 
 
@@ -217,7 +232,7 @@ def _read_options(path: Path) -> Tuple[Mapping[str, Any], List[str]]:
         return {}, [f"{path.name} is missing"]
     except ValueError:
         return {}, [f"{path.name} is no JSON and was left out"]
-    return _mapping(options), []
+    return mapping(options), []
 
 
 def _read_lines(path: Path) -> Tuple[List[Mapping[str, Any]], List[str]]:
@@ -244,14 +259,14 @@ def _points(record: Mapping[str, Any]) -> List[MetricPoint]:
     """The values in one line of a metric-*.jsonl."""
     snapshot = str(record.get("snapshot_pkl") or "")
     match = re.search(r"(\d+)\.pkl$", snapshot)
-    results = _mapping(record.get("results"))
+    results = mapping(record.get("results"))
     return [MetricPoint(n, float(match[1]), _number(v), Path(snapshot).name) for n, v in results.items() if match]
 
 
 # ---------------------------------------------------------------- values
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
@@ -270,32 +285,6 @@ def _divide(above: float, below: float) -> float:
     return above / below if below > 0 and above > 0 else math.nan
 
 
-def _hooks(options: Mapping[str, Any]) -> List[Mapping[str, Any]]:
-    hooks = _mapping(options.get("loss_kwargs")).get("hooks")
-    return [_mapping(hook) for hook in hooks] if isinstance(hooks, list) else []
-
-
-def _without_seams(options: Mapping[str, Any]) -> Dict[str, Any]:
-    """The options as the plain host has them, and those of each hook under its class's name."""
-    plain = {name: value for name, value in options.items() if name != "run_dir"}
-    loss = _mapping(options.get("loss_kwargs"))
-    if "inner" in loss:
-        plain["loss_kwargs"] = loss["inner"]
-    for name in ("G_opt_kwargs", "D_opt_kwargs"):
-        optimizer = dict(_mapping(options.get(name)))
-        if "inner" in optimizer:
-            optimizer["class_name"] = optimizer.pop("inner")
-            optimizer.pop("network", None)
-            optimizer.pop("configured_lr", None)
-            plain[name] = optimizer
-    for hook in _hooks(options):
-        short = str(hook.get("class_name", "")).rpartition(".")[2]
-        plain[short] = {name: value for name, value in hook.items() if name not in ("class_name", "plan")}
-    return plain
-
-
-def _flatten(value: Any, prefix: str = "") -> Dict[str, str]:
-    if isinstance(value, dict):
-        inner = [_flatten(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in value.items()]
-        return {name: text for part in inner for name, text in part.items()}
-    return {prefix: json.dumps(value)}
+def hooks_of(options: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+    hooks = mapping(options.get("loss_kwargs")).get("hooks")
+    return [mapping(hook) for hook in hooks] if isinstance(hooks, list) else []

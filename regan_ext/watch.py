@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import List, Mapping, Optional, Tuple
+from typing import List, Optional, Tuple
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -19,6 +17,7 @@ from rich.text import Text
 from training_hooks.progress import STATUS_FILE
 from training_hooks.schedule import Phase, Span
 
+from .job import resumable
 from .runs import STATS_FILE, MetricPoint, Run, read_run
 
 __all__ = ["Standing", "frame", "standing", "watch"]
@@ -69,44 +68,51 @@ class Standing:
 
 
 def watch(folder: str, once: bool, console: Console, every: float = 1.0) -> None:
-    """Show where the run stands until it is finished or Ctrl-C is pressed; with ``once``, just now.
+    """Show where the run stands until it is finished, its job has ended, or Ctrl-C is pressed; with ``once``, just now.
 
     Raises:
         UserError: the folder is no run.
     """
     now = standing(read_run(folder), time.time())
-    if once or now.is_finished:
+    if once or now.run.is_over:
         console.print(frame(now))
-        return
-    try:
-        with Live(frame(now), console=console, auto_refresh=False) as live:
-            while not now.is_finished:
+    else:
+        now = _follow(folder, now, console, every)
+    if now.run.has_stopped:
+        console.print(Text(_ending(now)), soft_wrap=True)
+
+
+def _follow(folder: str, now: Standing, console: Console, every: float) -> Standing:
+    """Show the run until nothing more will come of it, or Ctrl-C is pressed; where it stood last."""
+    stopped_watching = False
+    with Live(frame(now), console=console, auto_refresh=False) as live:
+        try:
+            while not now.run.is_over:
                 time.sleep(every)
                 now = standing(read_run(folder), time.time())
                 live.update(frame(now), refresh=True)
-    except KeyboardInterrupt:
+        except KeyboardInterrupt:
+            stopped_watching = True
+    if not console.is_terminal:
+        console.line()  # elsewhere rich ends the display with the frame's last character
+    if stopped_watching:
         console.print("Stopped watching; the run goes on.")
+    return now
 
 
 def standing(run: Run, now: float) -> Standing:
     """Where ``run`` stands at the time ``now``, in seconds since the epoch."""
-    status = _status(run.folder)
-    done = round(run.kimg * 1000 / run.batch) if run.batch else 0
-    iteration = max(done, int(status.get("iteration", 0)))
-    if run.iterations is not None:
-        iteration = min(iteration, run.iterations)
     written = [path.stat().st_mtime for path in (run.folder / STATS_FILE, run.folder / STATUS_FILE) if path.is_file()]
     age = max(0.0, now - max(written)) if written else math.nan
-    pace = _pace(run, status)
+    pace, iteration = _pace(run), run.iteration
     # The host alone writes once per tick; with a status file there is news every half second, but for snapshots and metrics.
     tick = math.nan if not run.ticks else run.ticks[-1].get("Timing/sec_per_tick")
-    expected = 20 * pace if status else 3 * tick
+    expected = 20 * pace if run.job.is_known else 3 * tick
     patience = max(_PATIENCE, expected) if math.isfinite(expected) else _PATIENCE
     last = (run.iterations or 1) - 1
     phase = run.schedule.span(min(iteration, last)) if run.schedule is not None and run.spans else None
-    return Standing(
-        run, iteration, max(run.kimg, run.in_kimg(iteration)), phase, pace, age, age > patience and not run.is_finished
-    )
+    is_stale = age > patience and not run.is_over
+    return Standing(run, iteration, max(run.kimg, run.in_kimg(iteration)), phase, pace, age, is_stale)
 
 
 def frame(now: Standing) -> RenderableType:
@@ -127,10 +133,10 @@ def frame(now: Standing) -> RenderableType:
 def _rows(now: Standing) -> List[Tuple[str, "str | Text"]]:
     last = now.run.ticks[-1] if now.run.ticks else None
     rows: List[Tuple[str, "str | Text"]] = [("run", Text(now.run.name)), ("phase", _phase(now))]
-    if now.phase is not None and not now.is_finished:
+    if now.phase is not None and not now.run.is_over:
         rows.append(("next switch", _switch(now)))
     rows.append(("trained", _trained(now)))
-    if not now.is_finished:
+    if not now.run.is_over:
         rows.append(("time left", _about(now.seconds_left)))
     if last is None:
         return [*rows, ("statistics", "no tick was finished yet"), ("status", _age(now))]
@@ -147,6 +153,8 @@ def _rows(now: Standing) -> List[Tuple[str, "str | Text"]]:
 def _phase(now: Standing) -> "str | Text":
     if now.is_finished:
         return Text("finished", style="green")
+    if now.run.has_stopped:
+        return Text("the job has ended", style="bold yellow")
     if now.phase is None:
         return "unknown settings" if now.run.has_method else "none: a plain run of the host"
     cycle = f", cycle {now.phase.cycle}" if now.phase.cycle else ""
@@ -174,6 +182,15 @@ def _age(now: Standing) -> "str | Text":
     return f"written {now.age:.0f} s ago"
 
 
+def _ending(now: Standing) -> str:
+    """How a job ended before its time, and from where it can go on. One line without a frame, to be copied."""
+    last, at, goes_on = resumable(now.run.folder), f"{now.kimg:.1f} kimg", f"; `--resume={now.run.folder}` goes on"
+    older = "" if last is None else f"{goes_on} from {last} kimg"
+    if not now.run.is_saved:
+        return f"ended at {at} without a snapshot of it{older}"
+    return f"stopped at {at}" + (goes_on if last == now.run.whole_kimg else f"; its snapshot has no state file{older}")
+
+
 def _about(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "time not known yet"
@@ -192,22 +209,11 @@ def _last_metric(run: Run) -> Optional[MetricPoint]:
     return points[-1] if points else None
 
 
-def _status(folder: Path) -> Mapping[str, float]:
-    """What the job says of itself; nothing in a plain run."""
-    try:
-        status = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(status, dict):
-        return {}
-    return {k: v for k, v in status.items() if isinstance(v, (int, float)) and math.isfinite(v)}
-
-
-def _pace(run: Run, status: Mapping[str, float]) -> float:
+def _pace(run: Run) -> float:
     """Seconds per iteration: over the last ticks with what lies between them, else as the status says."""
     recent = run.ticks[-_RECENT:]
     if len(recent) >= 2 and run.batch:
         seconds = recent[-1].get("Timing/total_sec") - recent[0].get("Timing/total_sec")
         if seconds > 0:
             return seconds / ((recent[-1].kimg - recent[0].kimg) * 1000 / run.batch)
-    return status.get("sec_per_iteration", math.nan)
+    return run.job.sec_per_iteration

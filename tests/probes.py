@@ -18,6 +18,7 @@ class Recorder(Hook):
         self.path = f"{training.run_dir}/records-{training.rank}.jsonl"
         found = [hook for hook in current().hooks if isinstance(hook, Reconfiguration)]
         self.method = found[0] if found else None
+        self.last_sparse = None  # images of the sparse network after its last step
         self.record("start", total=training.total_iterations, ranks=training.num_ranks)
 
     def record(self, event, **values):
@@ -31,8 +32,18 @@ class Recorder(Hook):
         """Number of entries that are not zero although their mask prunes them."""
         return sum(int((t[~k] != 0).sum()) for t, k in zip(tensors, keeps) if t is not None)
 
+    def images(self):
+        """Of fixed latents and noise, with what the loss calls at the moment."""
+        w_dim, num_ws = self.training.networks["G"].w_dim, self.training.networks["G"].num_ws
+        ws = torch.linspace(-1, 1, 2 * num_ws * w_dim, device=next(self.training.networks["G"].parameters()).device)
+        with torch.no_grad():
+            return self.training.loss.G_synthesis(ws.view(2, num_ws, w_dim), noise_mode="const")
+
     def on_iteration(self, iteration):
         values = {"iteration": iteration}
+        if self.last_sparse is not None and not self.networks()["G"].sparse:
+            values["grown"] = float((self.images() - self.last_sparse).abs().max())
+        self.last_sparse = None
         for kind, network in self.networks().items():
             masked = bool(network.keep)
             values[kind] = {
@@ -60,6 +71,10 @@ class Recorder(Hook):
 
     def after_step(self, step):
         self.step("after_step", step)
+        network = self.networks().get(step.network)
+        is_last = self.method is not None and self.method.schedule.span(step.iteration + 1).phase != 1
+        if step.network == "G" and network is not None and network.sparse and is_last:
+            self.last_sparse = self.images()
 
     def on_report(self):
         self.record("on_report")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -41,7 +45,7 @@ def make_run(
     loss: Dict[str, Any] = {"class_name": "training.loss.StyleGAN2Loss", "r1_gamma": 10}
     optimizer: Dict[str, Any] = {"class_name": "torch.optim.Adam", "lr": 0.0025}
     if hook is not None:
-        plan = {"iterations": kimg * 100, "batch_size": 10}
+        plan = {"iterations": kimg * 100, "batch_size": 10, **hook.get("plan", {})}
         loss = {"class_name": "training_hooks.seams.HookedLoss", "inner": loss, "hooks": [{**hook, "plan": plan}]}
         optimizer = {**optimizer, "class_name": "training_hooks.seams.hooked_optimizer", "inner": "torch.optim.Adam"}
         optimizer.update(network="G", configured_lr=0.0025)
@@ -72,6 +76,26 @@ def add_metric(folder: Path, name: str, values: Dict[int, float]) -> None:
         for kimg, value in values.items()
     ]
     (folder / f"metric-{re.sub(r'[^a-z0-9_]', '', name)}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def write_status(folder: Path, iteration: int, age: float = 0.0, **fields: Any) -> None:
+    """What a job with Re-GAN said ``age`` seconds ago."""
+    status = {"iteration": iteration, "total": 900, "batch_size": 10, "pid": 1, "sec_per_iteration": 0.1, **fields}
+    (folder / "regan-status.json").write_text(json.dumps({**status, "time": time.time() - age}))
+
+
+def ended_job() -> Dict[str, Any]:
+    """The fields of a status by which a job is known, of a process of this machine that was and has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return {"pid": process.pid, "host": socket.gethostname()}
+
+
+def add_snapshot(folder: Path, kimg: int, with_state: bool = True) -> None:
+    """Empty files, named as a snapshot and its state."""
+    (folder / f"network-snapshot-{kimg:06d}.pkl").touch()
+    if with_state:
+        (folder / f"regan-state-{kimg:06d}.pt").touch()
 
 
 def add_fakes(folder: Path, kimgs: Sequence[int], side: int = 256) -> None:

@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any, List
 
@@ -258,6 +259,53 @@ def test_mistakes_are_one_line_and_write_nothing(
     (line,) = [line for line in output.splitlines() if line.startswith("Error: ")]
     assert code == 2 and named in line and "Traceback" not in output
     assert not outdir.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(
+    host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "file").write_text("")
+    common = ["train", "--host=embedded", f"--outdir={tmp_path / 'file' / 'runs'}", f"--data={data_zip}", *SMALL]
+    code, output = call(common, capsys)
+    (line,) = [line for line in output.splitlines() if line.startswith("Error: ")]
+    assert code == 2 and line.startswith("Error: --outdir: ") and "Not a directory" in line
+    assert call([*common, "-n"], capsys)[0] == 0
+
+
+@pytest.mark.parametrize("free, told", [(0, "error"), (9_900_000, "error"), (10_000_000, "warning"), (10**9, "nothing")])
+def test_a_disk_without_room(
+    free: int, told: str, host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot of the networks of ``SMALL`` takes 4.89 MB, a state 5.03 MB."""
+    monkeypatch.setattr("regan_ext.disk.shutil.disk_usage", lambda _: types.SimpleNamespace(free=free))
+    started: List[Any] = []
+    monkeypatch.setattr("regan_ext.attach.RankEntry.__call__", lambda *_, **kwargs: started.append(kwargs["rank"]))
+    options = [f"--outdir={tmp_path / 'runs'}", f"--data={data_zip}", *SMALL, *REGAN]
+    code, output = call(["train", "--host=embedded", *options], capsys)
+    if told == "error":
+        (line,) = [line for line in output.splitlines() if line.startswith("Error: ")]
+        assert code == 2 and "--outdir: a snapshot with its state file takes about" in line and "free some space" in line
+        assert started == [] and not (tmp_path / "runs").exists()
+    else:
+        assert code == 0 and started == [0]
+        assert ("Warning: this run will write about" in output) == (told == "warning")
+
+
+def test_what_a_run_will_write() -> None:
+    from regan_ext.disk import plan
+    from regan_ext.options import Request
+
+    shapes = {"G": {"a": (10, 20), "b": (800,)}, "D": {"a": (3000,)}}  # 1000 and 3000 parameters
+    args = {"network_snapshot_ticks": 5, "kimg_per_tick": 4, "total_kimg": 100, "metrics": [], "loss_kwargs": {}}
+    planned = plan(args, shapes, Request(None, "cpu", {}, keep_states=3))
+    assert (planned.snapshot, planned.state) == (4 * 5000, 8 * 4000 + 500)
+    assert (planned.pickles, planned.states) == (6, 4)  # ticks 0, 5, ..., 25
+    assert planned.least == 52_500 and planned.whole == 6 * 20_000 + 4 * 32_500
+    regan = {**args, "metrics": ["fid50k_full"], "loss_kwargs": {"hooks": [{"plan": {"sparse_phases": 6}}]}}
+    for pairs, members in (("last", 2), ("all", 12), ("none", 0)):
+        assert plan(regan, shapes, Request({}, "cpu", {}, pairs=pairs)).pickles == 6 + members + 2
+    none = plan({**args, "network_snapshot_ticks": None}, shapes, Request(None, "cpu", {}, states=False))
+    assert (none.pickles, none.state, none.whole) == (0, 0, 0)
 
 
 def test_a_folder_that_is_no_host(tmp_path: Path, capsys: Any) -> None:

@@ -40,3 +40,16 @@ def test_a_pause_and_the_iteration_before_it_do_not_count(now: List[float]) -> N
     now[0] += 500
     clock.begin(Phase.SPARSE)
     assert clock.read() == {Phase.SPARSE: 1.0}
+
+
+def test_the_device_finishes_what_a_phase_has_queued(now: List[float]) -> None:
+    """A GPU that lags by 5 seconds, which the phase that queued them has to pay for."""
+
+    def finish() -> None:
+        now[0] += 5
+
+    clock = PhaseClock(finish)
+    for phase in (Phase.SPARSE, Phase.SPARSE, Phase.DENSE, Phase.DENSE):
+        clock.begin(phase)
+        now[0] += 1
+    assert clock.read() == {Phase.SPARSE: 3.5, Phase.DENSE: 1.0}

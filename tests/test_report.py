@@ -16,14 +16,14 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import Run
 from PIL import Image
-from run_folders import HOOK, add_fakes, add_metric, make_run, stat, tick, ticks_of_one_kimg
+from run_folders import HOOK, add_fakes, add_metric, ended_job, make_run, stat, tick, ticks_of_one_kimg, write_status
 
 from regan_ext import runs as run_folders
 from regan_ext.charts import charts, label, phase_bars
 from regan_ext.cli import main
-from regan_ext.efficiency import measure
-from regan_ext.runs import differing_options, read_run
-from training_hooks.schedule import Phase, Schedule
+from regan_ext.report_options import differing_options
+from regan_ext.runs import read_run
+from training_hooks.schedule import Phase
 
 
 class Page(HTMLParser):
@@ -104,13 +104,17 @@ def test_pictures_are_the_corner_of_the_hosts_grids(regan_run: Run, tmp_path: Pa
     assert (shown["width"], shown["height"]) == ("128", "128") and picture.tobytes() == corner.tobytes()
 
 
+def test_plain_run_says_nothing_of_cost(plain_run: Run) -> None:
+    assert plain_run.output.rstrip().endswith("Exiting...")
+
+
 def test_plain_host_run_beside_a_re_gan_run(regan_run: Run, plain_run: Run, tmp_path: Path) -> None:
     page = written(tmp_path, regan_run.folder, plain_run.folder)
     assert "none (the plain host)" in page.words
-    last = plain_run.stats[-1]
-    assert f"{last['Timing/sec_per_kimg']['mean']:#.3g}".rstrip(".") + " (1 tick)" in page.words
+    pace = f"{plain_run.stats[-1]['Timing/sec_per_kimg']['mean']:#.3g}".rstrip(".")
+    assert row_of(page, "all phases, s/kimg")[2] == pace
     ratio = regan_run.stats[-1]["ReGAN/flops_ratio"]["mean"]
-    assert f"<td>{ratio:.3f}</td><td>1.00</td>" in page.source
+    assert row_of(page, "G's forward passes so far, dense = 1")[1:] == [f"{ratio:.3f}", "1.00"]
     both = {"Generator loss", "Measured time per kimg", "Augmentation p"}
     for figure in re.findall(r"<figcaption>([^<]*)</figcaption>\s*<svg[^>]*aria-label=\"([^\"]*)\"", page.source):
         assert ("run B" in figure[1]) == (figure[0] in both | {"Discriminator loss", "R1 penalty", "Path length penalty"})
@@ -171,43 +175,57 @@ def test_settings_of_another_version_are_said_to_be(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- cost
 
 
-def test_cost_equals_an_independent_computation(tmp_path: Path) -> None:
-    schedule, length, batch = Schedule(100, 200), 70, 10
-    lines, expected = [tick(0, 0.01, 0.01, 9000.0, ReGAN__hook_ms=9e9)], {phase: [] for phase in Phase}
-    hook_ms, all_ms = 0.0, 0.0
-    for number in range(1, 13):
-        begin, end = 1 + (number - 1) * length, 1 + number * length
-        pace, cost = 5.0 + number, 0.25 * number
-        lines.append(tick(number, end * batch / 1000, length * batch / 1000, pace, ReGAN__hook_ms=cost, ReGAN__flops_ratio=0.5))
-        phases = {schedule.span(iteration).phase for iteration in range(begin, end)}
-        # Two phases of one kind are never neighbours, so one kind means one phase.
-        if len(phases) == 1:
-            expected[phases.pop()].append(pace)
-        hook_ms += cost * length
-        all_ms += pace * length * batch
-    cost_of_run = measure(read_run(make_run(tmp_path / "run", lines, HOOK)))
-    assert all(expected.values()) and sum(map(len, expected.values())) < 12
-    for phase, paces in expected.items():
-        found = cost_of_run.paces[phase]
-        assert found.ticks == len(paces) and found.sec_per_kimg == pytest.approx(sum(paces) / len(paces))
-        assert (found.fastest, found.slowest) == (min(paces), max(paces))
-    assert cost_of_run.hook_percent == pytest.approx(100 * hook_ms / all_ms)
-    assert cost_of_run.flops_ratio == 0.5 and cost_of_run.total_sec == lines[-1]["Timing/total_sec"]["mean"]
+THEORY: Dict[str, Any] = {
+    "generator_gmacs": 2.0,
+    "sparse_generator_gmacs": 1.25,
+    "run_pflops": 3000.0,
+    "dense_run_pflops": 4000.0,
+    "channels": {"synthesis.b4.conv1": "48 of 64", "synthesis.b8.conv0": "24 of 32"},
+    "layers": {"synthesis.b4.conv1": "dense 1200, weights 840, channels 675", "<b>": "dense 0.064, weights 0.0448"},
+}
+TIMERS = {"ReGAN__sec_warmup": 0.1, "ReGAN__sec_sparse": 0.09, "ReGAN__sec_dense": 0.12}
 
 
-def test_cost_of_a_plain_run(tmp_path: Path) -> None:
-    cost = measure(read_run(make_run(tmp_path / "run", ticks_of_one_kimg(4))))
-    assert cost.flops_ratio == 1 and math.isnan(cost.hook_percent) and cost.paces[None].sec_per_kimg == pytest.approx(10)
-    assert all(cost.paces[phase].ticks == 0 for phase in Phase)
+def row_of(page: Page, name: str) -> List[str]:
+    """The cells of the row that begins with ``name``."""
+    row = re.search(rf'<tr><th scope="row">{re.escape(name)}</th>(.*?)</tr>', page.source)
+    assert row, name
+    return re.findall(r"<td>(?:<span[^>]*>)?(.*?)(?:</span>)?</td>", row[1])
 
 
-def test_page_names_counts_and_measurements(tmp_path: Path) -> None:
-    lines = ticks_of_one_kimg(9, ReGAN__flops_ratio=0.876, ReGAN__hook_ms=1.0)
-    page = written(tmp_path, make_run(tmp_path / "run", lines, HOOK))
-    row = re.search(r"<tr>.*theoretical FLOPs.*?</tr>", page.source)
-    assert row and "counted, not measured" in row[0] and "<td>0.876</td>" in row[0]
-    row = re.search(r"<tr>.*hook, % of an iteration.*?</tr>", page.source)
-    assert row and ">measured<" in row[0] and "<td>1.00</td>" in row[0]  # 1 ms of the 100 ms of 10 images
+def test_page_names_theory_and_measurements(tmp_path: Path) -> None:
+    lines = ticks_of_one_kimg(9, ReGAN__flops_ratio=0.876, ReGAN__hook_ms=1.0, **TIMERS)
+    ours = make_run(tmp_path / "ours", lines, {**HOOK, "plan": {"theory": THEORY}})
+    page = written(tmp_path, ours, make_run(tmp_path / "plain", ticks_of_one_kimg(9)))
+    assert row_of(page, "forward pass of G in a sparse phase, GMACs") == ["theory", "1.25 of 2.00 (62.5%)", "–"]
+    assert row_of(page, "planned run, PFLOPs") == ["theory", "3000 of 4000 (75.0%)", "–"]
+    assert row_of(page, "G's forward passes so far, dense = 1") == ["theory", "0.876", "1.00"]
+    # Iterations 1 to 800 in ticks of 100, each without its last: 100 and 300, 500, 700 end a tick.
+    assert row_of(page, "warm-up, s per iteration") == ["measured", "0.100 (99 iterations)", "–"]
+    assert row_of(page, "sparse phases, s per iteration") == ["measured", "0.0900 (396 iterations; 0.0900 to 0.0900)", "–"]
+    assert row_of(page, "without the method, s per iteration")[1:] == ["–", "0.100 (800 iterations; 0.100 to 0.100)"]
+    assert row_of(page, "sparse iteration, dense = 1") == ["measured", "0.750", "–"]
+    assert row_of(page, "all phases, s/kimg") == ["measured", "10.0", "10.0"]
+    assert row_of(page, "hook, % of an iteration") == ["measured", "1.00", "–"]  # 1 ms of the 100 ms of 10 images
+    assert "Without a timer" not in page.words
+
+
+def test_page_has_the_channels_and_layers_of_runs_that_know_them(tmp_path: Path) -> None:
+    ours = make_run(tmp_path / "ours", ticks_of_one_kimg(9), {**HOOK, "granularity": "channel", "plan": {"theory": THEORY}})
+    older = make_run(tmp_path / "older", ticks_of_one_kimg(9), HOOK)
+    page = written(tmp_path, older, ours)
+    assert row_of(page, "synthesis.b8.conv0") == ["24 of 32"] and "warm-up 100, whole channels" in page.words
+    layers = page.source[page.source.index("<details>") : page.source.index("</details>")]
+    assert "Run B: theoretical MMACs of each layer of G" in layers
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', layers)
+    assert [(name, re.findall(r"<td>(.*?)</td>", cells)) for name, cells in rows] == [
+        ("synthesis.b4.conv1", ["1200", "840", "675"]),
+        ("&lt;b&gt;", ["0.0640", "0.0448", "–"]),
+        ("all layers", ["1200", "840", "–"]),
+    ]
+    assert "Without a timer: run A, run B, by the ticks that lie" in page.words and page.source.count("<details>") == 1
+    alone = written(tmp_path, older)
+    assert "<details>" not in alone.source and "GMACs" not in alone.words and "Channels that" not in alone.words
 
 
 # ---------------------------------------------------------------- metrics, options
@@ -235,6 +253,35 @@ def test_options_that_differ_are_compared_without_our_seams(tmp_path: Path) -> N
     }
     page = written(tmp_path, plain, ours)
     assert '<th scope="row">Reconfiguration.ratio</th><td>–</td><td>0.3</td>' in page.source
+
+
+def test_options_of_a_hook_that_another_repeats_are_compared_once(tmp_path: Path) -> None:
+    plain, ours = make_run(tmp_path / "plain", []), make_run(tmp_path / "ours", [], HOOK)
+    options = json.loads((ours / "training_options.json").read_text())
+    pairs = {"class_name": "training_hooks.pairs.Pairs", "every": False, "reconfiguration": HOOK}
+    options["loss_kwargs"]["hooks"].append(pairs)
+    (ours / "training_options.json").write_text(json.dumps(options))
+    names = [name for name, _ in differing_options([read_run(plain), read_run(ours)])]
+    assert names == ["Pairs.every", "Reconfiguration.interval", "Reconfiguration.ratio", "Reconfiguration.warmup"]
+
+
+def test_augmentation_is_drawn_where_there_is_any(tmp_path: Path) -> None:
+    lines = ticks_of_one_kimg(3, Progress__augment=0.0)
+    without = make_run(tmp_path / "without", lines)
+    ada = make_run(tmp_path / "ada", lines, augment_kwargs={"xflip": 1})
+    assert "Augmentation p" not in written(tmp_path, without).charts
+    (chart,) = [chart for chart in charts([read_run(without), read_run(ada)]) if chart.name == "augment"]
+    assert [line.run for line in chart.lines] == [1] and set(chart.lines[0].ys) == {0.0}
+
+
+def test_every_axis_has_a_unit(regan_run: Run, tmp_path: Path) -> None:
+    page = written(tmp_path, regan_run.folder)
+    drawn = re.findall(r"<svg viewBox.*?</svg>\s*</figure>", page.source, re.DOTALL)
+    assert len(drawn) == len(page.charts)
+    for svg in drawn:
+        words = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+        axes = [word for word in words if re.search(r"\((no unit|%|kimg|s/kimg|per step)\)$", word)]
+        assert len(axes) == 2 and axes[0] == "training progress (kimg)", words
 
 
 # ---------------------------------------------------------------- what files may hold
@@ -297,6 +344,14 @@ def test_job_killed_before_its_first_tick(tmp_path: Path) -> None:
     (run / "stats.jsonl").unlink()
     words = written(tmp_path, run).words
     assert "stats.jsonl is missing: no tick was finished" in words and "there is nothing to draw" in words
+
+
+def test_run_that_stopped_early_is_told_from_one_that_trains(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(4), HOOK)
+    assert "3.01 of 9 kimg (not finished)" in written(tmp_path, run).words
+    write_status(run, 300, age=10, **ended_job())
+    words = written(tmp_path, run).words
+    assert "stopped at 3.01 of 9 kimg" in words and "not finished" not in words
 
 
 def test_statistics_without_options(tmp_path: Path) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import pytest
 from click.testing import CliRunner, Result
 from conftest import Run
-from run_folders import HOOK, add_metric, make_run, stat, tick, ticks_of_one_kimg
+from run_folders import HOOK, add_metric, add_snapshot, ended_job, make_run, stat, tick, ticks_of_one_kimg, write_status
+from test_stop import begin, stopped_run, wait_for_iteration
 
-from regan_ext import watch
+from regan_ext import job, watch
 from regan_ext.cli import main
 from regan_ext.runs import read_run
 
@@ -28,11 +33,6 @@ def rows(result: Result) -> Dict[str, str]:
     assert result.exit_code == 0, result.output
     lines = [line.strip("│ ") for line in result.output.splitlines()]
     return {name: rest.strip() for name, _, rest in (line.partition("  ") for line in lines) if rest}
-
-
-def write_status(folder: Path, iteration: int) -> None:
-    status = {"iteration": iteration, "total": 900, "batch_size": 10, "pid": 1, "sec_per_iteration": 7.0, "time": time.time()}
-    (folder / "regan-status.json").write_text(json.dumps(status))
 
 
 def test_finished_run(regan_run: Run) -> None:
@@ -65,7 +65,7 @@ def test_last_phase_has_no_next_switch(tmp_path: Path) -> None:
 
 def test_before_the_first_tick_the_status_tells(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", [], HOOK)
-    write_status(run, 30)
+    write_status(run, 30, sec_per_iteration=7.0)
     shown = rows(command(run, "--once"))
     assert shown["phase"] == "warm-up" and shown["next switch"] == "sparse in 70 iterations, about 8.2 minutes"
     assert shown["time left"] == "about 1.7 hours" and shown["statistics"] == "no tick was finished yet"
@@ -159,3 +159,131 @@ def test_standing_of_a_real_run_in_its_middle(regan_run: Run, tmp_path: Path) ->
     now = watch.standing(read_run(run), time.time())
     assert now.phase is not None and (now.phase.phase.name, now.phase.cycle, now.next_switch) == ("SPARSE", 2, 6)
     assert now.kimg == pytest.approx(0.544) and now.seconds_left == pytest.approx(29 * 0.5) and not now.is_finished
+
+
+# ---------------------------------------------------------------- a job that has ended
+
+
+def last_line(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return result.output.splitlines()[-1]
+
+
+def half_run(folder: Path, stopped_after: float = 0.5) -> Path:
+    """Ticks up to 4.01 kimg and a last one that ended early, that much later."""
+    return make_run(folder, [*ticks_of_one_kimg(5), tick(5, 4.01 + stopped_after, stopped_after)], HOOK)
+
+
+def test_stopped_run(tmp_path: Path) -> None:
+    run = half_run(tmp_path / "run")
+    write_status(run, 450, age=10, **ended_job())
+    add_snapshot(run, 4)
+    result = command(run)  # without --once: there is nothing to wait for
+    shown = rows(result)
+    assert shown["phase"] == "the job has ended" and shown["trained"] == "4.5 of 9 kimg, iteration 451 of 900"
+    assert "next switch" not in shown and "time left" not in shown and "stale" not in result.output
+    assert last_line(result) == f"stopped at 4.5 kimg; `--resume={run}` goes on"
+    write_status(run, 451, age=10, **ended_job())  # it had begun the next iteration
+    assert last_line(command(run)) == f"ended at 4.5 kimg without a snapshot of it; `--resume={run}` goes on from 4 kimg"
+    write_status(run, 450, age=10, **ended_job())
+    (run / "regan-state-000004.pt").unlink()
+    assert last_line(command(run)) == "stopped at 4.5 kimg; its snapshot has no state file"
+    add_snapshot(run, 2)
+    expected = f"stopped at 4.5 kimg; its snapshot has no state file; `--resume={run}` goes on from 2 kimg"
+    assert last_line(command(run)) == expected
+
+
+def test_run_that_was_killed(tmp_path: Path) -> None:
+    run = half_run(tmp_path / "run")
+    write_status(run, 480, age=10, **ended_job())
+    add_snapshot(run, 4, with_state=False)
+    assert last_line(command(run)) == "ended at 4.8 kimg without a snapshot of it"
+    add_snapshot(run, 2)
+    assert last_line(command(run)) == f"ended at 4.8 kimg without a snapshot of it; `--resume={run}` goes on from 2 kimg"
+
+
+def test_run_that_was_killed_in_its_first_tick(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [], HOOK)
+    write_status(run, 30, age=10, **ended_job())
+    assert last_line(command(run)) == "ended at 0.3 kimg without a snapshot of it"
+
+
+def test_run_that_was_killed_between_snapshots(tmp_path: Path) -> None:
+    run = half_run(tmp_path / "run", stopped_after=1.0)
+    write_status(run, 500, age=10, **ended_job())  # the tick of 5.01 kimg is the last thing it did
+    add_snapshot(run, 4)
+    assert last_line(command(run)).startswith("ended at 5.0 kimg without a snapshot of it")
+
+
+def test_finished_run_is_not_called_stopped(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [*ticks_of_one_kimg(5), tick(5, 9.0, 5.0)], HOOK)
+    write_status(run, 899, age=10, **ended_job())
+    result = command(run)
+    assert rows(result)["phase"] == "finished" and "ended" not in result.output and "stopped" not in result.output
+
+
+ALIVE: List[Dict[str, Any]] = [
+    {"pid": os.getpid(), "host": socket.gethostname()},
+    {"host": "another-" + socket.gethostname()},
+    {"host": None},
+    {"age": 1.0},
+    {"age": 25.0, "sec_per_iteration": 9.0},
+    {"pid": "x"},
+    {"pid": 0},
+    {"pid": -1},
+    {"pid": 10**30},
+]
+
+
+@pytest.mark.parametrize("fields", ALIVE, ids=str)
+def test_job_that_may_still_be_there_has_not_ended(tmp_path: Path, fields: Dict[str, Any]) -> None:
+    run = half_run(tmp_path / "run")
+    write_status(run, 450, **{"age": 10.0, **ended_job(), **fields})
+    shown = rows(command(run, "--once"))
+    assert shown["phase"] == "dense, cycle 1" and "time left" in shown
+
+
+def test_process_of_somebody_else_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbid(pid: int, number: int) -> None:
+        raise PermissionError
+
+    run = half_run(tmp_path / "run")
+    write_status(run, 450, age=10, **ended_job())
+    monkeypatch.setattr(job.os, "kill", forbid)
+    assert not read_run(run).has_stopped
+
+
+def test_it_ends_when_the_job_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = half_run(tmp_path / "run")
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    write_status(run, 455, age=10, pid=process.pid, host=socket.gethostname())
+    naps = []
+
+    def nap(seconds: float) -> None:
+        assert len(naps) < 3, "it went on waiting"
+        naps.append(seconds)
+        if len(naps) == 2:
+            process.communicate(b"\n")
+
+    monkeypatch.setattr(watch.time, "sleep", nap)
+    assert last_line(command(run)) == "ended at 4.5 kimg without a snapshot of it" and len(naps) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_real_run_that_a_signal_ends(
+    data_zip: Path, host_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(job, "_QUIET", 0.0)
+    process = begin(data_zip, tmp_path, "--kimg=100", "--tick=50")
+    wait_for_iteration(tmp_path, 5, process)
+    (folder,) = tmp_path.iterdir()
+    assert not read_run(folder).has_stopped
+    process.send_signal(number)
+    if number == signal.SIGKILL:
+        process.communicate(timeout=120)
+        line = last_line(command(folder))
+        assert line.startswith("ended at 0.") and f"without a snapshot of it; `--resume={folder}` goes on from 0 kimg" in line
+    else:
+        run = stopped_run(tmp_path, process)
+        kimg = run.stats[-1]["Progress/kimg"]["mean"]
+        assert last_line(command(folder)) == f"stopped at {kimg:.1f} kimg; `--resume={folder}` goes on"

@@ -5,16 +5,16 @@ The host constructs its loss first and its optimizers after, each through a seam
 
 from __future__ import annotations
 
-import sys
+import importlib
 from types import FrameType
-from typing import Any, Callable, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import torch
 
 from . import loop, stop
-from .hook import Hook, Step, Training
+from .hook import MAIN_PHASES, Hook, Round, Step, Training
 
-__all__ = ["Engine", "construct_hook", "current"]
+__all__ = ["Engine", "construct_hook", "current", "current_or_none", "look_up"]
 
 _current: "Optional[Engine]" = None
 
@@ -35,6 +35,16 @@ def current() -> "Engine":
     return _current
 
 
+def look_up(dotted_name: str) -> Any:
+    """The object of a dotted name, such as "torch.optim.Adam".
+
+    Raises:
+        ImportError, AttributeError: there is none.
+    """
+    module, _, name = dotted_name.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
 def construct_hook(class_name: str, **kwargs: Any) -> Hook:
     """The hook of the dotted name ``class_name``, constructed with ``kwargs``.
 
@@ -42,9 +52,7 @@ def construct_hook(class_name: str, **kwargs: Any) -> Hook:
         ImportError, AttributeError: no such class.
         TypeError: it is not a ``Hook``.
     """
-    module_name, _, name = class_name.rpartition(".")
-    __import__(module_name)
-    hook = getattr(sys.modules[module_name], name)(**kwargs)
+    hook = look_up(class_name)(**kwargs)
     if not isinstance(hook, Hook):
         raise TypeError(f"{class_name} is not a training_hooks.hook.Hook")
     return hook
@@ -57,15 +65,23 @@ class Engine:
         hooks: constructed hooks.
         variables: local variables of the host's loop when it constructs its loss.
         report: the host's own ``training_stats.report0(name, value)``.
+        loss: the host's own loss.
+        stats: the host's own module ``training_stats``.
     """
 
-    def __init__(self, hooks: Sequence[Hook], variables: Mapping[str, Any], report: Callable[[str, float], Any]):
+    def __init__(
+        self,
+        hooks: Sequence[Hook],
+        variables: Mapping[str, Any],
+        report: Callable[[str, float], Any],
+        loss: Any = None,
+        stats: Any = None,
+    ):
         global _current
         self.hooks: List[Hook] = sorted(hooks, key=lambda hook: hook.order)
         self.iteration = -1
-        self._phase = ""
+        self._phase, self._round = "", 0
         self._report = report
-        self._report_due = False
         self._started = False
         modules = {name: _bare(variables[name]) for name in ("G", "D", "G_ema") if name in variables}
         self.training = Training(
@@ -76,6 +92,8 @@ class Engine:
             total_iterations=loop.total_iterations(variables),
             rank=variables.get("rank", 0),
             num_ranks=variables.get("num_gpus", 1),
+            loss=loss,
+            stats=stats,
         )
         _current = self
 
@@ -89,13 +107,22 @@ class Engine:
     def enter_phase(self, phase: str, frame: Optional[FrameType]) -> None:
         """A round of the loop's phase ``phase`` is about to run. ``frame`` is the loop's."""
         first_round, self._phase = phase != self._phase, phase
-        if first_round and phase in ("Gmain", "Gboth"):
+        self._round = 0 if first_round else self._round + 1
+        if not first_round or phase[1:] not in MAIN_PHASES:
+            return
+        if phase.startswith("G"):
             self._begin_iteration(frame)
-        elif first_round and phase.startswith("D") and self._report_due:
-            self._report_due = False
+        elif frame is None or loop.ends_tick(frame.f_locals):  # asked this late for the signals that end a tick early
             for hook in self.hooks:
                 for name, value in hook.on_report().items():
                     self._report(name, value)
+
+    def change_round(self, given: Mapping[str, Any]) -> Dict[str, Any]:
+        """What the hooks make of the tensors that the round entered last is ``given``: fields of ``Round`` by name."""
+        batch = Round(self._phase, self._round, **given)
+        for hook in self.hooks:
+            batch = hook.on_round(batch)
+        return {name: getattr(batch, name) for name in given}
 
     def end_tick(self) -> None:
         """The host has finished a tick. Hosts also announce the start of training this way, which is no tick."""
@@ -118,10 +145,9 @@ class Engine:
     def _begin_iteration(self, frame: Optional[FrameType]) -> None:
         self.start()
         self.iteration += 1
-        self._report_due = frame is None or loop.ends_tick(frame.f_locals)
+        stop.at_iteration(frame)
         for hook in self.hooks:
             hook.on_iteration(self.iteration)
-        stop.at_iteration(frame)
 
     def _step(self, network: str, before: bool) -> None:
         step = Step(network, self._phase, self.iteration)

@@ -11,6 +11,7 @@ One iteration of a StyleGAN2-ADA loop, and when each event fires::
         Dmain  ─ first forward ······ on_report()              only in the last iteration of a tick
                ─ step ·············· before_step / after_step  Step("D", "Dmain", i), if D's optimizer is hooked
         Dreg   ─ every 16th iteration before_step / after_step  Step("D", "Dreg", i), likewise
+        (each round of every phase ·· on_round(batch)          what it is about to compute with)
         G_ema follows G
         tick:  snapshot, metrics, statistics ······ on_tick()
 
@@ -21,11 +22,11 @@ of ``Gmain`` and ``Greg``. Several rounds of gradient accumulation still make on
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
 import torch
 
-__all__ = ["MAIN_PHASES", "Hook", "Step", "Training"]
+__all__ = ["MAIN_PHASES", "Hook", "Round", "Step", "Training"]
 
 MAIN_PHASES = ("main", "both")
 
@@ -44,6 +45,25 @@ class Step:
         return self.phase[1:] in MAIN_PHASES
 
 
+@dataclass(frozen=True)
+class Round:
+    """What one round of gradient accumulation computes with, each [batch, ...].
+
+    Args:
+        phase: of the loop ("Gmain", "Greg", ...).
+        index: of the round in its phase, from 0.
+        real_img, real_c: images and their labels.
+        gen_z, gen_c: latents and their labels.
+    """
+
+    phase: str
+    index: int
+    real_img: torch.Tensor
+    real_c: Optional[torch.Tensor]
+    gen_z: torch.Tensor
+    gen_c: Optional[torch.Tensor]
+
+
 @dataclass
 class Training:
     """What a hook is given to work on.
@@ -57,6 +77,8 @@ class Training:
         rank: of this process.
         num_ranks: number of processes.
         configured_lr: "G" and "D" → learning rate as configured, before the loop scaled it for lazy regularisation.
+        loss: the host's own loss; None outside a host.
+        stats: the host's own module ``training_stats``; None outside a host.
     """
 
     networks: Dict[str, torch.nn.Module]
@@ -67,6 +89,8 @@ class Training:
     rank: int = 0
     num_ranks: int = 1
     configured_lr: Dict[str, float] = field(default_factory=dict)
+    loss: Any = None
+    stats: Any = None
 
 
 class Hook:
@@ -80,6 +104,10 @@ class Hook:
 
     def on_iteration(self, iteration: int) -> None:
         """Iteration ``iteration`` (from 0) begins; no forward pass of it has run."""
+
+    def on_round(self, batch: Round) -> Round:
+        """A round of a phase is about to be computed. What is returned is what it is computed with."""
+        return batch
 
     def before_step(self, step: Step) -> None:
         """Gradients are complete (accumulated, averaged over ranks, free of NaN); the optimizer is about to step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Dict, Optional
+from typing import Callable, Dict, Optional
 
 from .schedule import Phase
 
@@ -15,9 +15,14 @@ class PhaseClock:
 
     What a switch costs belongs to the phase that it begins. The last iteration before a pause is left out, because what
     follows it is a tick's snapshot and metrics.
+
+    Args:
+        finish: waits until the device has done what it was given; called at switches, so that no phase is charged with the
+            work that another one has queued.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, finish: Callable[[], None] = lambda: None) -> None:
+        self._finish = finish
         self._begun: Optional[float] = None
         self._phase: Optional[Phase] = None
         self._seconds: Dict[Phase, float] = {}
@@ -25,6 +30,8 @@ class PhaseClock:
 
     def begin(self, phase: Phase) -> None:
         """An iteration of ``phase`` begins."""
+        if phase != self._phase:
+            self._finish()
         now = time.perf_counter()
         if self._begun is not None and self._phase is not None:
             self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._begun

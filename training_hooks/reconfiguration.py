@@ -14,6 +14,7 @@ In someone's own loop::
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
@@ -82,6 +83,9 @@ class Reconfiguration(OwnLoop, Hook):
         config = self.config
         self._training = training
         self.schedule = config.schedule(training.total_iterations)
+        device = next(training.networks["G"].parameters()).device
+        if device.type == "cuda":
+            self._clock = PhaseClock(functools.partial(torch.cuda.synchronize, device))
         for kind in targets(config):
             if kind not in training.optimizers:
                 raise ValueError(f"target={config.target} needs the optimizer of {kind}")

@@ -13,14 +13,19 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 import torch
 
 from . import loop, state, stop
-from .engine import Engine, construct_hook, current, current_or_none
+from .engine import Engine, construct_hook, current, current_or_none, look_up
+from .files import tolerate_write_failure
 from .pairs import keep_best
 
 __all__ = ["HookedLoss", "Ticker", "hooked_optimizer"]
 
 
+# How every host's accumulate_gradients begins.
+_ROUND = ("phase", "real_img", "real_c", "gen_z", "gen_c")
+
+
 class HookedLoss:
-    """The host's loss, with an event before every phase.
+    """The host's loss, with an event before every phase and every round.
 
     Args:
         inner: keyword arguments of the host's own loss, ``class_name`` among them.
@@ -35,14 +40,17 @@ class HookedLoss:
         variables = loop.loop_variables()
         construct = _host_constructor()
         self._inner = construct(**modules, **inner)
-        host_loss_module = sys.modules[type(self._inner).__module__]
+        stats = sys.modules[type(self._inner).__module__].training_stats
         constructed = [construct_hook(**hook) for hook in hooks]
-        self._engine = Engine(constructed, variables, host_loss_module.training_stats.report0)
+        self._engine = Engine(constructed, variables, stats.report0, self._inner, stats)
 
     def accumulate_gradients(self, *args: Any, **kwargs: Any) -> Any:
-        """The host's own, after the event of its phase."""
-        phase = kwargs["phase"] if "phase" in kwargs else args[0]
-        self._engine.enter_phase(phase, loop.find_loop())
+        """The host's own, after the events of its phase and of its round, on what the hooks make of its tensors."""
+        given = {**dict(zip(_ROUND, args)), **kwargs}
+        self._engine.enter_phase(given["phase"], loop.find_loop())
+        changed = self._engine.change_round({name: given[name] for name in _ROUND[1:]})
+        args = (*(changed.get(name, value) for name, value in zip(_ROUND, args)), *args[len(_ROUND) :])
+        kwargs.update({name: changed[name] for name in changed if name in kwargs})
         return self._inner.accumulate_gradients(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -68,9 +76,7 @@ def hooked_optimizer(params: Any, *, inner: str, network: str, configured_lr: fl
         configured_lr: learning rate before the loop scaled it for lazy regularisation.
         kwargs: the host's other arguments, ``lr`` and ``betas`` among them.
     """
-    module_name, _, name = inner.rpartition(".")
-    __import__(module_name)
-    optimizer: torch.optim.Optimizer = getattr(sys.modules[module_name], name)(params, **kwargs)
+    optimizer: torch.optim.Optimizer = look_up(inner)(params, **kwargs)
     current().add_optimizer(network, optimizer, configured_lr)
     return optimizer
 
@@ -83,6 +89,8 @@ class Ticker(Dict[str, Any]):
     - ``states``: write a state file beside every snapshot.
     - ``keep_states``: how many to keep; 0 = all.
     - ``resume_state``: state file to go on from. The host itself loads the networks.
+    - ``resume_plain``: where there is none, how far the snapshot's run had come: ``cur_nimg`` (images) and, where
+      augmentation adapts, ``augment_p``.
     """
 
     def __call__(self, cur_kimg: float, total_kimg: float) -> None:
@@ -92,6 +100,8 @@ class Ticker(Dict[str, Any]):
             stop.remember_loader(frame.f_locals.get("training_set_iterator"))
             if self.get("resume_state"):
                 self._resume(frame, engine)
+            elif self.get("resume_plain"):
+                self._resume_plain(frame, engine)
             return
         if self.get("states") and frame.f_locals.get("snapshot_pkl"):
             self._write_state(frame.f_locals, engine)
@@ -107,8 +117,24 @@ class Ticker(Dict[str, Any]):
             engine.iteration = saved["batch_idx"] - 1
         state.restore(saved, frame, [] if engine is None else engine.hooks)
 
+    def _resume_plain(self, frame: FrameType, engine: Optional[Engine]) -> None:
+        variables, plain = frame.f_locals, self["resume_plain"]
+        images = plain["cur_nimg"]
+        batch_idx = images // variables["batch_size"]
+        if engine is not None:
+            engine.start()
+            engine.iteration = batch_idx - 1
+        if plain.get("augment_p") is not None and variables.get("augment_pipe") is not None:
+            variables["augment_pipe"].p.fill_(plain["augment_p"])
+        tick = 1 + int(images / (variables["kimg_per_tick"] * 1000))  # the first tick of a run is one iteration
+        counters = {"cur_nimg": images, "batch_idx": batch_idx, "cur_tick": tick, "tick_start_nimg": images}
+        loop.set_variables(frame, counters)
+
     def _write_state(self, variables: Mapping[str, Any], engine: Optional[Engine]) -> None:
         collected = state.collect(variables, [] if engine is None else engine.hooks)
         if variables["rank"] == 0:
-            state.save(collected, state.state_path(variables["snapshot_pkl"]))
-            state.prune_old(variables["run_dir"], self.get("keep_states", 0))
+            path = state.state_path(variables["snapshot_pkl"])
+            with tolerate_write_failure(path.name):
+                collected["snapshot"] = state.fingerprint(variables["snapshot_pkl"])
+                state.save(collected, path)
+                state.prune_old(variables["run_dir"], self.get("keep_states", 0))

@@ -1,0 +1,118 @@
+"""The zip that the hosts train from: PNGs and dataset.json, the same bytes for the same images, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zipfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, List, Optional, Sequence, Tuple, Type
+
+from ..errors import UserError
+
+__all__ = ["ImageZip", "check_target", "fix_dates", "member_name", "partial_path", "write_list"]
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can name
+_STAMP = struct.pack("<HH", 0, 1 << 5 | 1)  # the same, as its time and date words
+
+
+def member_name(number: int) -> str:
+    """What the host's dataset_tool.py calls image ``number``, from 0."""
+    return f"{number // 1000:05d}/img{number:08d}.png"
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file is written before it gets its name."""
+    return path.with_name(path.name + ".partial")
+
+
+def check_target(path: Path, *sources: Path) -> None:
+    """Refuse a target that cannot be written or would replace what is read.
+
+    Raises:
+        UserError: the name does not end in .zip, its folder does not exist, or it is one of ``sources``.
+    """
+    if path.suffix.lower() != ".zip":
+        raise UserError(f"{path}: the name of the data set to write has to end in .zip")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{path}: its folder does not exist; make it first")
+    if path.is_dir() or any(path.absolute() == source.absolute() for source in sources):
+        raise UserError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'it is what is read'}")
+
+
+class ImageZip:
+    """A zip that gets its name when the block ends without an exception, and is deleted otherwise."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+
+    def __enter__(self) -> "ImageZip":
+        try:
+            self._zip = zipfile.ZipFile(partial_path(self.path), "w", zipfile.ZIP_STORED)
+        except OSError as err:
+            raise UserError(f"{self.path} cannot be written: {err.strerror or err}") from err
+        return self
+
+    def add(self, name: str, data: bytes) -> None:
+        """Write one member."""
+        info = zipfile.ZipInfo(name, _EPOCH)
+        info.external_attr = 0o600 << 16
+        info.create_system = 3  # Unix; otherwise the bytes would depend on the machine
+        self._zip.writestr(info, data)
+        self.count += name != "dataset.json"
+
+    def add_labels(self, labels: Sequence[Tuple[str, Any]]) -> None:
+        """Write ``dataset.json``: the labels where every image has one, as the host wants it, else null."""
+        whole = [[name, label] for name, label in labels if label is not None]
+        self.add("dataset.json", json.dumps({"labels": whole if len(whole) == len(labels) else None}).encode())
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        partial = partial_path(self.path)
+        try:
+            self._zip.close()
+            if kind is None:
+                os.replace(partial, self.path)
+        except OSError as err:
+            if kind is None:
+                raise UserError(f"{self.path} cannot be written: {err.strerror or err}") from err
+        finally:
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UserError(f"{self.path} cannot be written: {error.strerror or error}") from error
+
+
+def write_list(path: Path, head: List[str], names: Sequence[str]) -> None:
+    """Write a text file of names, one a line, below comment lines; whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    lines = [*(f"# {line}" for line in head), *names]
+    try:
+        partial_path(path).write_bytes(("\n".join(lines) + "\n").encode(errors="surrogateescape"))
+        os.replace(partial_path(path), path)
+    except OSError as err:
+        raise UserError(f"{path} cannot be written: {err.strerror or err}") from err
+
+
+def fix_dates(path: Path) -> None:
+    """Set the date of every member to that of ``ImageZip``'s, in place: it may be a hundred gigabytes."""
+    with zipfile.ZipFile(path) as archive:
+        offsets = [info.header_offset for info in archive.infolist()]
+        directory = archive.start_dir
+    with open(path, "r+b") as file:
+        for offset in offsets:
+            file.seek(offset + 10)
+            file.write(_STAMP)
+        position = directory
+        for _ in offsets:
+            file.seek(position + 12)
+            file.write(_STAMP)
+            file.seek(position + 28)
+            name, extra, comment = struct.unpack("<HHH", file.read(6))
+            position += 46 + name + extra + comment

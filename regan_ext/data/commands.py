@@ -1,0 +1,130 @@
+"""The commands of ``regan-ext data``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+import click
+
+__all__ = ["data"]
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.group()
+def data() -> None:
+    """Get the data sets of the papers, prepare them or your own images, check and divide them."""
+
+
+@data.command("list")
+def list_sets() -> None:
+    """Print the data sets: images, pixels, how they are had, licence."""
+    from .table import DATA_SETS, DIGITS, OWN
+
+    for known in DATA_SETS:
+        if known is OWN:
+            click.echo(f"{known.name:<16}        a folder of your own")
+            continue
+        had = "no download" if known is DIGITS else "get fetches it" if known.archives else "by hand, get says how"
+        click.echo(f"{known.name:<16} {known.images:>6} images, {known.resolution}x{known.resolution}, {had}")
+        click.echo(f"{'':<16} licence: {known.licence}")
+        if known.aliases:
+            click.echo(f"{'':<16} also called {', '.join(known.aliases)}")
+
+
+@data.command("get", short_help="Fetch a data set and check it, or say how it is had by hand.")
+@click.argument("name", metavar="NAME")
+@click.option("--dir", "folder", type=_FILE, default="data", show_default=True, metavar="DIR", help="Where to put it.")
+@click.option(
+    "--accept-licence", "--accept-license", is_flag=True, help="Accept the licence that is shown, without being asked."
+)
+@click.option("--url", metavar="URL", help="Fetch the archive from this address, or all archives from a folder that ends in /.")
+def get_set(name: str, folder: Path, accept_licence: bool, url: Optional[str]) -> None:
+    """Fetch the data set NAME, check it, and unpack it into DIR/NAME.
+
+    What is cut off goes on with the same command. Exit code: 0 it is there, 1 the server or the archive is at fault, 2 it takes
+    a person: the steps are printed.
+    """
+    from .fetch import ask, fetch
+    from .show import bytes_bar
+
+    fetch(name, folder, lambda: ask(accept_licence), click.echo, bytes_bar, url)
+
+
+@data.command("prepare", short_help="Make the zip to train from.")
+@click.argument("name", metavar="NAME")
+@click.argument("source", metavar="SRC")
+@click.argument("out", type=_FILE, metavar="OUT.zip")
+@click.option(
+    "--resolution", type=int, metavar="INT", help="Side in pixels, a power of two.  [default: the set's; my-images: 256]"
+)
+@click.option("--filter", "resize", type=click.Choice(["box", "lanczos", "bicubic"]), help="For scaling.  [default: the set's]")
+@click.option("--split", metavar="PART", help="cifar10: train, test; tiny-imagenet: train, val.  [default: train]")
+@click.option("--host", metavar="DIR", help="Checkout whose own dataset_tool.py does it.  [default: none is needed]")
+@click.option("--count", type=int, metavar="INT", help="Choose so many images, and list them beside OUT.zip.")
+@click.option("--seed", type=int, metavar="INT", help="With --count: which.  [default: 0; digits: the first of each class]")
+@click.option("--rest", type=_FILE, metavar="ZIP", help="digits: also write those that --count did not choose.")
+@click.option("--strict", is_flag=True, help="Write nothing where something would have to be mended.")
+@click.option("--keep-duplicates", is_flag=True, help="my-images: keep images that have the pixels of another.")
+@click.option("--any-count", is_flag=True, help="Take a known set with more or fewer images than it has.")
+@click.option("--quiet", is_flag=True, help="my-images: no line for each file.")
+def prepare_set(quiet: bool, **options: Any) -> None:
+    """Make OUT.zip of SRC, the folder or archive of the data set NAME; of digits, SRC is -.
+
+    NAME my-images is a folder or zip of your own: every file that something is wrong with gets a line, and what can be mended
+    is. OUT.zip is written whole or not at all, the same bytes every time.
+
+    Exit code: 0 written, 2 something is wrong; then nothing is written.
+    """
+    from .prepare import Request, prepare
+    from .show import images_bar
+
+    with images_bar("images") as tick:
+        lines = prepare(Request(**options), (lambda line: None) if quiet else click.echo, tick)
+    for line in lines:
+        click.echo(line)
+
+
+@data.command("check", short_help="Count, sizes, formats and pixel hashes of a folder or zip.")
+@click.argument("name", metavar="NAME")
+@click.argument("path", type=_FILE, metavar="PATH")
+@click.option("--count", type=int, metavar="INT", help="Number of images to expect.  [default: the set's]")
+@click.option("--fingerprint", metavar="HEX", help="Fingerprint to expect.")
+@click.option("--hashes", type=_FILE, metavar="FILE", help="Write the SHA-256 over the pixels of every image.")
+@click.option("--pixel-md5", type=_FILE, metavar="JSON", help="ffhq: compare each image with FFHQ's ffhq-dataset-v2.json.")
+def check_set(
+    name: str, path: Path, count: Optional[int], fingerprint: Optional[str], hashes: Optional[Path], pixel_md5: Optional[Path]
+) -> None:
+    """Decode every image of PATH, a folder or zip, and compare with what is known of the data set NAME.
+
+    Of a zip, and of my-images, it is also checked whether the host can train from it. The fingerprint is one hash over the
+    pixels of all images, whatever their names, order and lossless format.
+
+    Exit code: 0 it fits, 1 it does not, 2 PATH cannot be read.
+    """
+    from .check import check
+    from .show import images_bar
+
+    with images_bar("images") as tick:
+        lines = check(name, path, count, fingerprint, hashes, pixel_md5, tick)
+    for line in lines:
+        click.echo(line)
+
+
+@data.command("subset", short_help="Some images of a prepared zip, and the list of which.")
+@click.argument("source", type=_FILE, metavar="SRC.zip")
+@click.argument("out", type=_FILE, metavar="OUT.zip")
+@click.option("--count", type=int, metavar="INT", help="So many images, chosen at random.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="INT", help="With --count: which.")
+@click.option("--indices", type=_FILE, metavar="FILE", help="The images that this list names, such as an OUT.indices.txt.")
+@click.option("--rest", type=_FILE, metavar="ZIP", help="Also write the others.")
+def subset_set(source: Path, out: Path, count: Optional[int], seed: int, indices: Optional[Path], rest: Optional[Path]) -> None:
+    """Write OUT.zip with some images of SRC.zip and their labels, and OUT.indices.txt with their names.
+
+    The same seed chooses the same images on every machine, and a smaller choice lies in a larger one.
+    """
+    from .subset import subset
+
+    for line in subset(source, out, count, seed, indices, rest):
+        click.echo(line)

@@ -1,0 +1,221 @@
+"""Download one file: resumed after a cut, checked, and under its name only when it is whole and right."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional
+from urllib.parse import urlsplit
+
+import click
+import requests
+
+from .. import __version__
+from .hashes import Digest, digest, record, recorded, why_wrong
+from .manifest import Archive
+
+__all__ = ["ATTEMPTS", "DownloadError", "Progress", "download", "part_path"]
+
+ATTEMPTS = 5
+PAUSE = 1.0  # seconds before the second attempt, twice as long before each later one
+TIMEOUT = (15, 60)  # seconds to connect, and between two pieces of data
+_CHUNK = 1 << 14  # bytes; of a cut connection the piece that was not full is lost
+
+Progress = Callable[[int, Optional[int]], None]  # bytes so far, bytes in all where they are known
+
+
+class DownloadError(click.ClickException):
+    """A server or network that does not give what was asked for. One line, exit code 1."""
+
+
+class _Cut(Exception):
+    """A fault that may be gone at the next attempt."""
+
+
+def part_path(target: Path) -> Path:
+    """Where the beginning of an unfinished download lies."""
+    return target.with_name(target.name + ".part")
+
+
+def _note_path(target: Path) -> Path:
+    return target.with_name(target.name + ".part.json")
+
+
+def download(url: str, target: Path, archive: Archive, progress: Progress) -> Digest:
+    """Bring ``url`` to ``target``, going on from what an earlier call left.
+
+    What was cut stays as ``target``.part; what is wrong is deleted. The hashes are recorded beside the file.
+
+    Args:
+        url: an http or https address.
+        target: file to write.
+        archive: what is known of it.
+        progress: called after every piece.
+
+    Raises:
+        DownloadError: the server refuses, sends a page or a wrong file, or the connection breaks in every attempt.
+    """
+    part = part_path(target)
+    for attempt in range(ATTEMPTS):
+        try:
+            _attempt(url, target, archive, progress)
+            break
+        except _Cut as err:
+            if attempt == ATTEMPTS - 1:
+                raise DownloadError(f"{url}: {err}{_kept(part)}") from err
+            time.sleep(PAUSE * 2**attempt)
+        except OSError as err:
+            raise DownloadError(f"{part}: cannot be written ({err.strerror or err}){_kept(part)}") from err
+    found = digest(part)
+    wrong = why_wrong(found, archive, recorded(target))
+    _note_path(target).unlink(missing_ok=True)
+    if wrong is not None:
+        part.unlink()
+        raise DownloadError(f"{url}: not the file that was expected: {wrong}; it was deleted")
+    os.replace(part, target)
+    record(target, found, url)
+    return found
+
+
+def _kept(part: Path) -> str:
+    if part.is_file() and part.stat().st_size:
+        return f"; {part.stat().st_size} bytes are kept in {part.name}, the same command goes on from there"
+    return ""
+
+
+def _attempt(url: str, target: Path, archive: Archive, progress: Progress) -> None:
+    part, note = part_path(target), _note_path(target)
+    headers = {"Accept-Encoding": "identity", "User-Agent": f"regan-ext/{__version__}"}
+    known = _known_part(url, target, archive)
+    offset = part.stat().st_size if known is not None else 0
+    if known is not None:
+        if known["total"] == offset:
+            return
+        headers["Range"] = f"bytes={offset}-"
+        if known["validator"]:
+            headers["If-Range"] = known["validator"]
+    try:
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            offset = _judge(url, response, offset, part)
+            total = _total(response, offset)
+            chunks = response.iter_content(_CHUNK)
+            first = next(chunks, b"")
+            _refuse_page(url, response, first, offset)
+            _check_total(url, total, archive)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(json.dumps({"url": url, "validator": _validator(response), "total": total}), encoding="utf-8")
+            with open(part, "ab" if offset else "wb") as file:
+                data: Optional[bytes] = first
+                while data:
+                    offset += file.write(data)
+                    if offset > archive.max_bytes:
+                        break
+                    progress(offset, total)
+                    data = next(chunks, None)
+    except requests.exceptions.Timeout as err:
+        raise _Cut(f"no answer within {TIMEOUT[1]} seconds") from err
+    except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as err:
+        raise _Cut(f"the connection failed ({_innermost(err)})") from err
+    except requests.exceptions.RequestException as err:
+        raise DownloadError(f"{url}: {_innermost(err)}") from err
+    if offset > archive.max_bytes:
+        part.unlink()
+        note.unlink()
+        raise DownloadError(f"{url}: longer than the {archive.max_bytes} bytes that this file can have; it was deleted")
+    if total is not None and offset < total:
+        raise _Cut(f"cut after {offset} of {total} bytes")
+
+
+def _known_part(url: str, target: Path, archive: Archive) -> Optional[Dict[str, Any]]:
+    """What was noted of a part that can be gone on from; None where the download has to begin anew.
+
+    Without a validator of the server's the file may have changed since; that is found out only where a hash was published.
+    """
+    if not part_path(target).is_file() or part_path(target).stat().st_size == 0:
+        return None
+    try:
+        noted: Dict[str, Any] = json.loads(_note_path(target).read_text(encoding="utf-8"))
+        usable = noted["url"] == url and bool(noted["validator"] or archive.md5 or archive.sha256) and "total" in noted
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return noted if usable else None
+
+
+def _judge(url: str, response: requests.Response, offset: int, part: Path) -> int:
+    """The offset that this answer begins at.
+
+    Raises:
+        DownloadError: the server will not give the file.
+        _Cut: it may in another attempt.
+    """
+    status = response.status_code
+    if url.startswith("https:") and response.url.startswith("http:"):
+        raise DownloadError(f"{url}: leads to an address that is not encrypted, {response.url}")
+    if status == 416:
+        part.unlink(missing_ok=True)
+        raise _Cut("the server does not know the part that is here; begun anew")
+    if status == 206:
+        match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+        if match is None or int(match.group(1)) != offset:
+            part.unlink(missing_ok=True)
+            raise _Cut("the server sent another part than was asked for")
+        return offset
+    if status == 200:
+        return 0
+    if status == 429 or status >= 500:
+        raise _Cut(f"the server answers {status} {response.reason}")
+    advice = {401: "it wants a login", 403: "access is refused", 404: "it is not there (any more)", 410: "it is gone"}
+    raise DownloadError(f"{url}: the server answers {status} {response.reason}: {advice.get(status, 'nothing was downloaded')}")
+
+
+def _total(response: requests.Response, offset: int) -> Optional[int]:
+    length = response.headers.get("Content-Length", "")
+    return offset + int(length) if length.isdigit() else None
+
+
+def _check_total(url: str, total: Optional[int], archive: Archive) -> None:
+    """Do not begin what cannot be right in the end."""
+    if total is None:
+        return
+    if archive.size is not None and total != archive.size:
+        raise DownloadError(f"{url}: {total} bytes are offered, expected {archive.size}; nothing was downloaded")
+    if total > archive.max_bytes:
+        raise DownloadError(f"{url}: {total} bytes are offered, more than the {archive.max_bytes} that this file can have")
+
+
+def _refuse_page(url: str, response: requests.Response, first: bytes, offset: int) -> None:
+    """A server that wants to tell a person something sends a page in place of the file, with status 200."""
+    is_html = response.headers.get("Content-Type", "").split(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
+    begins = first.lstrip()[:64].lower()
+    if not is_html and not (offset == 0 and begins.startswith((b"<!doctype html", b"<html"))):
+        return
+    text = first.decode("utf-8", errors="replace").lower()
+    host = urlsplit(response.url).hostname or ""
+    if "quota" in text or "too many users" in text:
+        drive = "Google Drive's" if "google" in host or "google drive" in text else "the server's"
+        raise DownloadError(f"{url}: {drive} quota for this file is used up; wait a day or use another source")
+    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.DOTALL)
+    said = f' titled "{" ".join(title.group(1).split())[:80]}"' if title else ""
+    raise DownloadError(f"{url}: a web page{said} came instead of the file; open the address in a browser")
+
+
+def _validator(response: requests.Response) -> Optional[str]:
+    """What If-Range takes: a strong entity tag, else the date of the last change."""
+    tag = response.headers.get("ETag")
+    if tag and not tag.startswith("W/"):
+        return tag
+    return response.headers.get("Last-Modified")
+
+
+def _innermost(err: BaseException) -> str:
+    """The cause in one short line."""
+    while err.args and isinstance(err.args[0], BaseException):
+        err = err.args[0]
+    reason = getattr(err, "reason", None)
+    if isinstance(reason, BaseException):
+        return _innermost(reason)
+    text = " ".join(str(part) for part in err.args if isinstance(part, str)) or type(err).__name__
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>:?\s*|HTTPS?Connection\w*\(.*?\): ", "", text))[:160]

@@ -1,0 +1,117 @@
+"""Run the checkout's own dataset_tool.py on images that it can take."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import List, Optional, Sequence
+
+from ..errors import UserError
+from ..hosts.checkout import HostError, recognise
+from .archive import fix_dates
+from .images import crop, encode
+from .mending import Plan, Report, examined
+from .sources import Entry
+
+__all__ = ["find_tool", "pack_with_host"]
+
+
+def find_tool(host: str) -> Path:
+    """The checkout's dataset_tool.py.
+
+    Raises:
+        UserError: ``host`` is no checkout, or has no such file.
+    """
+    try:
+        tool = recognise(host).path / "dataset_tool.py"
+    except HostError as err:
+        raise UserError(f"--host: {err}") from err
+    if not tool.is_file():
+        raise UserError(f"--host: {tool} does not exist; leave --host out, and the images are prepared without it")
+    return tool
+
+
+def pack_with_host(
+    tool: Path, entries: Sequence[Entry], raw: Optional[Path], out: Path, plan: Plan, report: Report, strict: bool
+) -> int:
+    """Have ``tool`` write ``out``; what it cannot take is mended first, the rest it gets as it is.
+
+    Args:
+        tool: dataset_tool.py of a checkout.
+        entries: the images.
+        raw: a file that the tool reads by itself, in place of the images; None where there is none.
+        out: zip to write, whole or not at all.
+        plan: what the images are to become.
+        report: takes what was wrong.
+        strict: write nothing where something was wrong.
+
+    Returns:
+        Number of images.
+
+    Raises:
+        UserError: the tool failed; its last line is shown.
+    """
+    with tempfile.TemporaryDirectory(prefix=".staging-", dir=out.absolute().parent) as temporary:
+        count, source, is_square = len(entries), raw, True
+        if source is None:
+            source = Path(temporary, "images")
+            source.mkdir()
+            count, is_square = _stage(source, entries, plan, report)
+            report.check_strict(strict)
+            if count == 0:
+                raise UserError("there is no image that can be used; nothing was written")
+        result = Path(temporary, "result.zip")
+        options = [f"--source={source}", f"--dest={result}", f"--resize-filter={plan.resize}"]
+        options += [f"--width={plan.resolution}", f"--height={plan.resolution}"]
+        _run(tool, options + ([] if is_square else ["--transform=center-crop"]))
+        fix_dates(result)
+        try:
+            os.replace(result, out)
+        except OSError as err:
+            raise UserError(f"{out} cannot be written: {err.strerror or err}") from err
+    return count
+
+
+def _run(tool: Path, options: List[str]) -> None:
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, str(tool), *options]
+    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if result.returncode != 0:
+        said = (result.stdout.strip().splitlines() or ["nothing"])[-1]
+        raise UserError(f"{tool} failed and said: {said}; nothing was written")
+
+
+def _stage(folder: Path, entries: Sequence[Entry], plan: Plan, report: Report) -> "tuple[int, bool]":
+    """Lay out what the tool will read: links where an image is as it should be, PNGs otherwise, and the labels.
+
+    Returns:
+        Number of images, and whether all are square.
+    """
+    labels, is_square, count = [], True, 0
+    for entry, image, touched in examined(entries, plan, report):
+        # The tool crops colour images only.
+        needs_crop = plan.mode == "L" and image.width != image.height
+        original = None if touched or needs_crop else entry.path
+        name = f"{count:08d}{'.png' if original is None else original.suffix.lower()}"
+        if original is not None:
+            _link(original.absolute(), folder / name)
+        else:
+            (folder / name).write_bytes(encode(crop(image) if needs_crop else image))
+        is_square &= needs_crop or image.width == image.height
+        labels.append((name, entry.label))
+        count += 1
+    if labels and all(label is not None for _, label in labels):
+        (folder / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")
+    return count, is_square
+
+
+def _link(target: Path, link: Path) -> None:
+    try:
+        link.symlink_to(target)
+    except OSError:  # a system or a file system without links
+        shutil.copyfile(target, link)

@@ -1,0 +1,232 @@
+"""``regan-ext data prepare``: images in whatever form they came, out as the zip that the hosts train from."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
+
+from ..errors import UserError
+from .archive import ImageZip, check_target, member_name, write_list
+from .cifar import cifar10_entries
+from .host_tool import find_tool, pack_with_host
+from .images import encode, fit
+from .manifest import DataSet, Limits
+from .mending import Plan, Report, common_mode, examined
+from .sources import Entry, entries_of, open_container
+from .table import DIGITS, OWN, get
+from .unpack import is_archive, unpack
+
+__all__ = ["Request", "chosen", "indices_path", "pack", "prepare"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of the command; None means the data set's own value.
+
+    Args:
+        name: of the data set, or "my-images".
+        source: folder or archive; "-" for the digits.
+        out: zip to write.
+        resolution: side in pixels, a power of two.
+        resize: "box", "lanczos" or "bicubic".
+        split: part of the data set.
+        host: a checkout whose dataset_tool.py does the work.
+        count: choose so many images.
+        seed: which ones.
+        rest: digits: zip for those that were not chosen.
+        strict: write nothing where something would have to be mended.
+        keep_duplicates: my-images: keep copies.
+        any_count: take a known set with more or fewer images than it has.
+    """
+
+    name: str
+    source: str
+    out: Path
+    resolution: Optional[int] = None
+    resize: Optional[str] = None
+    split: Optional[str] = None
+    host: Optional[str] = None
+    count: Optional[int] = None
+    seed: Optional[int] = None
+    rest: Optional[Path] = None
+    strict: bool = False
+    keep_duplicates: bool = False
+    any_count: bool = False
+
+
+def indices_path(out: Path) -> Path:
+    """Where the names of the chosen images are written, beside ``out``."""
+    return out.with_name(out.stem + ".indices.txt")
+
+
+def chosen(total: int, count: int, seed: int) -> List[int]:
+    """``count`` of the numbers below ``total``, sorted: the same on every machine, and a smaller choice lies in a larger one.
+
+    Raises:
+        UserError: there are not so many.
+    """
+    if not 1 <= count <= total:
+        raise UserError(f"--count={count}: there are {total} images")
+    # random() alone is promised to give the same numbers in every version of Python.
+    generator = random.Random(seed)
+    keys = [generator.random() for _ in range(total)]
+    return sorted(sorted(range(total), key=lambda index: (keys[index], index))[:count])
+
+
+def prepare(request: Request, say: Callable[[str], None], tick: Callable[[int, int], None]) -> List[str]:
+    """Write ``request.out``, whole or not at all.
+
+    Args:
+        request: what is asked for.
+        say: takes one line for every file of one's own that something is wrong with.
+        tick: takes the number of images done, and of all.
+
+    Returns:
+        Lines that say what was written.
+
+    Raises:
+        UserError: something is wrong with the arguments or the images; nothing was written.
+    """
+    data_set = get(request.name)
+    _check(request, data_set)
+    if data_set is DIGITS:
+        from .digit_set import prepare_digits
+
+        return prepare_digits(request)
+    check_target(request.out, Path(request.source))
+    tool = None if request.host is None else find_tool(request.host)
+    report = Report(say, tick)
+    with _opened(request, data_set) as (all_entries, strays):
+        _check_count(request, data_set, len(all_entries))
+        for name in strays if data_set is OWN else []:
+            report.note(name, ["left out (not an image by its name)"], aloud=True)
+        count = data_set.count if request.count is None else request.count
+        numbers = None if count is None else chosen(len(all_entries), count, request.seed or 0)
+        entries = all_entries if numbers is None else [all_entries[number] for number in numbers]
+        mode = common_mode(entries) if data_set is OWN else "RGB"
+        plan = _plan(request, data_set, mode, lazy=tool is not None and data_set is not OWN)
+        if tool is None:
+            written = pack(entries, request.out, plan, report, request.strict)
+        else:
+            raw = Path(request.source) if _tool_reads(request, data_set, count) else None
+            written = pack_with_host(tool, entries, raw, request.out, plan, report, request.strict)
+        if numbers is not None:
+            head = [f"{len(numbers)} of {len(all_entries)} images of {data_set.name}, seed {request.seed or 0}"]
+            write_list(indices_path(request.out), head, [entry.name for entry in entries])
+    return _summary(request, data_set, plan, report, written, entries, numbers is not None)
+
+
+def _check(request: Request, data_set: DataSet) -> None:
+    resolution = request.resolution
+    if resolution is not None and (resolution < 4 or resolution & (resolution - 1)):
+        raise UserError(f"--resolution={resolution}: the hosts need a power of two from 4 on, such as 128, 256 or 512")
+    if request.rest is not None and data_set is not DIGITS:
+        raise UserError("--rest is for the digits; regan-ext data subset has it for a prepared zip")
+    if request.count is not None and data_set is OWN:
+        raise UserError("--count is for known sets; prepare all images, then regan-ext data subset takes some of them")
+    if request.keep_duplicates and data_set is not OWN:
+        raise UserError(f"--keep-duplicates is for my-images; of {data_set.name} every image is kept")
+    if request.host is not None and (request.resize or data_set.resize) == "bicubic":
+        raise UserError("--host: dataset_tool.py has no bicubic filter; leave --host out")
+    data_set.images_of(request.split)
+
+
+def _plan(request: Request, data_set: DataSet, mode: str, lazy: bool) -> Plan:
+    return Plan(
+        request.resolution or data_set.resolution,
+        request.resize or data_set.resize,
+        mode,
+        own=data_set is OWN,
+        keep_duplicates=request.keep_duplicates,
+        lazy=lazy,
+    )
+
+
+def _tool_reads(request: Request, data_set: DataSet, count: Optional[int]) -> bool:
+    """Whether the host's tool reads the source by itself: it knows CIFAR-10's training part by the name of the archive."""
+    name = Path(request.source).name
+    return (
+        data_set.layout == "cifar10" and request.split in (None, "train") and count is None and name == "cifar-10-python.tar.gz"
+    )
+
+
+def _check_count(request: Request, data_set: DataSet, found: int) -> None:
+    split, expected = data_set.images_of(request.split)
+    if found == 0:
+        raise UserError(f"{request.source} holds no images that belong to {data_set.name}")
+    if data_set is not OWN and found != expected and not request.any_count:
+        part = "" if split == "all" else f" ({split})"
+        raise UserError(
+            f"{request.source} holds {found} images, {data_set.name}{part} has {expected}; --any-count takes it as it is"
+        )
+
+
+@contextmanager
+def _opened(request: Request, data_set: DataSet) -> Iterator[Tuple[List[Entry], List[str]]]:
+    """The images of the source, and its files that are none. What cannot be read in place is unpacked for a while."""
+    source = Path(request.source)
+    split, _ = data_set.images_of(request.split)
+    if data_set.layout == "cifar10":
+        yield cifar10_entries(source, split), []
+    elif source.is_file() and is_archive(source) and source.suffix.lower() != ".zip":
+        temporary = Path(tempfile.mkdtemp(prefix=".unpacked-", dir=request.out.absolute().parent))
+        try:
+            unpack(source, temporary / "content", Limits())
+            for labels in source.parent.glob("imagelabels.mat"):
+                shutil.copy(labels, temporary)
+            yield entries_of(data_set, open_container(temporary / "content"), split)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        yield entries_of(data_set, open_container(source), split)
+
+
+def pack(entries: Sequence[Entry], out: Path, plan: Plan, report: Report, strict: bool) -> int:
+    """Write the images into ``out`` as the host's dataset_tool.py does, byte for byte but for the dates in the zip.
+
+    Returns:
+        Number of images.
+
+    Raises:
+        UserError: nothing to write, or ``strict`` and something was wrong.
+    """
+    labels = []
+    with ImageZip(out) as archive:
+        for entry, image, _ in examined(entries, plan, report):
+            name = member_name(archive.count)
+            archive.add(name, encode(fit(image, plan.resolution, plan.resize)))
+            labels.append((name, entry.label))
+        report.check_strict(strict)
+        if not labels:
+            raise UserError("there is no image that can be used; nothing was written")
+        archive.add_labels(labels)
+        return len(labels)
+
+
+def _summary(
+    request: Request, data_set: DataSet, plan: Plan, report: Report, written: int, entries: Sequence[Entry], listed: bool
+) -> List[str]:
+    labelled = sum(entry.label is not None for entry in entries)
+    side, kind = plan.resolution, "grey" if plan.mode == "L" else "RGB"
+    lines = [
+        f"{request.out}: {written} images, {side}x{side}, {kind}, {'with' if labelled == len(entries) else 'without'} labels"
+    ]
+    if 0 < labelled < len(entries):
+        lines.append(f"Only {labelled} of {len(entries)} images have a label, so none is written.")
+    if report.wrong:
+        lines += [f"Of {report.wrong} files:", *report.lines()]
+    scaled = report.kinds["too small"] + report.kinds["too large"]
+    if scaled:
+        lines.append(f"Scaled with the {plan.resize} filter.")
+    elif data_set.raw_size is not None and data_set.raw_size != plan.resolution and request.host is None:
+        lines.append(
+            f"Every image was {side}x{side} already: with which filter they were scaled is not known, and FID depends on it."
+        )
+    if listed:
+        lines.append(f"The chosen images are listed in {indices_path(request.out)}")
+    return lines

@@ -1,0 +1,247 @@
+"""Turns this package's options into edits of the keyword arguments of a host's training loop."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from dataclasses import replace
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import click
+
+from training_hooks import loop, stop
+from training_hooks.config import ReconfigurationConfig
+from training_hooks.planning import describe_cost, select_parameters, targets
+from training_hooks.seams import Ticker
+
+from . import compat, disk, options, resume
+from .errors import UserError
+
+__all__ = ["HostModule", "Setup", "edit", "set_up"]
+
+HostModule = Callable[[str], Any]  # the host's module of a name, such as "dnnlib"
+Setup = Callable[..., Tuple[str, Any]]  # the host's setup_training_loop_kwargs
+_Shapes = Dict[str, Dict[str, Tuple[int, ...]]]  # network → parameter name → shape
+
+
+def set_up(
+    setup: Setup, config: Mapping[str, Any], found: Optional[resume.Resume], host: HostModule
+) -> Tuple[str, Any, Optional[resume.Resume]]:
+    """The host's own description and keyword arguments of the loop, and ``found`` with what is known of it now.
+
+    A run that goes on is set up without ``--resume``: the host would forget the ramp-up of the average and the pace of ADA.
+
+    Args:
+        setup: the host's own function.
+        config: its keyword arguments, from the command line.
+        found: what ``--resume`` names.
+        host: the host whose loop will run.
+
+    Raises:
+        UserError: the snapshot is no network pickle, or a run that was named as a folder is over.
+    """
+    if found is None:
+        return (*setup(**config), None)
+    description, args = setup(**{**config, "resume": None})
+    if found.state is None:
+        content = _open_snapshot(host, found)
+        found = replace(found, shapes={kind: _parameter_shapes(content[kind]) for kind in ("G", "D")})
+        found = resume.continuation(found, content, args)
+    if found.goes_on:
+        found = resume.unless_over(found, args["total_kimg"])
+    return (description, args, found) if found.goes_on else (*setup(**config), found)
+
+
+def edit(
+    args: Any,
+    request: options.Request,
+    hooks: Sequence[Dict[str, Any]],
+    host: HostModule,
+    found: Optional[resume.Resume] = None,
+    outdir: Optional[str] = None,
+) -> str:
+    """Edit the loop's keyword arguments in place, and check that what they ask for can be done.
+
+    Args:
+        args: what the host's ``setup_training_loop_kwargs`` made.
+        request: what was asked for; its device is "cpu" or "cuda".
+        hooks: keyword arguments of further hooks, ``class_name`` among them.
+        host: the host whose loop will run.
+        found: the snapshot to go on from, or to begin from.
+        outdir: folder of the runs, which has to have room for this one; None where nothing will be written.
+
+    Returns:
+        The suffix of the run's description.
+
+    Raises:
+        click.ClickException: an option that does not go with the others, with the snapshot, or with the disk.
+    """
+    suffix = _edit_sizes(args, request.loop)
+    if request.device == "cpu":
+        args["data_loader_kwargs"]["pin_memory"] = False
+    if any(fix.name == "betas" and fix.is_present() for fix in compat.FIXES):
+        for key in ("G_opt_kwargs", "D_opt_kwargs"):
+            compat.float_betas(args[key])
+    shapes = _network_shapes(host, args)
+    suffix += _add_hooks(args, request, list(hooks), shapes)
+    args["abort_fn"] = stop.Stopper()
+    args["data_loader_kwargs"]["worker_init_fn"] = stop.OutliveSignals()
+    args["progress_fn"] = Ticker(states=request.states, keep_states=request.keep_states)
+    if found is not None:
+        suffix += _edit_resume(args, found, shapes)
+    if outdir is not None:
+        disk.check(outdir, disk.plan(args, shapes, request))
+    return suffix
+
+
+def _edit_sizes(args: Any, asked: Mapping[str, int]) -> str:
+    """The options that stylegan3 has and this host has not."""
+    suffix = ""
+    if "tick" in asked:
+        args["kimg_per_tick"] = asked["tick"]
+    for name, key in (("cbase", "channel_base"), ("cmax", "channel_max")):
+        if name in asked:
+            args["G_kwargs"]["synthesis_kwargs"][key] = args["D_kwargs"][key] = asked[name]
+            suffix += f"-{name}{asked[name]}"
+    if "batch_gpu" in asked:
+        _check_batch_gpu(asked["batch_gpu"], args)
+        args["batch_gpu"] = asked["batch_gpu"]
+    return suffix
+
+
+def _check_batch_gpu(batch_gpu: int, args: Any) -> None:
+    per_process = args["batch_size"] // args["num_gpus"]
+    group = args["D_kwargs"]["epilogue_kwargs"].get("mbstd_group_size") or 1
+    problem: Optional[str] = None
+    if per_process % batch_gpu != 0:
+        problem = f"{batch_gpu} does not divide the {per_process} images of a process (--batch / --gpus)"
+    elif batch_gpu % min(group, batch_gpu) != 0:
+        problem = f"{batch_gpu} is not a multiple of the discriminator's minibatch group of {group}"
+    elif batch_gpu < 2 and args["loss_kwargs"].get("pl_weight", 2) != 0:
+        problem = "path length regularisation needs at least 2 images per process and round"
+    if problem is not None:
+        raise click.BadParameter(problem, param_hint="--batch-gpu")
+
+
+# ---------------------------------------------------------------- hooks
+
+
+def _add_hooks(args: Any, request: options.Request, hooks: List[Dict[str, Any]], shapes: _Shapes) -> str:
+    """Re-GAN where it was asked for, what goes with it, and the seams that they need."""
+    suffix, settings = "", request.settings
+    needed: Tuple[str, ...] = ("G",)
+    if settings is not None and settings["ratio"] > 0:
+        config = options.configuration(settings, args["batch_size"])
+        reconfiguration = _reconfiguration(config, args, shapes)
+        hooks.insert(0, reconfiguration)
+        if request.pairs != "none":
+            planless = {key: value for key, value in reconfiguration.items() if key != "plan"}
+            pairs = {"class_name": "training_hooks.pairs.Pairs", "every": request.pairs == "all"}
+            hooks.append({**pairs, "reconfiguration": planless})
+        kind = "ch" if config.granularity == "channel" else ""
+        suffix = f"-regan{kind}{config.ratio:g}-g{settings.get('interval', config.interval)}"
+        needed = tuple(dict.fromkeys(("G", *targets(config))))
+    suffix += _add_others(request, hooks)
+    if hooks or args["num_gpus"] > 1:
+        hooks.append({"class_name": "training_hooks.progress.Progress"})
+        _install_seams(args, hooks, needed)
+    return suffix
+
+
+def _add_others(request: options.Request, hooks: List[Dict[str, Any]]) -> str:
+    """The methods beside Re-GAN."""
+    suffix = ""
+    if request.diffaugment:
+        hooks.append({"class_name": "training_hooks.diffaug.DiffAugment", "policy": list(request.diffaugment)})
+        suffix += f"-diffaug-{'-'.join(request.diffaugment)}"
+    if request.apa is not None:
+        hooks.append({"class_name": "training_hooks.apa.AdaptivePseudoAugmentation", **request.apa})
+        suffix += "-apa" + "".join(f"-{key}{value:g}" for key, value in request.apa.items())
+    if request.stability:
+        hooks.append({"class_name": "training_hooks.stability.Stability"})
+    return suffix
+
+
+def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes) -> Dict[str, Any]:
+    """Keyword arguments of the hook, with the plan for the reader of the resolved options."""
+    total = loop.total_iterations(args)
+    try:
+        schedule = config.schedule(total)
+    except ValueError as err:
+        raise click.BadParameter(str(err), param_hint="--regan-finish") from err
+    selected: Dict[str, List[str]] = {}
+    for kind in targets(config):
+        try:
+            selected[kind] = select_parameters(config, kind, shapes[kind])
+        except ValueError as err:
+            hint = "--regan-ratio" if str(err).startswith("ratio") else "--regan-scope"
+            raise click.BadParameter(str(err), param_hint=hint) from err
+    weights = sum(math.prod(shapes[kind][name]) for kind in selected for name in selected[kind])
+    spans = schedule.spans(total)
+    plan = {
+        "iterations": total,
+        "batch_size": args["batch_size"],
+        "selected_tensors": sum(map(len, selected.values())),
+        "selected_weights": weights,
+        "sparse_phases": sum(span.phase.name == "SPARSE" for span in spans),
+        "ends_in": spans[-1].phase.name.lower(),
+        "phases": list(schedule.describe(args["batch_size"], total)),
+        "theory": describe_cost(config, shapes["G"], shapes["D"], args["batch_size"], total),
+    }
+    return {"class_name": "training_hooks.reconfiguration.Reconfiguration", **config.to_dict(), "plan": plan}
+
+
+def _install_seams(args: Any, hooks: List[Dict[str, Any]], needed: Sequence[str]) -> None:
+    """Put our classes' names where the host reads class names; the host's own go to ``inner``."""
+    easy = type(args["loss_kwargs"])
+    loss = easy(class_name="training_hooks.seams.HookedLoss", inner=dict(args["loss_kwargs"]), hooks=hooks)
+    args["loss_kwargs"] = loss
+    for network in needed:
+        kwargs = args[f"{network}_opt_kwargs"]
+        kwargs["inner"], kwargs["class_name"] = kwargs["class_name"], "training_hooks.seams.hooked_optimizer"
+        kwargs["network"], kwargs["configured_lr"] = network, kwargs["lr"]
+
+
+# ---------------------------------------------------------------- the snapshot
+
+
+def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes) -> str:
+    """Go on from ``found``, or begin from its networks where that is all there is."""
+    if found.shapes is not None:
+        resume.check_architecture(found.snapshot, found.shapes, shapes)
+    if not found.goes_on:
+        return ""
+    ticker = args["progress_fn"]
+    args["resume_pkl"] = str(found.snapshot)
+    if found.state is not None:
+        resume.check_options(found, args)
+        ticker.update(resume_state=str(found.state_file), resume_iterations=found.state["batch_idx"])
+    else:
+        ticker.update(resume_plain=dict(found.plain or {}), resume_iterations=found.images // args["batch_size"])
+        click.echo(resume.describe_plain(found), err=True)
+    return "-resumed"
+
+
+def _open_snapshot(host: HostModule, found: resume.Resume) -> Any:
+    """Content of a network pickle. Opening it runs its code, as the host itself will."""
+    host("dnnlib")
+    legacy = host("legacy")
+    try:
+        with open(found.snapshot, "rb") as file:
+            return legacy.load_network_pkl(file)
+    except (pickle.UnpicklingError, EOFError, KeyError, AttributeError, ImportError, AssertionError) as err:
+        reason = f"{type(err).__name__}: {err}"
+        raise UserError(f"--resume: {found.snapshot} cannot be read as a network pickle ({reason})") from err
+
+
+def _network_shapes(host: HostModule, args: Any) -> _Shapes:
+    """Parameter shapes of "G" and "D", from the host's own classes."""
+    util = host("dnnlib").util
+    dataset = util.construct_class_by_name(**args["training_set_kwargs"])
+    common = dict(c_dim=dataset.label_dim, img_resolution=dataset.resolution, img_channels=dataset.num_channels)
+    modules = {kind: util.construct_class_by_name(**args[f"{kind}_kwargs"], **common) for kind in ("G", "D")}
+    return {kind: _parameter_shapes(module) for kind, module in modules.items()}
+
+
+def _parameter_shapes(module: Any) -> Dict[str, Tuple[int, ...]]:
+    return {name: tuple(p.shape) for name, p in module.named_parameters()}

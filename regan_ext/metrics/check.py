@@ -1,0 +1,94 @@
+"""What can be known to be wrong with the metrics of a run before it begins."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, Callable, Dict, Sequence
+
+from ..errors import UserError
+from .registry import parse
+from .settings import MetricSettings
+
+__all__ = ["check_data", "check_detector", "check_names", "check_settings"]
+
+
+def check_settings(settings: MetricSettings, dataset_kwargs: Dict[str, Any], construct: Callable[..., Any]) -> None:
+    """Refuse what cannot be measured.
+
+    Args:
+        settings: what was asked for.
+        dataset_kwargs: the host's arguments of the training set.
+        construct: the host's ``construct_class_by_name``.
+
+    Raises:
+        UserError: a metric without the images that it compares with; images that are of another size, or none; a file that is
+            no detector.
+    """
+    check_names(settings)
+    if settings.data is not None:
+        check_data(settings.data, dataset_kwargs, construct)
+    if settings.detector is not None:
+        check_detector(Path(settings.detector), settings.names)
+
+
+def check_names(settings: MetricSettings) -> None:
+    """Refuse metrics that compare with a test set where there is none.
+
+    Raises:
+        UserError: the first of them.
+    """
+    for name in settings.names:
+        metric = parse(name)
+        if metric is not None and metric.against == "test" and settings.data is None:
+            raise UserError(f"--metrics={name} compares with images that were not trained on; give them with --metricdata")
+
+
+def check_data(data: str, dataset_kwargs: Dict[str, Any], construct: Callable[..., Any]) -> None:
+    """Refuse a reference that has no images of the size and the channels of the training set.
+
+    Raises:
+        UserError: it has not.
+    """
+    if not Path(data).exists():
+        raise UserError(f"--metricdata: {data} does not exist")
+    plain = {"path": data, "max_size": None, "xflip": False, "use_labels": False, "resolution": None}
+    try:
+        found = construct(**{**dataset_kwargs, **plain})
+    except (OSError, zipfile.BadZipFile, ValueError, AssertionError, IndexError) as err:
+        raise UserError(f"--metricdata: {data} is no data set of the host ({err or type(err).__name__})") from err
+    expected = construct(**dataset_kwargs).image_shape
+    if list(found.image_shape) != list(expected):
+        theirs, ours = ("x".join(map(str, [*shape[1:], shape[0]])) for shape in (found.image_shape, expected))
+        raise UserError(f"--metricdata: {data} has images of {theirs} (height, width, channels), the training set of {ours}")
+
+
+def check_detector(path: Path, names: Sequence[str] = ()) -> None:
+    """Refuse a file that cannot take the place of the host's feature network, by calling it once.
+
+    Raises:
+        UserError: it is no TorchScript file, or gives no features, or no probabilities where ``names`` has an inception score.
+    """
+    import torch
+
+    if not path.is_file():
+        raise UserError(f"--metric-detector: {path} does not exist")
+    try:
+        detector = torch.jit.load(str(path), map_location="cpu").eval()
+    except (RuntimeError, ValueError, OSError) as err:
+        raise UserError(f"--metric-detector: {path} is not a TorchScript file") from err
+    images = torch.zeros([2, 3, 64, 64], dtype=torch.uint8)
+    try:
+        with torch.no_grad():
+            features = detector(images, return_features=True)
+    except RuntimeError as err:
+        said = [line.strip() for line in str(err).splitlines() if line.strip()] or [""]
+        raise UserError(
+            f"--metric-detector: {path} does not take uint8 images [N, 3, H, W] and return_features=True ({said[0][:160]})"
+        ) from err
+    if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != 2:
+        raise UserError(f"--metric-detector: {path} gives no features [N, F] with return_features=True")
+    arguments = [argument.name for argument in detector.forward.schema.arguments]
+    scores = [name for name in names if name.startswith("is")]
+    if scores and "no_output_bias" not in arguments:
+        raise UserError(f"--metric-detector: {path} gives no probabilities (no_output_bias=True), which {scores[0]} needs")

@@ -1,0 +1,119 @@
+"""The commands of ``regan-ext metrics``."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Callable, Optional, TypeVar
+
+import click
+
+__all__ = ["metrics"]
+
+_FILE = click.Path(path_type=Path)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group()
+def metrics() -> None:
+    """Measure a snapshot, look at its nearest training images, get or make the networks that metrics need."""
+
+
+@metrics.command("detector", short_help="Train a small feature network.")
+@click.argument("name", type=click.Choice(["digits"]))
+@click.argument("out", type=_FILE, metavar="OUT.pt")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="INT", help="Random seed.")
+@click.option("--folds", type=click.IntRange(0, 20), default=5, show_default=True, help="For the accuracy; 0 leaves it out.")
+def detector(name: str, out: Path, seed: int, folds: int) -> None:
+    """Train the feature network NAME and write it to OUT.pt, for --metric-detector.
+
+    digits: a classifier of scikit-learn's 1797 handwritten digits; half a minute on one core. Printed is its accuracy on digits
+    that it had not seen, over five networks trained without a fifth of them each; the one that is written has seen all.
+    """
+    from ..errors import UserError
+    from .digit_detector import Training, train_detector
+
+    try:
+        facts = train_detector(out, Training(seed=seed, folds=folds))
+    except OSError as err:
+        raise UserError(f"{out} cannot be written: {err.strerror or err}") from err
+    click.echo(f"{out}: trained on {facts['images']} digits, {facts['training_accuracy']:.2%} of them right")
+    if folds:
+        click.echo(f"{facts['held_out_accuracy']:.2%} right of digits that were held out ({folds} folds)")
+
+
+def _measuring(command: _Command) -> _Command:
+    """The options of the commands that open a snapshot."""
+    options = [
+        click.argument("snapshot", type=_FILE, metavar="SNAPSHOT"),
+        click.option("--data", metavar="PATH", help="Training images: zip or folder.  [default: where the snapshot says]"),
+        click.option("--metricdata", metavar="PATH", help="Zip or folder of images that were not trained on."),
+        click.option("--metric-detector", "detector", metavar="FILE", help="TorchScript file of the feature network."),
+        click.option("--which", type=click.Choice(["G_ema", "G"]), default="G_ema", show_default=True, help="Network."),
+        click.option("--trunc", type=float, default=1.0, show_default=True, help="Truncation psi."),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."),
+        click.option("--host", metavar="DIR", help="Checkout whose classes the snapshot names.  [default: as train finds it]"),
+        click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it."),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@metrics.command("run", short_help="Measure a snapshot.")
+@_measuring
+@click.option("--metrics", "names", default="fid5k_full", show_default=True, metavar="LIST", help="Names, with commas.")
+@click.option("--save", is_flag=True, help="Also add the results to the metric-*.jsonl beside the snapshot.")
+def run_metrics(names: str, save: bool, **options: Any) -> None:
+    """Measure SNAPSHOT, a network-snapshot-NNNNNN.pkl, and print one JSON line for each metric.
+
+    The line says what was measured against what. Every metric begins from the seed.
+
+    Exit code: 0 measured, 1 a metric failed, 2 something wrong with the options, the snapshot or the data.
+    """
+    from .prepare import Wanted
+    from .run import Measurement, run
+
+    listed = tuple(name.strip() for name in names.split(",") if name.strip() not in ("", "none"))
+    run(Measurement(Wanted(**options), listed, save))
+
+
+@metrics.command("nearest", short_help="Show generated images beside their nearest training images.")
+@_measuring
+@click.option("--out", type=_FILE, required=True, metavar="FILE.png", help="The sheet.")
+@click.option("--count", type=click.IntRange(1, 4096), default=32, show_default=True, help="Generated images.")
+@click.option("--neighbours", type=click.IntRange(1, 8), default=3, show_default=True, help="Training images beside each.")
+def nearest(out: Path, count: int, neighbours: int, **options: Any) -> None:
+    """Draw images of SNAPSHOT beside the training images nearest to them: by pixels, or by the features of --metric-detector.
+
+    Printed is the share of generated images that are closer to a training image than that one's nearest neighbour among the
+    training images is, and the same share of the images of --metricdata.
+
+    Exit code: 0 written, 2 something wrong with the options, the snapshot or the data.
+    """
+    from .nearest import Sheet, run
+    from .prepare import Wanted
+
+    for line in run(Sheet(Wanted(**options), out, count, neighbours)):
+        click.echo(line)
+
+
+@metrics.command("fetch", short_help="Put NVIDIA's detectors where the host looks for them.")
+@click.argument("name", type=click.Choice(["inception", "vgg16"]), default="inception")
+@click.option("--from", "source", type=_FILE, metavar="FILE", help="The file.  [default: download it from NVIDIA]")
+@click.option("--sha256", metavar="HEX", help="What the file's SHA-256 has to be.")
+def fetch_detector(name: str, source: Optional[Path], sha256: Optional[str]) -> None:
+    """Put the detector NAME into the host's download cache, so that metrics work offline.
+
+    inception (inception-2015-12-05.pt): FID, KID, inception score. vgg16 (vgg16.pt): precision and recall, path length.
+
+    Exit code: 0 it is there, 1 it could not be downloaded, 2 it is not that file.
+    """
+    from ..data.show import bytes_bar
+    from .fetch import fetch
+
+    with bytes_bar(name) if source is None else nullcontext(lambda done, total: None) as progress:
+        lines = fetch(name, source, sha256, progress)
+    for line in lines:
+        click.echo(line)

@@ -1,0 +1,130 @@
+"""Puts a detector of the hosts' where they look for it, so that metrics need no network."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List, Optional
+
+from training_hooks.files import whole_file
+
+from ..data.download import Progress, download
+from ..data.manifest import Archive
+from ..doctor_checks import dnnlib_cache
+from ..errors import UserError
+from .content import file_sha256
+
+__all__ = ["DETECTORS", "HostDetector", "fetch"]
+
+_FOLDER = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
+
+
+@dataclass(frozen=True)
+class HostDetector:
+    """A TorchScript file that the hosts download. NVIDIA publishes no hash of it.
+
+    Args:
+        url: where from; the hosts name the file in their cache after it.
+        features: how many it gives for an image; None where that is not checked.
+    """
+
+    url: str
+    features: Optional[int]
+
+    @property
+    def filename(self) -> str:
+        """The name by which the hosts find the file again."""
+        return f"{self.prefix}{self.url.rsplit('/', 1)[1]}"
+
+    @property
+    def prefix(self) -> str:
+        """The part of the name that they look for."""
+        return hashlib.new("md5", self.url.encode(), usedforsecurity=False).hexdigest() + "_"
+
+
+DETECTORS: Dict[str, HostDetector] = {
+    "inception": HostDetector(_FOLDER + "inception-2015-12-05.pt", 2048),
+    "vgg16": HostDetector(_FOLDER + "vgg16.pt", None),
+}
+
+
+def fetch(name: str, source: Optional[Path], sha256: Optional[str], progress: Progress) -> List[str]:
+    """Copy a file into the host's cache, or download it there, once it has been called and gives features.
+
+    Args:
+        name: a key of ``DETECTORS``.
+        source: the file; None downloads NVIDIA's.
+        sha256: what the file has to have, in hexadecimal; None where nobody knows.
+        progress: called while downloading.
+
+    Returns:
+        Lines that say what was done.
+
+    Raises:
+        UserError: it is not that file, or the cache cannot be written.
+        click.ClickException: it cannot be downloaded.
+    """
+    detector, folder = DETECTORS[name], dnnlib_cache() / "downloads"
+    target = folder / detector.filename
+    others = [path for path in folder.glob(detector.prefix + "*") if path != target]
+    if others:
+        raise UserError(f"the host takes none of several files: delete {', '.join(map(str, others))}")
+    fetched: Optional[Path] = None
+    if source is None:
+        fetched = source = dnnlib_cache() / "regan-ext" / target.name
+        download(detector.url, fetched, Archive(target.name, (), sha256=sha256, max_bytes=10**9), progress)
+    found = _check(name, source, sha256)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(source, "rb") as file, whole_file(target) as copy:
+            shutil.copyfileobj(file, copy)
+    except OSError as err:
+        raise UserError(f"{target} cannot be written: {err.strerror or err}") from err
+    if fetched is not None:
+        for path in (fetched, fetched.with_name(fetched.name + ".json")):
+            path.unlink(missing_ok=True)
+    lines = [f"{target}: metrics find it there and need no network", f"SHA-256 {found}"]
+    return lines if sha256 else [*lines, "NVIDIA publishes no hash of this file; compare this one with a copy that you trust."]
+
+
+def _check(name: str, source: Path, sha256: Optional[str]) -> str:
+    """SHA-256 of the file, where it is what it is meant to be.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not source.is_file():
+        raise UserError(f"--from: {source} does not exist" if not source.exists() else f"--from: {source} is not a file")
+    try:
+        found = file_sha256(source)
+    except OSError as err:
+        raise UserError(f"--from: {source} cannot be read: {err.strerror or err}") from err
+    if sha256 is not None and found != sha256.lower():
+        raise UserError(f"--from: {source} is another file: its SHA-256 is {found}, expected {sha256.lower()}")
+    _try(name, source)
+    return found
+
+
+def _try(name: str, source: Path) -> None:
+    import torch
+
+    not_torchscript = UserError(f"--from: {source} is not a TorchScript file, or is not whole")
+    if not zipfile.is_zipfile(source):
+        raise not_torchscript
+    try:
+        network: Callable[..., object] = torch.jit.load(str(source), map_location="cpu").eval()
+    except (RuntimeError, ValueError, OSError) as err:
+        raise not_torchscript from err
+    expected = DETECTORS[name].features
+    try:
+        with torch.no_grad():
+            features = network(torch.zeros([2, 3, 64, 64], dtype=torch.uint8), return_features=True)
+    except RuntimeError as err:
+        raise UserError(f"--from: {source} is a TorchScript file but not NVIDIA's {name}: it gives no features") from err
+    shape = list(getattr(features, "shape", []))
+    if len(shape) != 2 or (expected is not None and shape[1] != expected):
+        said = f"its features have the shape {shape}, expected [2, {expected or 'any'}]"
+        raise UserError(f"--from: {source} is a TorchScript file but not NVIDIA's {name}: {said}")

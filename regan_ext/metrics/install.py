@@ -1,0 +1,140 @@
+"""What is put into the host's metrics in every process: another reference or detector, a cache by content, the protocol.
+
+The host's modules call one another by name, so that a function put in the place of another is found by all of them. What is
+computed stays the host's own code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any, Dict, Optional
+
+from training_hooks import loop
+
+from .cache import StatisticsCache
+from .protocol import Protocol
+from .registry import register
+from .settings import MetricSettings
+
+__all__ = ["install"]
+
+_INSTALLED = "_regan_ext_installed"
+
+
+def install(metric_main: ModuleType, settings: MetricSettings) -> None:
+    """Make the host's metrics of this process those of ``settings``. Once more replaces the settings.
+
+    Args:
+        metric_main: the host's module of that name.
+        settings: what was asked for.
+    """
+    register(metric_main, settings.names)
+    utils = importlib.import_module("metrics.metric_utils")
+    plain = vars(metric_main).setdefault(
+        _INSTALLED,
+        {
+            **{name: vars(metric_main)[name] for name in ("calc_metric", "report_metric")},
+            **{name: vars(utils)[name] for name in _Metrics.replaced},
+        },
+    )
+    ours = _Metrics(utils, settings, plain)
+    vars(metric_main).update(calc_metric=ours.calc_metric, report_metric=ours.report_metric)
+    vars(utils).update({name: getattr(ours, name) for name in _Metrics.replaced})
+
+
+class _Metrics:
+    """The functions that stand in for the host's.
+
+    Args:
+        utils: the host's metric_utils.
+        settings: what was asked for.
+        plain: the host's own functions by name.
+    """
+
+    replaced = ("compute_feature_stats_for_dataset", "compute_feature_stats_for_generator", "get_feature_detector")
+
+    def __init__(self, utils: Any, settings: MetricSettings, plain: Dict[str, Any]):
+        self._utils = utils
+        self._settings = settings
+        self._plain = plain
+        self._protocol: Optional[Protocol] = None
+        self._easy = utils.dnnlib.EasyDict
+        self._cache = StatisticsCache(utils, self.get_feature_detector)
+
+    # ---------------------------------------------------------------- metric_main
+
+    def calc_metric(self, metric: str, **kwargs: Any) -> Any:
+        """The host's result with the protocol in it; without values where this snapshot is passed over."""
+        if not _is_due(self._settings.every):
+            return self._easy(metric=metric, results=self._easy(), passed_over=True)
+        self._protocol = Protocol(self._settings.network, kwargs.get("G_kwargs") or {})
+        try:
+            result = self._plain["calc_metric"](metric=metric, **kwargs)
+            if kwargs.get("rank", 0) == 0:
+                result["protocol"] = self._protocol.to_dict(self._utils.dnnlib.util.open_url)
+            return result
+        finally:
+            self._protocol = None
+
+    def report_metric(self, result_dict: Any, *args: Any, **kwargs: Any) -> None:
+        """The host's, but for snapshots that are passed over: they have no result to report."""
+        if not result_dict.get("passed_over"):
+            self._plain["report_metric"](result_dict, *args, **kwargs)
+
+    # ---------------------------------------------------------------- metric_utils
+
+    def get_feature_detector(self, url: str, *args: Any, **kwargs: Any) -> Any:
+        """The host's, which asks for features without switching gradients off; which one it was is noted."""
+        detector = self._plain["get_feature_detector"](url, *args, **kwargs)
+        for parameter in detector.parameters():
+            parameter.requires_grad_(False)
+        if self._protocol is not None:
+            self._protocol.detector_url = url
+        return detector
+
+    def compute_feature_stats_for_dataset(self, opts: Any, detector_url: str, *args: Any, **kwargs: Any) -> Any:
+        """The host's, of the images that are to be compared with, unless the cache knows them."""
+        reference = self._reference(opts)
+        given, opts.dataset_kwargs = opts.dataset_kwargs, reference
+        try:
+            url = self._settings.detector or detector_url
+            stats, content = self._cache.statistics(
+                self._plain["compute_feature_stats_for_dataset"], opts, url, *args, **kwargs
+            )
+        finally:
+            opts.dataset_kwargs = given
+        if self._protocol is not None:
+            self._protocol.compared_with(reference, stats.num_items, content)
+        return stats
+
+    def compute_feature_stats_for_generator(self, opts: Any, detector_url: str, *args: Any, **kwargs: Any) -> Any:
+        """The host's, with the detector that was asked for."""
+        if self._protocol is not None:
+            self._protocol.generated = kwargs.get("max_items")
+        url = self._settings.detector or detector_url
+        return self._plain["compute_feature_stats_for_generator"](opts, url, *args, **kwargs)
+
+    def _reference(self, opts: Any) -> Any:
+        """Arguments of the data set to compare with.
+
+        Raises:
+            ValueError: the metric compares with a test set, and there is none.
+        """
+        against = getattr(opts, "against", "full")
+        if against == "train" or (against == "full" and self._settings.data is None):
+            return opts.dataset_kwargs
+        if self._settings.data is None:
+            raise ValueError("this metric compares with the images of --metricdata, which was not given")
+        other = {"path": self._settings.data, "max_size": None, "xflip": False, "use_labels": False}
+        return self._easy(opts.dataset_kwargs, **other)
+
+
+def _is_due(every: int) -> bool:
+    """Whether metrics are computed at this snapshot of the running loop; the counters are the same in every process."""
+    frame = loop.find_loop()
+    if every == 1 or frame is None:
+        return True
+    variables = frame.f_locals
+    snapshot = variables["cur_tick"] // variables["network_snapshot_ticks"]
+    return bool(variables["done"] or snapshot % every == 0)

@@ -1,0 +1,185 @@
+"""``regan-ext metrics nearest``: generated images beside the training images that are nearest to them.
+
+A Fréchet distance to few training images is smallest for a generator that copies them. The sheet lets a person see whether it
+does; the share that is printed says how often a generated image lies closer to a training image than that image's nearest
+neighbour among the training images does. Images that were not trained on tell what the share is without any copying.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+
+from training_hooks.files import whole_file
+
+from ..errors import UserError
+from .check import check_data, check_detector
+from .prepare import Prepared, Wanted, prepare
+
+__all__ = ["Sheet", "nearest_to", "run", "share_of_close"]
+
+_BATCH = 32
+_SIDE = 32  # pixels to which images are reduced where pixels are compared
+_CELL, _GAP, _ACROSS = 64, 12, 4
+_Describe = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What was asked for.
+
+    Args:
+        wanted: snapshot and images.
+        out: PNG file to write.
+        count: generated images.
+        neighbours: training images beside each.
+    """
+
+    wanted: Wanted
+    out: Path
+    count: int
+    neighbours: int
+
+
+def run(sheet: Sheet) -> List[str]:
+    """Draw the sheet.
+
+    Returns:
+        Lines that say what it shows, and the shares.
+
+    Raises:
+        UserError: something is wrong with the options, the snapshot or the data.
+    """
+    wanted = sheet.wanted
+    if sheet.out.suffix.lower() != ".png" or not sheet.out.absolute().parent.is_dir():
+        raise UserError(f"--out: {sheet.out} is not a .png in a folder that is there")
+    prepared = prepare(wanted)
+    construct = sys.modules["dnnlib"].util.construct_class_by_name
+    if wanted.metricdata is not None:
+        check_data(wanted.metricdata, prepared.dataset_kwargs, construct)
+    if wanted.detector is not None:
+        check_detector(Path(wanted.detector))
+    if len(prepared.dataset) < 2:
+        raise UserError(f"--data: {prepared.dataset_kwargs['path']} has fewer than two images")
+    space, describe = _space(wanted.detector, prepared)
+    images = _generate(prepared, sheet.count, wanted.seed)
+    generated, training = _described(images.split(_BATCH), describe), _described(_batches(prepared.dataset), describe)
+    order = nearest_to(generated, training, min(sheet.neighbours, len(training)))
+    _draw(sheet.out, images, order, prepared.dataset)
+    found = share_of_close(generated, training)
+    lines = [
+        f"{sheet.out}: {sheet.count} generated images of {wanted.which}, each left of its {order.shape[1]} nearest of "
+        f"{len(training)} training images, by {space}",
+        "Closer to a training image than that image's nearest other training image:",
+        f"  {found:.1%} of the generated images",
+    ]
+    if wanted.metricdata is not None:
+        path = str(Path(wanted.metricdata).expanduser().absolute())
+        other = construct(**{**prepared.dataset_kwargs, "path": path, "max_size": None, "use_labels": False})
+        held_out = share_of_close(_described(_batches(other), describe), training)
+        lines.append(f"  {held_out:.1%} of the {len(other)} images of {Path(path).name}")
+    return lines
+
+
+# ---------------------------------------------------------------- distances
+
+
+def nearest_to(points: torch.Tensor, others: torch.Tensor, count: int) -> torch.Tensor:
+    """Numbers of the ``count`` nearest rows of ``others`` for every row of ``points``, nearest first."""
+    return torch.cdist(points, others).topk(count, dim=1, largest=False).indices
+
+
+def share_of_close(points: torch.Tensor, training: torch.Tensor) -> float:
+    """Share of ``points`` that lie closer to their nearest row of ``training`` than that row's nearest other row does.
+
+    As in "authenticity" of Alaa et al., How Faithful is your Synthetic Data? (ICML 2022); there it is one minus this share.
+    """
+    close = 0
+    for part in points.split(1024):
+        distance, index = torch.cdist(part, training).min(dim=1)
+        among = torch.cdist(training[index], training)
+        among[torch.arange(len(index)), index] = torch.inf
+        close += int((distance < among.min(dim=1).values).sum())
+    return close / len(points)
+
+
+def _space(detector: Optional[str], prepared: Prepared) -> Tuple[str, _Describe]:
+    """What distances are between, in words, and the function that gives it for uint8 images [N, C, H, W]."""
+    if detector is None:
+        side = min(_SIDE, prepared.generator.img_resolution)
+
+        def pixels(images: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.adaptive_avg_pool2d(images.float(), side).flatten(1)
+
+        return f"their pixels at {side}x{side}", pixels
+    network = torch.jit.load(detector, map_location=prepared.device).eval()
+
+    def features(images: torch.Tensor) -> torch.Tensor:
+        colour = images.repeat(1, 3, 1, 1) if images.shape[1] == 1 else images
+        with torch.no_grad():
+            found: torch.Tensor = network(colour.to(prepared.device), return_features=True)
+        return found.float().cpu()
+
+    return f"the features of {Path(detector).name}", features
+
+
+def _described(batches: "Iterator[torch.Tensor] | Sequence[torch.Tensor]", describe: _Describe) -> torch.Tensor:
+    return torch.cat([describe(batch) for batch in batches])
+
+
+# ---------------------------------------------------------------- images
+
+
+def _batches(dataset: Any) -> Iterator[torch.Tensor]:
+    """All images, uint8 [N, C, H, W], some at a time."""
+    for begin in range(0, len(dataset), _BATCH):
+        yield torch.from_numpy(np.stack([dataset[i][0] for i in range(begin, min(begin + _BATCH, len(dataset)))]))
+
+
+def _generate(prepared: Prepared, count: int, seed: int) -> torch.Tensor:
+    """Images of random latents, noise and labels of the data set, uint8 [count, C, H, W]."""
+    numbers, noise = np.random.RandomState(seed % 2**32), torch.Generator(prepared.device).manual_seed(seed)
+    generator, images = prepared.generator.to(prepared.device), []
+    with torch.random.fork_rng(devices=[0] if prepared.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for begin in range(0, count, _BATCH):
+            size = min(_BATCH, count - begin)
+            z = torch.randn([size, generator.z_dim], generator=noise, device=prepared.device)
+            labels = [prepared.dataset.get_label(numbers.randint(len(prepared.dataset))) for _ in range(size)]
+            c = torch.from_numpy(np.stack(labels)).to(prepared.device)
+            with torch.no_grad():
+                made = generator(z, c, **prepared.G_kwargs)
+            images.append((made * 127.5 + 128).clamp(0, 255).to(torch.uint8).cpu())
+    return torch.cat(images)
+
+
+def _picture(image: np.ndarray) -> Image.Image:
+    pixels = image.transpose(1, 2, 0)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3]).convert("RGB")
+
+
+def _draw(out: Path, images: torch.Tensor, order: torch.Tensor, dataset: Any) -> None:
+    """Groups of a generated image, a line, and its nearest training images, several groups in a row of the sheet."""
+    wide = (1 + order.shape[1]) * _CELL + 4
+    across = min(_ACROSS, len(images))
+    down = -(-len(images) // across)
+    picture = Image.new("RGB", (across * (wide + _GAP) - _GAP, down * (_CELL + _GAP) - _GAP), "white")
+    for number, chosen in enumerate(order.tolist()):
+        left, top = number % across * (wide + _GAP), number // across * (_CELL + _GAP)
+        group = [images[number].numpy(), *(dataset[index][0] for index in chosen)]
+        for position, image in enumerate(group):
+            cell = _picture(image).resize((_CELL, _CELL), Image.Resampling.LANCZOS)
+            picture.paste(cell, (left + position * _CELL + (4 if position else 0), top))
+        picture.paste((220, 60, 40), (left + _CELL, top, left + _CELL + 4, top + _CELL))
+    try:
+        with whole_file(out) as file:
+            picture.save(file, format="png")
+    except OSError as err:
+        raise click.ClickException(f"{out} cannot be written: {err.strerror or err}") from err

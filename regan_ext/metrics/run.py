@@ -1,0 +1,104 @@
+"""``regan-ext metrics run``: metrics of a snapshot, outside of training, by the code that measures it during training."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Tuple
+
+import click
+
+from ..errors import UserError
+from .check import check_settings
+from .fetch import DETECTORS
+from .install import install
+from .prepare import Prepared, Wanted, prepare
+from .registry import register
+from .settings import MetricSettings
+
+__all__ = ["Measurement", "run"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was asked for.
+
+    Args:
+        wanted: snapshot and images.
+        metrics: their names.
+        save: whether results are added to the metric-*.jsonl beside the snapshot.
+    """
+
+    wanted: Wanted
+    metrics: Tuple[str, ...]
+    save: bool
+
+
+def run(measurement: Measurement) -> None:
+    """Compute the metrics one after the other and print a JSON line for each, as the host does.
+
+    Every metric begins from the seed, so that its value does not depend on those before it.
+
+    Raises:
+        UserError: something is wrong with the options, the snapshot or the data; nothing was computed.
+        click.ClickException: a metric failed.
+    """
+    wanted = measurement.wanted
+    if not measurement.metrics:
+        raise UserError("--metrics: name one at least, such as fid5k_full")
+    settings = MetricSettings(
+        _absolute(wanted.metricdata), _absolute(wanted.detector), names=measurement.metrics, network=wanted.which
+    )
+    prepared = prepare(wanted)
+    metric_main = importlib.import_module("metrics.metric_main")
+    register(metric_main, measurement.metrics)
+    unknown = [name for name in measurement.metrics if not metric_main.is_valid_metric(name)]
+    if unknown:
+        known = ", ".join(metric_main.list_valid_metrics())
+        raise UserError(f"--metrics: {unknown[0]} is not one of {known}, nor one of them with another number")
+    check_settings(settings, prepared.dataset_kwargs, sys.modules["dnnlib"].util.construct_class_by_name)
+    install(metric_main, settings)
+    folder = str(wanted.snapshot.absolute().parent) if measurement.save else None
+    for name in measurement.metrics:
+        result = _measure(metric_main, name, prepared, wanted)
+        metric_main.report_metric(result, run_dir=folder, snapshot_pkl=str(wanted.snapshot.absolute()))
+
+
+def _measure(metric_main: Any, name: str, prepared: Prepared, wanted: Wanted) -> Any:
+    import numpy as np
+    import torch
+
+    np.random.seed(wanted.seed % 2**32)
+    torch.manual_seed(wanted.seed)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what the host tells meanwhile; stdout is for the results
+            result = metric_main.calc_metric(
+                metric=name,
+                G=prepared.generator,
+                G_kwargs=prepared.G_kwargs,
+                dataset_kwargs=prepared.dataset_kwargs,
+                num_gpus=1,
+                rank=0,
+                device=prepared.device,
+            )
+    except Exception as err:
+        said = (str(err).splitlines() or [""])[0][:200]
+        raise click.ClickException(f"{name} failed ({type(err).__name__}: {said}){_remedy(err)}") from err
+    result["protocol"]["seed"] = wanted.seed
+    return result
+
+
+def _remedy(err: BaseException) -> str:
+    """What to do about a detector that cannot be downloaded."""
+    import requests
+
+    missing = isinstance(err, requests.exceptions.RequestException)
+    name = next((name for name, known in DETECTORS.items() if known.url.rsplit("/", 1)[1] in str(err)), "inception")
+    return f"; without network access: regan-ext metrics fetch {name} --from=FILE" if missing else ""
+
+
+def _absolute(path: Optional[str]) -> Optional[str]:
+    return None if path is None else str(Path(path).expanduser().absolute())

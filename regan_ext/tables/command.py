@@ -1,0 +1,89 @@
+"""The command of a cell, and what of it this version's ``train`` does not know."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import FrozenSet, List, Optional, Tuple
+
+from .model import Cell
+
+__all__ = ["Job", "Place", "needs"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where cells are run.
+
+    Args:
+        data: folder of the data files.
+        out: folder of the tables' results.
+        host: of ``train``; None as it finds one.
+        gpus: of ``train``; None for its default.
+        extra: further arguments for ``train``, which win over a cell's own.
+    """
+
+    data: Path
+    out: Path
+    host: Optional[str] = None
+    gpus: Optional[int] = None
+    extra: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell with a seed, in its own folder."""
+
+    cell: Cell
+    seed: int
+    place: Place
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell.name}-seed{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Holds the run folder, or several where a run was interrupted."""
+        return self.place.out / self.cell.table.name / self.name
+
+    @property
+    def settings(self) -> Tuple[str, ...]:
+        """The arguments that make it what it is: not where files lie, nor how many GPUs work on it."""
+        return (f"--seed={self.seed}", *self.cell.options, *self.place.extra)
+
+    @property
+    def files(self) -> List[Path]:
+        """The data files that it reads."""
+        return [self.place.data / name for name in self.cell.column.files().values()]
+
+    def command(self, resume: bool) -> List[str]:
+        """The whole command; ``resume`` goes on from the newest state in the cell's folder."""
+        where = [] if self.place.host is None else [f"--host={self.place.host}"]
+        where.append(f"--outdir={self.folder}")
+        where += [f"{option}={self.place.data / name}" for option, name in self.cell.column.files().items()]
+        where += [] if self.place.gpus is None else [f"--gpus={self.place.gpus}"]
+        going_on = ["--resume=latest"] if resume else []
+        return [sys.executable, "-m", "regan_ext", "train", *where, *self.settings, *going_on]
+
+    def shell(self, resume: bool) -> str:
+        """The same as a line for a shell."""
+        return shlex.join(self.command(resume))
+
+
+def needs(job: Job) -> List[str]:
+    """The options of the job's command that this version's ``train`` does not have; the user's own are not looked at."""
+    given = [*job.cell.options, *(f"{option}=" for option in job.cell.column.files())]
+    flags = dict.fromkeys(argument.split("=")[0] for argument in given)
+    return [flag for flag in flags if flag not in _known()]
+
+
+@cache
+def _known() -> FrozenSet[str]:
+    from ..hosts import embedded_train
+    from ..options import click_options
+
+    return frozenset(flag for option in [*embedded_train.main.params, *click_options()] for flag in option.opts)

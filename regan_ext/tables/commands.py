@@ -1,0 +1,132 @@
+"""The commands of ``regan-ext tables``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+import click
+
+__all__ = ["tables"]
+
+_FOLDER = click.Path(path_type=Path)
+_OUT = click.option("--out", type=_FOLDER, default="tables", show_default=True, metavar="DIR", help="Folder of the results.")
+
+
+class _Seeds(click.ParamType):
+    """``0,1,2`` or ``0-2``."""
+
+    name = "list"
+
+    def convert(self, value: object, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        seeds: List[int] = []
+        try:
+            for part in str(value).split(","):
+                first, _, last = part.partition("-")
+                seeds += range(int(first), int(last or first) + 1)
+        except ValueError:
+            self.fail(f"{value!r} is no list of seeds such as 0,1,2 or 0-2", param, ctx)
+        return tuple(dict.fromkeys(seeds))
+
+
+def _patterns(value: Optional[str]) -> List[str]:
+    return [part.strip() for part in (value or "").split(",") if part.strip()]
+
+
+_ONLY = click.option("--only", metavar="PATTERNS", help="Rows, columns or cells, such as obama,re-*.  [default: all]")
+_SEEDS = click.option("--seeds", type=_Seeds(), metavar="LIST", help="Such as 0,1,2 or 0-2.  [default: the table's]")
+
+
+@click.group()
+def tables() -> None:
+    """Run the tables of the paper, and hold what comes out against it."""
+
+
+@tables.command("list")
+def list_tables() -> None:
+    """Print the tables."""
+    from .model import NAMES, load
+
+    for name in NAMES:
+        table = load(name)
+        click.echo(f"{name:<22} {len(table.cells()):>3} cells  {table.title} ({table.source})")
+
+
+@tables.command("run", short_help="Train the cells of a table that are not finished yet.")
+@click.argument("table", metavar="TABLE")
+@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRAIN_OPTION...]")
+@click.option("--data-dir", type=_FOLDER, default="data", show_default=True, metavar="DIR", help="Folder of the data files.")
+@_OUT
+@click.option("--host", metavar="DIR", help="Checkout to train with.  [default: as train finds it]")
+@_ONLY
+@_SEEDS
+@click.option("--gpus", type=click.IntRange(min=1), metavar="INT", help="GPUs of each cell.  [default: 1]")
+@click.option("--dry-run", is_flag=True, help="Print the commands and exit.")
+def run_table(
+    table: str,
+    extra: Tuple[str, ...],
+    data_dir: Path,
+    out: Path,
+    host: Optional[str],
+    only: Optional[str],
+    seeds: Optional[Tuple[int, ...]],
+    gpus: Optional[int],
+    dry_run: bool,
+) -> None:
+    """Train the cells of TABLE, each in a folder of its own: OUT/TABLE/ROW-COLUMN-seedN.
+
+    What is finished is left alone, what was interrupted goes on, and a cell that fails does not stop the others. Several of
+    these commands can work on one table at the same time. Ctrl-C stops with a snapshot.
+
+    Exit code: 0 all is finished, 1 something failed, 2 something is missing, 130 stopped.
+    """
+    from .command import Place
+    from .model import load
+    from .runner import dry_run as show_commands
+    from .runner import jobs_of, run
+
+    jobs = jobs_of(load(table).cells(_patterns(only)), seeds, Place(data_dir, out, host, gpus, extra))
+    if dry_run:
+        show_commands(jobs)
+    else:
+        click.get_current_context().exit(run(jobs, click.echo))
+
+
+@tables.command("show", short_help="Print the paper's numbers, ours, and the difference.")
+@click.argument("table", metavar="TABLE")
+@_OUT
+@click.option("--format", "form", type=click.Choice(["text", "markdown", "html"]), default="text", show_default=True)
+def show_table(table: str, out: Path, form: str) -> None:
+    """Print what the paper reports for TABLE and, as far as there are runs in OUT, what came out here."""
+    from .model import load
+    from .sheet import FORMATS
+    from .show import sheet_of
+
+    click.echo(FORMATS[form](sheet_of(load(table), out)), nl=False)
+
+
+@tables.command("estimate", short_help="Say what the cells of a table will cost.")
+@click.argument("table", metavar="TABLE")
+@_ONLY
+@_SEEDS
+@click.option("--sec-per-kimg", type=click.FloatRange(min=0, min_open=True), help="Measured on your machine, for all cells.")
+@click.option("--pflops", type=click.FloatRange(min=0, min_open=True), help="Sustained PFLOP/s of one GPU.  [default: 0.015]")
+@click.option("--format", "form", type=click.Choice(["text", "markdown", "html"]), default="text", show_default=True)
+def estimate_table(
+    table: str,
+    only: Optional[str],
+    seeds: Optional[Tuple[int, ...]],
+    sec_per_kimg: Optional[float],
+    pflops: Optional[float],
+    form: str,
+) -> None:
+    """Estimate the GPU-hours of TABLE, from counted operations and an assumed speed, or from a speed that you measured."""
+    from .estimate import estimate
+    from .model import load
+    from .sheet import FORMATS
+
+    if sec_per_kimg is not None and pflops is not None:
+        raise click.UsageError("--sec-per-kimg and --pflops are two ways to say the same; give one of them.")
+    click.echo(FORMATS[form](estimate(load(table), _patterns(only), seeds, sec_per_kimg, pflops)), nl=False)

@@ -1,0 +1,124 @@
+"""What the cells of a table will cost, before anybody pays for it. An estimate, and it says from what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence
+
+import click
+
+from training_hooks.operations import RunCost, layer_operations
+from training_hooks.planning import sparse_cost, targets
+
+from .. import options
+from .model import Cell, Table
+from .shapes import Architecture, discriminator_shapes, generator_shapes
+from .sheet import Grid, Sheet
+
+__all__ = ["CellCost", "architecture", "cost_of", "estimate"]
+
+#: PFLOP/s that one GPU sustains, in the operations counted here. See ``_basis``.
+DEFAULT_PFLOPS = 0.015
+_V100 = "what NVIDIA measured with one V100 (README of stylegan2-ada-pytorch) is 0.013 at 1024x1024 and 0.017 at 256x256"
+# The host's --cfg: layers of the mapping network, and whether D has residual connections.
+_CONFIGS = {"stylegan2": (8, True), "cifar": (2, False)}
+
+
+@dataclass(frozen=True)
+class CellCost:
+    """Counted operations of a cell.
+
+    Args:
+        forward: FLOPs of a dense forward pass of G for one image.
+        mean_forward: the same, as the mean over the run's phases.
+        run: FLOPs of the whole run, zeros counted too where the hardware cannot leave them out.
+        kimg: its length.
+    """
+
+    forward: float
+    mean_forward: float
+    run: float
+    kimg: int
+
+
+def architecture(cell: Cell) -> Architecture:
+    """The networks of a cell."""
+    given = _values(cell)
+    mapping, skips = _CONFIGS[given["cfg"]]
+    return Architecture(
+        resolution=cell.column.resolution,
+        image_channels=cell.column.channels,
+        base=int(given.get("cbase", 32768)),
+        most=int(given.get("cmax", 512)),
+        mapping=mapping,
+        skips=skips,
+    )
+
+
+def cost_of(cell: Cell) -> CellCost:
+    """Count the operations of a cell's run."""
+    given, net = _values(cell), architecture(cell)
+    batch, kimg = int(given["batch"]), int(given["kimg"])
+    shapes = {"G": generator_shapes(net), "D": discriminator_shapes(net)}
+    g, d = (sum(layer_operations(shapes[kind]).values()) for kind in ("G", "D"))
+    total = -(-kimg * 1000 // batch)
+    sparse, count, saves = 1.0, 0, False
+    settings = options.resolve(given).settings
+    if settings is not None:
+        config = options.configuration(settings, batch)
+        sparse = sparse_cost(config, "G", shapes["G"]) if "G" in targets(config) else 1.0
+        count, saves = config.schedule(total).sparse_iterations(total), config.granularity == "channel"
+    cost = RunCost(g, d, sparse, batch, total, count)
+    mean = 2 * g * (1 - count / total * (1 - sparse))
+    return CellCost(2 * g, mean, 2 * (cost.total if saves else cost.dense_total), kimg)
+
+
+def _values(cell: Cell) -> Dict[str, Any]:
+    """The values of the cell's options, ours parsed, the host's as they stand."""
+    parser = click.Command("train", params=list(options.click_options()), context_settings={"ignore_unknown_options": True})
+    parser.allow_extra_args = True
+    context = parser.make_context("train", list(cell.options))
+    theirs = dict(argument[2:].split("=", 1) for argument in context.args if "=" in argument)
+    return {**theirs, **{name: value for name, value in context.params.items() if value is not None}}
+
+
+def estimate(
+    table: Table, only: Sequence[str], seeds: Optional[Sequence[int]], sec_per_kimg: Optional[float], pflops: Optional[float]
+) -> Sheet:
+    """GPU-hours of the cells and of all together."""
+    cells, runs = table.cells(only), len(table.seeds if seeds is None else seeds)
+    if not cells:
+        return Sheet(f"Estimate: {table.title}", ("Nothing of this table can be run.",))
+    rows, total = [], 0.0
+    for cell in cells:
+        cost = cost_of(cell)
+        hours = cost.kimg * sec_per_kimg / 3600 if sec_per_kimg else cost.run / 1e15 / (pflops or DEFAULT_PFLOPS) / 3600
+        total += hours * runs
+        told = (f"{cost.kimg}", f"{cost.forward / 1e9:.2f}", f"{cost.mean_forward / 1e9:.2f}", f"{cost.run / 1e15:.4g}")
+        rows.append((cell.row.title, cell.column.title, *told, _hours(hours), f"{runs}", _hours(hours * runs)))
+    header = ("method", "data", "kimg", "GFLOPs of G", "mean over phases", "PFLOPs of the run", "GPU-hours, estimated", "seeds",
+              "with all seeds")  # fmt: skip
+    grid = Grid(
+        "One forward pass of G for one image, dense and as the mean over the phases; the whole run:", header, tuple(rows)
+    )
+    return Sheet(
+        f"Estimate: {table.title}", (*_basis(sec_per_kimg, pflops), grid, f"Together: {_hours(total)} GPU-hours, estimated.")
+    )
+
+
+def _basis(sec_per_kimg: Optional[float], pflops: Optional[float]) -> List[str]:
+    if sec_per_kimg is not None:
+        first = f"Estimated from {sec_per_kimg:g} seconds per kimg, which you measured, times the length of each run."
+    else:
+        speed = f"{pflops or DEFAULT_PFLOPS:g} PFLOP/s sustained"
+        origin = "as you said" if pflops is not None else f"assumed: {_V100}; small networks reach far less"
+        first = f"Estimated from counted operations at {speed} by one GPU ({origin}). Nothing was measured."
+    return [
+        first,
+        "Augmentation, metrics, snapshots and start-up are not in it. Pruned single weights cost what others do; only whole "
+        "channels are left out.",
+    ]
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.2g}" if hours < 1 else f"{hours:.1f}" if hours < 100 else f"{hours:.0f}"

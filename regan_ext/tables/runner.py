@@ -1,0 +1,181 @@
+"""Runs the cells of a table, one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import click
+
+from ..errors import UserError
+from .command import Job, Place, needs
+from .model import Cell, how_to_get
+from .state import DIFFERS, FINISHED, INTERRUPTED, UNMEASURED, State, chain, locked, note_settings, points, read_state
+
+__all__ = ["dry_run", "jobs_of", "run"]
+
+LOG_FILE = "train.log"
+Say = Callable[[str], None]
+
+
+def jobs_of(cells: Sequence[Cell], seeds: Optional[Sequence[int]], place: Place) -> List[Job]:
+    """The cells with each of the seeds; None are the table's own."""
+    return [Job(cell, seed, place) for cell in cells for seed in (cell.table.seeds if seeds is None else seeds)]
+
+
+def dry_run(jobs: Sequence[Job]) -> None:
+    """Print the commands that ``run`` would execute, and nothing else; on stderr, why others are left out."""
+    for job in jobs:
+        with locked(job.folder, create=False) as mine:
+            state, reason = _look(job) if mine is not None else (None, "another process is at it")
+        if state is None or reason is not None:
+            click.echo(f"{job.name}: {reason}", err=True)
+        else:
+            click.echo(job.shell(state.kind == INTERRUPTED))
+
+
+def run(jobs: Sequence[Job], say: Say) -> int:
+    """Train what is missing, and go on with what was interrupted.
+
+    Ctrl-C and SIGTERM are passed on to the training process, which stops with a snapshot; then this ends too.
+
+    Returns:
+        Exit code: 0 all cells are finished, 1 some failed or could not be run, 130 stopped.
+
+    Raises:
+        UserError: data files are missing; nothing is started then.
+    """
+    _check_files(jobs)
+    progress = _Progress(len(jobs), say)
+    with progress.passing_signals_on():
+        for number, job in enumerate(jobs, 1):
+            if progress.stopped:
+                break
+            progress.run(number, job)
+    if progress.stopped:
+        say("Stopped. The same command goes on.")
+        return 130
+    for name, reason in progress.failures:
+        say(f"not finished: {name}: {reason}")
+    return 1 if progress.failures else 0
+
+
+def _check_files(jobs: Sequence[Job]) -> None:
+    missing = dict.fromkeys(path for job in jobs if read_state(job).kind != FINISHED for path in job.files if not path.exists())
+    if missing:
+        steps = dict.fromkeys(how_to_get(path.name, path.parent) for path in missing)
+        raise UserError(f"there is no {', '.join(map(str, missing))}; make it with: {'; '.join(steps)}")
+
+
+def _look(job: Job) -> Tuple[Optional[State], Optional[str]]:
+    """The job's state, and why it is not to be run; None where it is."""
+    state = read_state(job)
+    if state.kind == FINISHED:
+        return state, f"finished, {state.detail}"
+    unknown = needs(job)
+    if unknown:
+        return state, f"needs {', '.join(unknown)}, which train of this version does not have"
+    if state.kind in (DIFFERS, UNMEASURED):
+        return state, f"{state.detail} ({job.folder})"
+    return state, None
+
+
+@dataclass
+class _Progress:
+    """What has become of the jobs so far."""
+
+    total: int
+    say: Say
+    failures: List[Tuple[str, str]] = field(default_factory=list)
+    stopped: bool = False
+    child: "Optional[subprocess.Popen[bytes]]" = None
+
+    def run(self, number: int, job: Job) -> None:
+        """Run one job, if it has to be."""
+        label = f"[{number}/{self.total}] {job.name}"
+        with locked(job.folder) as mine:
+            if mine is None:
+                self._leave_out(job, label, "another process is at it")
+                return
+            state, reason = _look(job)
+            if state is not None and state.kind == FINISHED:
+                self.say(f"{label}: {reason}")
+            elif state is None or reason is not None:
+                self._leave_out(job, label, str(reason))
+            else:
+                self._train(job, label, state, mine)
+
+    def _leave_out(self, job: Job, label: str, reason: str) -> None:
+        self.failures.append((job.name, reason))
+        self.say(f"{label}: {reason}")
+
+    def _train(self, job: Job, label: str, state: State, handles: Tuple[int, ...]) -> None:
+        going_on = state.kind == INTERRUPTED
+        log = job.folder / LOG_FILE
+        note_settings(job)
+        self.say(f"{label}: {f'goes on, {state.detail}' if going_on else 'starts'}; output in {log}")
+        begin = time.monotonic()
+        with open(log, "ab") as output:
+            if not self.stopped:
+                self.child = _start(job.command(going_on), output, handles)
+            code = self.child.wait() if self.child is not None else 0
+            self.child = None
+        after = read_state(job)
+        spent = _duration(time.monotonic() - begin)
+        if after.kind == FINISHED:
+            self.say(f"{label}: finished after {spent}; {_values(job)}")
+        elif not self.stopped:
+            reason = f"exit code {code}: {_last_line(log)}" if code else after.detail or "ended without training to the end"
+            self._leave_out(job, label, f"{reason} ({spent})")
+
+    @contextlib.contextmanager
+    def passing_signals_on(self) -> Iterator[None]:
+        """Let signals stop the training process, and then this one."""
+
+        def pass_on(number: int, frame: Any) -> None:
+            self.stopped = True
+            if self.child is not None and self.child.poll() is None:
+                self.say("Stopping: the training process writes a snapshot first.")
+                self.child.send_signal(number if os.name == "posix" else signal.SIGTERM)
+
+        before: Dict[int, Any] = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _start(command: List[str], output: Any, handles: Tuple[int, ...]) -> "subprocess.Popen[bytes]":
+    """Start the process apart from this terminal, so that Ctrl-C reaches it once: through us."""
+    # Threads that spin while they wait crawl as soon as another program uses the cores.
+    options: Dict[str, Any] = {"env": {"GOMP_SPINCOUNT": "10000", **os.environ}, "stdin": subprocess.DEVNULL}
+    if os.name == "posix":
+        options.update(start_new_session=True, pass_fds=handles)
+    return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
+
+
+def _values(job: Job) -> str:
+    """The job's last values."""
+    runs = chain(job.folder)
+    told = []
+    for measure in job.cell.table.measures:
+        found = points(runs, measure) if measure.result is not None else []
+        told += [f"{measure.title} {found[-1].value:.5g}"] if found else []
+    return ", ".join(told)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")

@@ -1,0 +1,133 @@
+"""How far a cell has come, read from its folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+
+from ..errors import UserError
+from ..job import resumable
+from ..runs import MetricPoint, Run, read_run
+from .command import Job
+from .model import Measure
+
+__all__ = [
+    "DIFFERS", "FINISHED", "FRESH", "INTERRUPTED", "UNMEASURED", "State", "chain", "locked", "note_settings", "points",
+    "read_state", "settings_of",
+]  # fmt: skip
+
+FRESH, INTERRUPTED, FINISHED, UNMEASURED, DIFFERS = "fresh", "interrupted", "finished", "unmeasured", "differs"
+_SETTINGS_FILE, _LOCK_FILE = "cell.json", ".lock"
+_RESUMED = "-resumed"
+
+
+@dataclass(frozen=True)
+class State:
+    """What there is of a cell.
+
+    Args:
+        kind: FRESH: nothing that could be gone on with; INTERRUPTED: --resume goes on; FINISHED: trained and measured;
+            UNMEASURED: trained, but a metric has no value; DIFFERS: begun with other arguments.
+        detail: where it stands, or what is wrong.
+    """
+
+    kind: str
+    detail: str = ""
+
+
+def chain(folder: Path) -> List[Run]:
+    """The run folders of the cell's last run, oldest first: it and those that it went on from."""
+    runs: List[Run] = []
+    for path in sorted((path for path in folder.glob("[0-9]*-*") if path.is_dir()), reverse=True):
+        with contextlib.suppress(UserError):
+            runs.insert(0, read_run(path))
+            if not path.name.endswith(_RESUMED):
+                break
+    return runs
+
+
+def points(runs: Sequence[Run], measure: Measure) -> List[MetricPoint]:
+    """The values of a measure over a run, in the order of their kimg; where a part was repeated, the later ones."""
+    found: Dict[float, MetricPoint] = {}
+    for run in runs:
+        if measure.statistic is None:
+            here = [point for point in run.metrics if point.name == measure.result]
+        else:
+            here = [MetricPoint(measure.statistic, t.kimg, t.get(measure.statistic), "") for t in run.ticks]
+        found.update({point.kimg: point for point in here if math.isfinite(point.value)})
+    return [found[kimg] for kimg in sorted(found)]
+
+
+def read_state(job: Job) -> State:
+    """How far the job has come."""
+    before = settings_of(job.folder)
+    if before is not None and before != list(job.settings):
+        was = " ".join(option for option in before if option not in job.settings)
+        now = " ".join(option for option in job.settings if option not in before)
+        return State(
+            DIFFERS, f"was begun with {was or 'less'}, now {now or 'less'}: choose another --out, or delete its folder"
+        )
+    runs = chain(job.folder)
+    if not runs:
+        return State(FRESH)
+    if runs[-1].is_finished:
+        missing = [m.result for m in job.cell.table.measures if m.result is not None and not points(runs, m)]
+        if not missing:
+            return State(FINISHED, f"{runs[-1].kimg:g} kimg")
+        return State(UNMEASURED, f"is trained, but {', '.join(map(str, missing))} has no value in {runs[-1].folder}")
+    states = [kimg for kimg in (resumable(run.folder) for run in runs) if kimg is not None]
+    return State(INTERRUPTED, f"at {states[-1]} kimg") if states else State(FRESH)
+
+
+def note_settings(job: Job) -> None:
+    """Write down what the cell is begun with."""
+    (job.folder / _SETTINGS_FILE).write_text(json.dumps({"arguments": list(job.settings)}, indent=2) + "\n", encoding="utf-8")
+
+
+def settings_of(folder: Path) -> Optional[List[str]]:
+    """The arguments that the cell in ``folder`` was begun with; None where that is not known."""
+    try:
+        content = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
+        return list(content["arguments"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def locked(folder: Path, create: bool = True) -> Iterator[Optional[Tuple[int, ...]]]:
+    """Keep other processes away from the folder while the block runs, and as long as a process lives that inherits the lock.
+
+    Args:
+        folder: of a cell.
+        create: make it where it is missing.
+
+    Yields:
+        Handles for a child process to inherit; None where another process has the folder.
+    """
+    if create:
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows: nobody is kept from running a cell twice
+        yield ()
+        return
+    if not folder.is_dir():
+        yield ()
+        return
+    handle = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine: Optional[Tuple[int, ...]] = (handle,)
+    except BlockingIOError:
+        mine = None
+    except OSError:  # a file system without locks
+        mine = (handle,)
+    try:
+        yield mine
+    finally:
+        os.close(handle)

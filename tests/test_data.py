@@ -1,0 +1,981 @@
+"""``regan-ext data``: downloads from a server that misbehaves, archives that attack, images of every kind."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import json
+import os
+import pickle
+import stat
+import sys
+import tarfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+import numpy as np
+import pytest
+from checkout_like import make_checkout
+from click.testing import CliRunner, Result
+from data_server import Server, serving
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from regan_ext.cli import main
+from regan_ext.data import download as downloads
+from regan_ext.data import table
+from regan_ext.data.check import fingerprint
+from regan_ext.data.download import DownloadError, download, part_path
+from regan_ext.data.fetch import ask
+from regan_ext.data.images import Unreadable, decode, encode, fit, mend, pixel_hash, what_is_wrong
+from regan_ext.data.manifest import Archive, Limits, Source
+from regan_ext.data.prepare import chosen
+from regan_ext.data.unpack import UnpackError, unpack
+from regan_ext.digits import write_digits
+from regan_ext.errors import UserError
+
+RANDOM = np.random.default_rng(0)
+BODY = RANDOM.bytes(300_000)
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def cli(*arguments: Any, code: int = 0) -> str:
+    """What ``regan-ext data`` prints; its exit code has to be ``code``, and an error one line."""
+    result: Result = CliRunner().invoke(main, ["data", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    if code:
+        assert result.stderr.count("\n") == 1 and result.stderr.startswith("Error: "), result.stderr
+    return result.output
+
+
+def listing(folder: Path) -> List[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 4), dtype=np.uint8)
+    if mode.startswith("I;16"):
+        return Image.fromarray(pixels[..., :2].copy().view(np.uint16)[..., 0])
+    if mode == "RGBA":
+        return Image.fromarray(pixels)
+    return Image.fromarray(pixels[..., :3].copy()).convert(mode)
+
+
+def png(image: Image.Image, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format=options.pop("format", "png"), **options)
+    return out.getvalue()
+
+
+def zipped(members: Dict[str, bytes], **options: Any) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", **options) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def tarred(members: "Dict[str, bytes | tarfile.TarInfo]") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, data in members.items():
+            info = data if isinstance(data, tarfile.TarInfo) else tarfile.TarInfo(name)
+            if not isinstance(data, tarfile.TarInfo):
+                info.size = len(data)
+            archive.addfile(info, io.BytesIO(b"" if isinstance(data, tarfile.TarInfo) else data))
+    return out.getvalue()
+
+
+def host_reads(path: Path, host_dir: Path) -> Tuple[List["np.ndarray[Any, Any]"], List[List[float]]]:
+    """Images and labels as the host's own data set class gives them."""
+    if str(host_dir) not in sys.path:
+        sys.path.insert(0, str(host_dir))
+    importlib.import_module("dnnlib")
+    data = importlib.import_module("training.dataset").ImageFolderDataset(path=str(path), use_labels=True)
+    assert data.resolution & (data.resolution - 1) == 0
+    rows = [data[index] for index in range(len(data))]
+    data.close()
+    return [row[0] for row in rows], [list(row[1]) for row in rows]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(downloads, "PAUSE", 0.0)
+    with serving() as running:
+        yield running
+
+
+def fetch(url: str, target: Path, **known: Any) -> List[int]:
+    """Download; returns the offsets that were reported."""
+    seen: List[int] = []
+    download(url, target, Archive("x", (), **known), lambda done, total: seen.append(done))
+    return seen
+
+
+def refused(url: str, target: Path, **known: Any) -> str:
+    """The one line that a download fails with."""
+    with pytest.raises(DownloadError) as caught:
+        fetch(url, target, **known)
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+# Downloads
+
+
+def test_a_file_comes_whole_and_its_hashes_are_recorded(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "x.zip"
+    fetch(server.put("/x", BODY), target)
+    assert target.read_bytes() == BODY and listing(target.parent) == ["x.zip", "x.zip.json"]
+    noted = json.loads((target.parent / "x.zip.json").read_text())
+    assert noted["sha256"] == hashlib.sha256(BODY).hexdigest() and noted["size"] == len(BODY)
+
+
+def test_a_cut_is_gone_on_from_in_the_same_call(server: Server, tmp_path: Path) -> None:
+    fetch(server.put("/x", BODY, cut=[100_000, 50_000]), tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == BODY
+    # Whole pieces of 16 KiB are kept.
+    assert [request.get("Range") for request in server.requests] == [None, "bytes=98304-", "bytes=147456-"]
+    assert server.requests[1]["If-Range"] == '"1"'
+
+
+def test_a_cut_is_gone_on_from_in_a_later_call(server: Server, tmp_path: Path) -> None:
+    url = server.put("/x", BODY, cut=[100_000] + [0] * (downloads.ATTEMPTS - 1))
+    message = refused(url, tmp_path / "x")
+    assert "98304 bytes are kept in x.part" in message
+    assert listing(tmp_path) == ["x.part", "x.part.json"] and part_path(tmp_path / "x").read_bytes() == BODY[:98_304]
+    server.requests.clear()
+    assert fetch(url, tmp_path / "x")[0] > 98_304
+    assert (tmp_path / "x").read_bytes() == BODY and [request["Range"] for request in server.requests] == ["bytes=98304-"]
+    assert listing(tmp_path) == ["x", "x.json"]
+
+
+def test_ctrl_c_leaves_the_part_and_no_file(server: Server, tmp_path: Path) -> None:
+    def interrupt(done: int, total: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(server.put("/x", BODY), tmp_path / "x", Archive("x", ()), interrupt)
+    assert listing(tmp_path) == ["x.part", "x.part.json"]
+    fetch(server.url + "/x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "change", [{"etag": '"2"'}, {"ranges": False}, {"etag": None}], ids=["other file", "ranges ignored", "no validator"]
+)
+def test_where_a_part_cannot_be_trusted_the_download_begins_anew(
+    server: Server, tmp_path: Path, change: Dict[str, Any]
+) -> None:
+    refused(server.put("/x", b"old" * 40_000, cut=[100_000] + [0] * 9, etag=change.get("etag", "") and '"1"'), tmp_path / "x")
+    fetch(server.put("/x", BODY, **change), tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == BODY and listing(tmp_path) == ["x", "x.json"]
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Path) -> None:
+    refused(server.put("/x", BODY, cut=[200_000] + [0] * 9), tmp_path / "x")
+    fetch(server.put("/x", BODY[:1000]), tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == BODY[:1000]
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha256"])
+def test_a_wrong_hash_leaves_nothing(server: Server, tmp_path: Path, kind: str) -> None:
+    message = refused(server.put("/x", BODY), tmp_path / "x", **{kind: "0" * 32})
+    assert f"{kind.upper()} is {hashlib.new(kind, BODY).hexdigest()}, expected 000" in message and listing(tmp_path) == []
+
+
+def test_a_wrong_hash_of_a_resumed_file_leaves_nothing(server: Server, tmp_path: Path) -> None:
+    assert "it was deleted" in refused(server.put("/x", BODY, cut=[9]), tmp_path / "x", md5="0" * 32)
+    assert listing(tmp_path) == []
+
+
+def test_a_file_that_is_shorter_than_published_is_not_begun(server: Server, tmp_path: Path) -> None:
+    assert "299999 bytes are offered, expected 300000" in refused(server.put("/x", BODY[1:]), tmp_path / "x", size=len(BODY))
+    assert listing(tmp_path) == []
+
+
+def test_an_endless_file_is_broken_off(server: Server, tmp_path: Path) -> None:
+    assert "more than the 1000 that" in refused(server.put("/x", BODY), tmp_path / "x", max_bytes=1000)
+    assert listing(tmp_path) == []
+
+
+def test_what_was_recorded_on_first_use_is_held_to(server: Server, tmp_path: Path) -> None:
+    fetch(server.put("/x", BODY), tmp_path / "x")
+    (tmp_path / "x").unlink()
+    assert "on first use it was" in refused(server.put("/x", BODY[::-1]), tmp_path / "x")
+    assert listing(tmp_path) == ["x.json"]
+
+
+def test_redirects_are_followed_and_loops_are_not(server: Server, tmp_path: Path) -> None:
+    server.put("/there", BODY)
+    fetch(server.put("/here", status=302, headers={"Location": "/there"}), tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == BODY
+    assert "redirect" in refused(server.put("/loop", status=302, headers={"Location": "/loop"}), tmp_path / "y")
+
+
+@pytest.mark.parametrize("status, words", [(403, "access is refused"), (404, "not there"), (418, "nothing was downloaded")])
+def test_a_refusal_is_told_and_not_repeated(server: Server, tmp_path: Path, status: int, words: str) -> None:
+    message = refused(server.put("/x", b"no", status=status), tmp_path / "x")
+    assert str(status) in message and words in message and len(server.requests) == 1 and listing(tmp_path) == []
+
+
+def test_an_overloaded_server_is_asked_again(server: Server, tmp_path: Path) -> None:
+    assert "503" in refused(server.put("/x", status=503), tmp_path / "x")
+    assert len(server.requests) == downloads.ATTEMPTS and listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("typed", [True, False])
+@pytest.mark.parametrize(
+    "page, words",
+    [
+        ("<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title>", "Google Drive's quota for this file is used up"),
+        ("<html><head><title>Sign\n in</title>", 'a web page titled "sign in" came instead of the file'),
+    ],
+)
+def test_a_page_in_place_of_an_archive_is_recognised(
+    server: Server, tmp_path: Path, page: str, words: str, typed: bool
+) -> None:
+    kind = "text/html; charset=utf-8" if typed else "application/zip"
+    assert words in refused(server.put("/x", page.encode(), headers={"Content-Type": kind}), tmp_path / "x")
+    assert listing(tmp_path) == []
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "PAUSE", 0.0)
+    assert "connection failed" in refused("http://127.0.0.1:1/x", tmp_path / "x") and listing(tmp_path) == []
+    assert "x:y" in refused("x:y", tmp_path / "x")
+
+
+# Unpacking
+
+
+def link(name: str, kind: bytes, target: str = "/etc/passwd") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def zip_link() -> bytes:
+    info = zipfile.ZipInfo("a")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return zipped({info: b"/etc/passwd"})  # type: ignore[dict-item]
+
+
+def lying_zip() -> bytes:
+    """A bomb whose directory says that it is small."""
+    data = zipped({"a": bytes(50_000_000)}, compression=zipfile.ZIP_DEFLATED)
+    return data.replace((50_000_000).to_bytes(4, "little"), (500).to_bytes(4, "little"))
+
+
+EVIL: Dict[str, Tuple[Callable[[], bytes], str]] = {
+    "zip climbs": (lambda: zipped({"ok": b"", "../x": b"x"}), "outside its folder"),
+    "zip climbs later": (lambda: zipped({"a/../../x": b"x"}), "outside its folder"),
+    "zip absolute": (lambda: zipped({"/tmp/regan-ext-evil": b"x"}), "outside its folder"),
+    "zip drive": (lambda: zipped({"C:/x": b"x"}), "outside its folder"),
+    "zip backslash": (lambda: zipped({"..\\x": b"x"}), "outside its folder"),
+    "zip link": (zip_link, "link or device"),
+    "zip bomb": (lambda: zipped({"a": bytes(50_000_000)}, compression=zipfile.ZIP_DEFLATED), "more than a data set"),
+    "zip lies": (lying_zip, "nothing was unpacked"),
+    "zip crowd": (lambda: zipped({str(number): b"" for number in range(60)}), "more than 50 members"),
+    "zip twice": (lambda: zipped({"a": b"1", "./a": b"2"}), "cannot be unpacked"),
+    "zip cut": (lambda: zipped({"a": BODY})[:200_000], "broken or cut short"),
+    "zip damaged": (lambda: zipped({"a": b"x" * 500}).replace(b"xxx", b"xyx", 1), "broken or cut short"),
+    "zip empty": (lambda: zipped({}), "holds no files"),
+    "tar climbs": (lambda: tarred({"../x": b"x"}), "outside its folder"),
+    "tar absolute": (lambda: tarred({"/tmp/regan-ext-evil": b"x"}), "outside its folder"),
+    "tar link": (lambda: tarred({"a": link("a", tarfile.SYMTYPE), "a/b": b"x"}), "link or device"),
+    "tar hard link": (lambda: tarred({"a": link("a", tarfile.LNKTYPE)}), "link or device"),
+    "tar device": (lambda: tarred({"a": link("a", tarfile.CHRTYPE)}), "link or device"),
+    "tar bomb": (lambda: tarred({"a": bytes(50_000_000)}), "more than a data set"),
+    "tar crowd": (lambda: tarred({str(number): b"" for number in range(60)}), "more than 50 members"),
+    "tar cut": (lambda: tarred({"a": BODY})[:200_000], "broken or cut short"),
+    "page": (lambda: b"<html>", "broken or cut short"),
+    "nothing": (lambda: b"", "nothing was unpacked"),
+}
+
+
+@pytest.mark.parametrize("kind", EVIL)
+def test_an_archive_that_attacks_or_is_broken_leaves_nothing(tmp_path: Path, kind: str) -> None:
+    make, words = EVIL[kind]
+    (tmp_path / "in").write_bytes(make())
+    with pytest.raises(UnpackError) as caught:
+        unpack(tmp_path / "in", tmp_path / "deep" / "out", Limits(files=50, bytes=10_000_000))
+    assert words in caught.value.message and "\n" not in caught.value.message
+    assert listing(tmp_path) == ["deep", "in"] and not Path("/tmp/regan-ext-evil").exists()
+
+
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_good_archives_unpack(tmp_path: Path, make: Callable[[Dict[str, bytes]], bytes]) -> None:
+    (tmp_path / "in").write_bytes(make({"a/b.txt": b"1", "c": BODY}))
+    assert unpack(tmp_path / "in", tmp_path / "out", Limits()) == 2
+    assert listing(tmp_path / "out") == ["a", "a/b.txt", "c"] and (tmp_path / "out" / "c").read_bytes() == BODY
+
+
+def test_one_set_is_taken_out_of_a_shared_archive(tmp_path: Path) -> None:
+    inner = zipped({"1.png": b"1", "2.png": b"2"})
+    (tmp_path / "in").write_bytes(zipped({"pack/100-shot-grumpy_cat.zip": inner, "pack/AnimalFace-dog/d/3.png": b"3"}))
+    unpack(tmp_path / "in", tmp_path / "cat", Limits(), ["grumpy-cat", "100-shot-grumpy-cat"])
+    unpack(tmp_path / "in", tmp_path / "dog", Limits(), ["animalface-dog"])
+    assert listing(tmp_path / "cat") == ["1.png", "2.png"] and listing(tmp_path / "dog") == ["d", "d/3.png"]
+    with pytest.raises(UnpackError, match="has no folder or zip named panda"):
+        unpack(tmp_path / "in", tmp_path / "panda", Limits(), ["panda"])
+
+
+# The table, and get
+
+
+def test_the_table_is_consistent() -> None:
+    names = [name for known in table.DATA_SETS for name in (known.name, *known.aliases)]
+    assert len(set(names)) == len(names)
+    for known in table.DATA_SETS:
+        assert known.resolution & (known.resolution - 1) == 0 and known.licence
+        for archive in known.archives:
+            assert archive.sources and all(source.direct for source in archive.sources)
+            assert len(archive.md5 or "0" * 32) == 32 and len(archive.sha256 or "0" * 64) == 64
+        for source in known.pages:
+            assert not source.direct and "FastGAN" not in source.url + source.steps
+    text = cli("list")
+    assert all(known.name in text for known in table.DATA_SETS)
+
+
+@pytest.mark.parametrize("spelling", ["grumpy_cat", "100-shot-grumpy_cat", "few-shot-grumpy-cat", "Grumpy Cat"])
+def test_every_spelling_of_a_name_is_known(spelling: str) -> None:
+    assert table.get(spelling).name == "grumpy-cat"
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    assert "animalface-cat" in cli("get", "afhq", code=2)
+
+
+def test_get_brings_checks_and_unpacks(server: Server, tmp_path: Path) -> None:
+    url = server.put("/x.zip", zipped({"all/obama/1.png": b"1", "all/panda/1.png": b"2"}))
+    arguments = ["get", "obama", "--dir", tmp_path / "data", "--accept-licence", "--url", url]
+    output = cli(*arguments)
+    assert "Licence of obama: none stated" in output and url in output and "recorded" in output
+    archive = "data-efficient-gans.zip"
+    assert listing(tmp_path / "data") == [archive, archive + ".json", "obama", "obama/1.png"]
+    again = cli(*arguments)
+    assert "there already" in again and "unpacked already" in again and len(server.requests) == 1
+    cli("get", "panda", *arguments[2:])
+    assert len(server.requests) == 1 and (tmp_path / "data/panda/1.png").read_bytes() == b"2"
+    (tmp_path / "data" / archive).write_bytes(b"changed")
+    assert "not the right file" in cli(*arguments, code=2)
+
+
+def test_nothing_is_asked_of_a_server_before_the_licence_is_accepted(server: Server, tmp_path: Path) -> None:
+    output = cli("get", "cifar10", "--dir", tmp_path, "--url", server.put("/x", BODY), code=2)
+    assert "--accept-licence" in output and not server.requests and listing(tmp_path) == []
+
+
+def test_sources_are_tried_in_order(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = tuple(Source(server.url + path, True, "a test") for path in ("/gone", "/page", "/x"))
+    server.put("/page", b"<html>quota", headers={"Content-Type": "text/html"})
+    server.put("/x", zipped({"1.png": b""}))
+    flowers = table.get("flowers")
+    archive = replace(flowers.archives[0], sources=sources, md5=None)
+    sets = (replace(flowers, archives=(archive,)),)
+    monkeypatch.setattr(table, "DATA_SETS", sets)
+    cli("get", "oxford-flowers", "--dir", tmp_path, "--accept-licence")
+    assert [request["path"] for request in server.requests] == ["/gone", "/page", "/x"]
+    monkeypatch.setattr(table, "DATA_SETS", (replace(flowers, archives=(replace(archive, sources=sources[:2]),)),))
+    output = cli("get", "oxford-flowers", "--dir", tmp_path / "new", "--accept-licence", code=1)
+    assert "404" in output and "quota" in output and "By hand:" in output and not (tmp_path / "new").exists()
+
+
+def test_several_archives_come_from_one_folder(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flowers = table.get("flowers")
+    bodies = [tarred({"jpg/image_00001.jpg": b"1"}), b"labels", b"ids"]
+    archives = []
+    for archive, body in zip(flowers.archives, bodies):
+        server.put(f"/mirror/{archive.filename}", body)
+        archives.append(replace(archive, md5=hashlib.md5(body).hexdigest()))
+    assert "expected 52808999861908f626f3c1f4e79d11fa" in cli(
+        "get", "flowers", "--dir", tmp_path, "--accept-licence", "--url", server.url + "/mirror/", code=1
+    )
+    assert listing(tmp_path) == []
+    monkeypatch.setattr(table, "DATA_SETS", (replace(flowers, archives=tuple(archives)),))
+    assert "as published" in cli("get", "flowers", "--dir", tmp_path, "--accept-licence", "--url", server.url + "/mirror/")
+    assert {"imagelabels.mat", "setid.mat", "oxford-flowers/jpg/image_00001.jpg"} <= set(listing(tmp_path))
+
+
+def test_a_person_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    with pytest.raises(UserError, match="nobody is here"):
+        ask(False)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert ask(True) and not ask(False)
+
+
+def test_a_bomb_from_the_server_is_one_line(server: Server, tmp_path: Path) -> None:
+    url = server.put("/x", zipped({"obama/1.png": bytes(9_000_000)}, compression=zipfile.ZIP_DEFLATED))
+    output = cli("get", "obama", "--dir", tmp_path, "--accept-licence", "--url", url, code=1)
+    assert "more than a data set" in output and "to have it fetched anew" in output
+    assert listing(tmp_path) == ["data-efficient-gans.zip"]
+
+
+def test_what_no_program_can_fetch_is_explained() -> None:
+    output = cli("get", "ffhq-256-1k", code=2)
+    assert (
+        "CC BY-NC-SA" in output and "https://github.com/NVlabs/ffhq-dataset" in output and "data prepare ffhq-256-1k" in output
+    )
+    assert "prepare digits -" in cli("get", "digits")
+    assert "prepare my-images" in cli("get", "my-images", code=2)
+
+
+# Images
+
+
+MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "HSV"]
+
+
+@quick
+@given(
+    kind=st.sampled_from(MODES),
+    width=st.integers(1, 70),
+    height=st.integers(1, 70),
+    resolution=st.sampled_from([4, 16, 32]),
+    mode=st.sampled_from(["L", "RGB"]),
+    resize=st.sampled_from(["box", "lanczos", "bicubic"]),
+)
+def test_every_image_becomes_what_the_host_takes(
+    kind: str, width: int, height: int, resolution: int, mode: str, resize: str
+) -> None:
+    image = picture(width, height, kind)
+    faults = what_is_wrong(image, resolution, mode)
+    out = fit(mend(image, mode), resolution, resize)
+    assert out.mode == mode and out.size == (resolution, resolution)
+    again = decode(encode(out))
+    assert pixel_hash(again) == pixel_hash(out) and what_is_wrong(again, resolution, mode) == []
+    if not faults and image.mode == mode:
+        assert out.tobytes() == image.tobytes()
+    if (width, height) != (resolution, resolution):
+        assert any(str(width) in fault or str(height) in fault for fault in faults)
+
+
+def test_what_is_mended_keeps_its_looks() -> None:
+    red = Image.new("RGBA", (8, 8), (255, 0, 0, 255))
+    red.paste((0, 0, 0, 0), (0, 0, 4, 8))
+    assert mend(red, "RGB").getpixel((0, 0)) == (255, 255, 255) and mend(red, "RGB").getpixel((7, 0)) == (255, 0, 0)
+    deep = Image.fromarray(np.array([[0, 257 * 7, 65535]], dtype=np.uint16))
+    assert list(mend(decode(png(deep)), "L").tobytes()) == [0, 7, 255]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn to the right
+    lying = picture(20, 10)
+    lying.paste((0, 0, 255), (0, 0, 20, 5))
+    turned = decode(png(lying, exif=exif))
+    assert "turned upright" in " ".join(what_is_wrong(turned, 16, "RGB"))
+    assert mend(turned, "RGB").size == (10, 20) and mend(turned, "RGB").getpixel((9, 0)) == (0, 0, 255)
+    assert mend(picture(8, 8, "CMYK"), "RGB").mode == "RGB"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_pillow_turns_them(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = decode(png(picture(20, 10), exif=exif))
+    assert mend(image, "RGB").tobytes() == ImageOps.exif_transpose(image).tobytes()
+
+
+@quick
+@given(data=st.data(), form=st.sampled_from(["png", "jpeg", "gif", "tiff", "webp", "bmp", "ppm"]))
+def test_damaged_files_are_unreadable_and_nothing_worse(data: st.DataObject, form: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = bytearray(png(picture(20, 12), format=form, **({} if form in ("gif", "bmp", "ppm") else {"exif": exif})))
+    for _ in range(data.draw(st.integers(1, 4))):
+        body[data.draw(st.integers(0, min(len(body), 200) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        image = decode(bytes(body))
+        what_is_wrong(image, 16, "RGB")
+        assert fit(mend(image, "RGB"), 16, "lanczos").size == (16, 16)
+    except Unreadable:
+        pass
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"hello", "not an image"),
+        (b"", "not an image"),
+        (png(picture(64, 64))[:5000], "cut short"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (png(Image.new("1", (20_000, 20_000))), "too many pixels"),
+    ],
+    ids=["text", "nothing", "half", "a program", "bomb"],
+)
+def test_what_is_no_image_is_said(data: bytes, words: str) -> None:
+    with pytest.raises(Unreadable, match=words):
+        decode(data)
+
+
+# Prepare
+
+
+def messy_folder(folder: Path) -> Path:
+    """One image of every kind that people have, 16 pixels wanted."""
+    folder.mkdir()
+    (folder / "sub").mkdir()
+    files = {
+        "a-good.png": png(picture(16, 16)),
+        "b-grey.png": png(picture(16, 16, "L", 1)),
+        "c-alpha.png": png(picture(16, 16, "RGBA", 2)),
+        "d-wide.jpg": png(picture(40, 20, seed=3), format="jpeg"),
+        "e-small.png": png(picture(7, 9, seed=4)),
+        "f-palette.gif": png(picture(32, 32, "P", 5), format="gif"),
+        "g-cmyk.jpg": png(picture(16, 16, "CMYK", 6), format="jpeg"),
+        "h-deep.png": png(picture(16, 16, "I;16", 7)),
+        "i-copy.png": png(picture(16, 16), compress_level=9),
+        "j-half.png": png(picture(16, 16, seed=8))[:300],
+        "k-text.png": b"hello",
+        "sub/l-good.webp": png(picture(16, 16, seed=9), format="webp", lossless=True),
+        "notes.txt": b"x",
+        ".DS_Store": b"x",
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_own_images_are_judged_one_by_one_and_mended(tmp_path: Path, host_dir: Path) -> None:
+    folder, out = messy_folder(tmp_path / "mine"), tmp_path / "out.zip"
+    output = cli("prepare", "my-images", folder, out, "--resolution=16")
+    for line in [
+        "b-grey.png: grey among colour images: converted to RGB",
+        "c-alpha.png: transparent: put on white",
+        "d-wide.jpg: not square (40x20): middle 20x20 cut out; too large (20x20): reduced to 16x16",
+        "e-small.png: not square (7x9): middle 7x7 cut out; too small (7x7): enlarged to 16x16",
+        "f-palette.gif: palette: converted; too large (32x32): reduced to 16x16",
+        "g-cmyk.jpg: CMYK: converted to RGB",
+        "h-deep.png: more than 8 bits: scaled to 8; grey among colour images: converted to RGB",
+        "i-copy.png: copy, left out (same pixels as a-good.png)",
+        "j-half.png: left out (broken",
+        "k-text.png: left out (not an image)",
+        "notes.txt: left out (not an image by its name)",
+        f"{out}: 9 images, 16x16, RGB, without labels",
+        "  3 left out",
+    ]:
+        assert line in output, line
+    assert "a-good.png:" not in output and "l-good" not in output and "DS_Store" not in output
+    images, labels = host_reads(out, host_dir)
+    assert len(images) == 9 and all(image.shape == (3, 16, 16) for image in images) and labels == [[]] * 9
+    assert images[0].tobytes() == np.asarray(picture(16, 16)).transpose(2, 0, 1).tobytes()
+    with zipfile.ZipFile(out) as archive:
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert "fingerprint" in cli("check", "my-images", out, "--count=9")
+    assert listing(tmp_path)[-1] == "out.zip" and not [name for name in listing(tmp_path) if "partial" in name]
+
+
+def test_the_same_images_make_the_same_bytes(tmp_path: Path) -> None:
+    folder = messy_folder(tmp_path / "mine")
+    first, second = tmp_path / "1.zip", tmp_path / "2.zip"
+    cli("prepare", "my-images", folder, first, "--resolution=16", "--quiet")
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))
+    (tmp_path / "mine.zip").write_bytes(zipped({name: (folder / name).read_bytes() for name in listing(folder) if "." in name}))
+    cli("prepare", "my-images", tmp_path / "mine.zip", second, "--resolution=16", "--quiet")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_strict_and_failures_leave_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, out = messy_folder(tmp_path / "mine"), tmp_path / "out.zip"
+    out.write_bytes(b"before")
+    before = listing(tmp_path)
+    assert "--strict: something is wrong with 11 files" in cli(
+        "prepare", "my-images", folder, out, "--resolution=16", "--strict", code=2
+    )
+    monkeypatch.setattr("regan_ext.data.prepare.fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert CliRunner().invoke(main, ["data", "prepare", "my-images", str(folder), str(out)]).exit_code == 1
+    monkeypatch.setattr("regan_ext.data.prepare.fit", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert "No space left" in cli("prepare", "my-images", folder, out, code=2)
+    assert out.read_bytes() == b"before" and listing(tmp_path) == before
+
+
+def test_grey_images_stay_grey_and_labels_follow(tmp_path: Path, host_dir: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.png").write_bytes(png(picture(20, 16, "L", number)))
+    (folder / "dataset.json").write_text(json.dumps({"labels": [[f"{number}.png", number % 2] for number in range(4)]}))
+    assert "grey, with labels" in cli("prepare", "my-images", folder, tmp_path / "out.zip", "--resolution=16", "--quiet")
+    images, labels = host_reads(tmp_path / "out.zip", host_dir)
+    assert [image.shape for image in images] == [(1, 16, 16)] * 4 and labels == [[1, 0], [0, 1], [1, 0], [0, 1]]
+    (folder / "4.png").write_bytes(png(picture(16, 16, "L", 9)))
+    assert "Only 4 of 5 images have a label" in cli("prepare", "my-images", folder, tmp_path / "out.zip", "--quiet")
+    (folder / "dataset.json").write_text("[]")
+    assert "dataset.json is not of the form" in cli("prepare", "my-images", folder, tmp_path / "out.zip", code=2)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["my-images", "gone", "out.zip"], "gone does not exist"),
+        (["my-images", "mine", "out.tar"], "end in .zip"),
+        (["my-images", "mine", "gone/out.zip"], "folder does not exist"),
+        (["my-images", "mine.txt", "out.zip"], "neither a folder nor a zip"),
+        (["my-images", "mine", "out.zip", "--resolution=100"], "power of two"),
+        (["my-images", "mine", "out.zip", "--count=9"], "then regan-ext data subset"),
+        (["obama", "mine", "out.zip", "--any-count", "--count=9"], "there are 1 images"),
+        (["my-images", "mine", "out.zip", "--rest=r.zip"], "--rest is for the digits"),
+        (["my-images", "mine", "out.zip", "--split=train"], "has only all"),
+        (["my-images", "mine", "out.zip", "--host=gone"], "--host: gone is not a folder"),
+        (["my-images", "empty", "out.zip"], "holds no images"),
+        (["obama", "mine", "out.zip"], "holds 1 images, obama has 100; --any-count"),
+        (["obama", "mine", "out.zip", "--any-count"], "1.png: not an image"),
+        (["obama", "mine", "out.zip", "--any-count", "--count=0"], "there are 1 images"),
+        (["cifar10", "mine", "out.zip"], "has no data_batch_1"),
+        (["cifar10", "mine.txt", "out.zip"], "cannot be read as CIFAR-10"),
+        (["digits", "mine", "out.zip"], "the source of digits is -"),
+        (["digits", "-", "out.zip", "--rest=r.zip"], "--rest needs --count"),
+        (["digits", "-", "out.zip", "--count=1800"], "only 178 images of the digit 0"),
+    ],
+    ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: List[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mine" / "1.png").write_bytes(b"x")
+    (tmp_path / "mine.txt").write_bytes(b"x")
+    before = listing(tmp_path)
+    assert words in cli("prepare", *arguments, code=2)
+    assert listing(tmp_path) == before
+
+
+def fake_cifar(path: Path, protocol: int = 2, **more: Any) -> List["np.ndarray[Any, Any]"]:
+    """An archive of CIFAR-10's form with 4 images a batch; returns those of the training part."""
+    members, images = {}, []
+    for number, name in enumerate([*(f"data_batch_{batch}" for batch in range(1, 6)), "test_batch"]):
+        pixels = np.random.default_rng(number).integers(0, 256, (4, 3072), dtype=np.uint8)
+        images += list(pixels.reshape(-1, 3, 32, 32)) if name != "test_batch" else []
+        values = {"data": pixels, "labels": [number, 1, 2, 3], **more}
+        members[f"cifar-10-batches-py/{name}"] = pickle.dumps(values, protocol=protocol)
+    path.write_bytes(tarred(members))
+    return images
+
+
+def test_cifar10_is_read_from_its_archive(tmp_path: Path, host_dir: Path) -> None:
+    archive, out = tmp_path / "cifar-10-python.tar.gz", tmp_path / "out.zip"
+    expected = fake_cifar(archive)
+    cli("prepare", "cifar10", archive, out, "--any-count")
+    images, labels = host_reads(out, host_dir)
+    assert all(np.array_equal(image, other) for image, other in zip(images, expected)) and len(images) == 20
+    assert [label.index(1) for label in labels[:8]] == [0, 1, 2, 3, 1, 1, 2, 3]
+    cli("prepare", "cifar10", archive, out, "--any-count", "--split=test", "--resolution=64")
+    images, _ = host_reads(out, host_dir)
+    assert len(images) == 4 and images[0].shape == (3, 64, 64)
+    assert "images: 24" in cli("check", "cifar10", archive, "--count=24")
+
+
+class _Attack:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch attacked",)
+
+
+def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fake_cifar(tmp_path / "x.tar.gz", extra=_Attack())
+    assert "names posix.system" in cli("prepare", "cifar10", "x.tar.gz", "out.zip", "--any-count", code=2)
+    assert listing(tmp_path) == ["x.tar.gz"]
+
+
+def test_tiny_imagenet_has_its_classes(tmp_path: Path, host_dir: Path) -> None:
+    base = tmp_path / "tiny-imagenet-200"
+    for number, wnid in enumerate(["n02", "n01"]):
+        (base / "train" / wnid / "images").mkdir(parents=True)
+        (base / "train" / wnid / f"{wnid}_boxes.txt").write_text("x")
+        for image in range(2):
+            kind = "L" if image else "RGB"
+            data = png(picture(64, 64, kind, 10 * number + image), format="jpeg")
+            (base / "train" / wnid / "images" / f"{wnid}_{image}.JPEG").write_bytes(data)
+    (base / "val" / "images").mkdir(parents=True)
+    (base / "val" / "images" / "val_0.JPEG").write_bytes(png(picture(64, 64), format="jpeg"))
+    (base / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn02\t0\t0\t1\t1\n")
+    assert "2 grey among colour images" in cli("prepare", "tiny_imagenet", base, tmp_path / "out.zip", "--any-count")
+    images, labels = host_reads(tmp_path / "out.zip", host_dir)
+    assert len(images) == 4 and labels == [[1, 0], [1, 0], [0, 1], [0, 1]]
+    cli("prepare", "tiny_imagenet", tmp_path, tmp_path / "out.zip", "--any-count", "--split=val")
+    assert host_reads(tmp_path / "out.zip", host_dir)[1] == [[0, 1]]
+
+
+def test_flowers_come_from_their_archive_with_labels(tmp_path: Path, host_dir: Path) -> None:
+    from scipy.io import savemat
+
+    names = [f"jpg/image_{number:05d}.jpg" for number in (1, 2, 3)]
+    (tmp_path / "102flowers.tgz").write_bytes(
+        tarred({name: png(picture(70, 50 + number, seed=number), format="jpeg") for number, name in enumerate(names)})
+    )
+    savemat(str(tmp_path / "imagelabels.mat"), {"labels": np.array([[3, 1, 2]])})
+    before = listing(tmp_path)
+    output = cli("prepare", "flowers", tmp_path / "102flowers.tgz", tmp_path / "out.zip", "--any-count", "--resolution=32")
+    assert "3 not square" in output and "Scaled with the lanczos filter" in output
+    images, labels = host_reads(tmp_path / "out.zip", host_dir)
+    assert [image.shape for image in images] == [(3, 32, 32)] * 3 and [label.index(1) for label in labels] == [2, 0, 1]
+    assert listing(tmp_path) == sorted([*before, "out.zip"])
+
+
+def test_ffhq_is_reduced_with_a_box_and_its_choice_is_listed(tmp_path: Path) -> None:
+    folder = tmp_path / "ffhq"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number:05d}.png").write_bytes(png(picture(512, 512, seed=number)))
+    out = tmp_path / "out.zip"
+    cli("prepare", "ffhq-256", folder, out, "--any-count", "--count=2", "--seed=3")
+    names = [line for line in (tmp_path / "out.indices.txt").read_text().splitlines() if not line.startswith("#")]
+    assert names == [f"{number:05d}.png" for number in chosen(6, 2, 3)]
+    with zipfile.ZipFile(out) as archive:
+        first = np.asarray(Image.open(io.BytesIO(archive.read("00000/img00000000.png")))).astype(float)
+    source = np.asarray(Image.open(folder / names[0])).astype(float).reshape(256, 2, 256, 2, 3).mean(axis=(1, 3))
+    assert np.abs(first - source).max() <= 1
+
+
+# A few lines with the options of NVIDIA's dataset_tool.py: enough to see what it is given and that its zip is taken.
+TOOL = """
+import io, json, sys, zipfile
+from pathlib import Path
+from PIL import Image
+
+options = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
+print(json.dumps(options))
+source = Path(options["source"])
+if source.is_file():
+    sys.exit("Error: " + str(source.stat().st_size) + " bytes to --width=" + options["width"])
+Path(__file__).with_name("seen.json").write_text(json.dumps({**options, "files": sorted(p.name for p in source.iterdir())}))
+if any(path.suffix == ".bmp" for path in source.iterdir()):
+    sys.exit("Error: no BMP please")
+with zipfile.ZipFile(options["dest"], "w") as archive:
+    for number, path in enumerate(sorted(path for path in source.iterdir() if path.suffix != ".json")):
+        out = io.BytesIO()
+        Image.open(path).resize((int(options["width"]), int(options["height"]))).save(out, format="png")
+        archive.writestr(f"00000/img{number:08d}.png", out.getvalue())
+    archive.writestr("dataset.json", json.dumps({"labels": None}))
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, host_dir: Path) -> Path:
+    folder = make_checkout(tmp_path / "checkout", host_dir)
+    (folder / "dataset_tool.py").write_text(TOOL)
+    return folder
+
+
+def test_the_hosts_own_tool_is_used(tmp_path: Path, host_dir: Path, checkout: Path) -> None:
+    folder, out = messy_folder(tmp_path / "mine"), tmp_path / "out.zip"
+    arguments = ["prepare", "my-images", folder, out, "--resolution=16", "--quiet", "--host", checkout]
+    cli(*arguments)
+    seen = json.loads((checkout / "seen.json").read_text())
+    assert (seen["width"], seen["height"], seen["resize-filter"], seen["transform"]) == ("16", "16", "lanczos", "center-crop")
+    assert len(seen["files"]) == 9 and seen["files"][3] == "00000003.jpg" and seen["files"][1] == "00000001.png"
+    images, _ = host_reads(out, host_dir)
+    assert len(images) == 9
+    with zipfile.ZipFile(out) as archive:
+        assert archive.testzip() is None and {info.date_time[0] for info in archive.infolist()} == {1980}
+    first = out.read_bytes()
+    cli(*arguments)
+    assert out.read_bytes() == first and not [name for name in listing(tmp_path) if "staging" in name]
+
+
+def test_a_tool_that_fails_is_quoted(tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "1.bmp").write_bytes(png(picture(16, 16), format="bmp"))
+    message = cli("prepare", "my-images", tmp_path / "mine", tmp_path / "out.zip", "--host", checkout, code=2)
+    assert "said: Error: no BMP please" in message and not (tmp_path / "out.zip").exists()
+    monkeypatch.chdir(tmp_path)
+    fake_cifar(Path("cifar-10-python.tar.gz"))
+    size = Path("cifar-10-python.tar.gz").stat().st_size
+    arguments = ["prepare", "cifar10", "cifar-10-python.tar.gz", "out.zip", "--any-count", "--host", "checkout"]
+    assert f"Error: {size} bytes to --width=32" in cli(*arguments, code=2)
+    assert listing(tmp_path / "mine") == ["1.bmp"] and not Path("out.zip").exists()
+    (checkout / "dataset_tool.py").unlink()
+    message = cli("prepare", "my-images", tmp_path / "mine", tmp_path / "out.zip", "--host", checkout, code=2)
+    assert "leave --host out" in message
+
+
+@pytest.mark.skipif("REGAN_TEST_CHECKOUT" not in os.environ, reason="needs NVIDIA's checkout, which is not ours to carry")
+@pytest.mark.parametrize("extra", [["--filter=box"], ["--filter=lanczos", "--keep-duplicates"]])
+def test_without_the_hosts_tool_the_bytes_are_the_same(tmp_path: Path, extra: List[str]) -> None:
+    folder = messy_folder(tmp_path / "mine")
+    arguments = ["prepare", "my-images", folder, "--resolution=16", "--quiet", *extra]
+    (folder / "j-half.png").unlink()
+    cli(*arguments, tmp_path / "1.zip")
+    cli(*arguments, tmp_path / "2.zip", "--host", os.environ["REGAN_TEST_CHECKOUT"])
+    assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes()
+
+
+# Digits, subset, check
+
+
+def test_the_first_digits_are_those_of_the_demo_and_the_rest_are_the_others(tmp_path: Path, host_dir: Path) -> None:
+    cli("prepare", "digits", "-", tmp_path / "d.zip", "--count=100", f"--rest={tmp_path / 'r.zip'}")
+    write_digits(tmp_path / "demo.zip")
+    images, labels = host_reads(tmp_path / "d.zip", host_dir)
+    demo, demo_labels = host_reads(tmp_path / "demo.zip", host_dir)
+    assert labels == demo_labels and all(np.array_equal(one, other) for one, other in zip(images, demo))
+    rest, rest_labels = host_reads(tmp_path / "r.zip", host_dir)
+    assert len(images) == 100 and len(rest) == 1697 and rest[0].shape == (1, 32, 32) and len(rest_labels[0]) == 10
+    lists = [(tmp_path / name).read_text().splitlines()[1:] for name in ("d.indices.txt", "r.indices.txt")]
+    assert sorted(map(int, lists[0] + lists[1])) == list(range(1797))
+    cli("prepare", "digits", "-", tmp_path / "all.zip")
+    whole, _ = host_reads(tmp_path / "all.zip", host_dir)
+    assert all(np.array_equal(whole[int(index)], image) for index, image in zip(lists[1], rest))
+    cli("prepare", "digits", "-", tmp_path / "s.zip", "--count=25", "--seed=1", "--resolution=8")
+    some, some_labels = host_reads(tmp_path / "s.zip", host_dir)
+    assert some[0].shape == (1, 8, 8) and sorted(label.index(1) for label in some_labels) == sorted(
+        [*range(10)] * 2 + [0, 1, 2, 3, 4]
+    )
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("prepared") / "digits.zip"
+    cli("prepare", "digits", "-", path, "--count=40", "--resolution=8")
+    return path
+
+
+def members(path: Path) -> Dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@quick
+@given(count=st.integers(1, 39), seed=st.integers(0, 2**32))
+def test_a_subset_and_its_rest_are_the_whole(prepared: Path, tmp_path: Path, count: int, seed: int) -> None:
+    out, rest = tmp_path / "s.zip", tmp_path / "r.zip"
+    cli("subset", prepared, out, f"--count={count}", f"--seed={seed}", f"--rest={rest}")
+    whole, one, other = members(prepared), members(out), members(rest)
+    labels = [dict(json.loads(part.pop("dataset.json"))["labels"]) for part in (whole, one, other)]
+    assert len(one) == count and {**one, **other} == whole and not set(one) & set(other)
+    assert {**labels[1], **labels[2]} == labels[0] and set(labels[1]) == set(one) and list(one) == sorted(one)
+    again = tmp_path / "again.zip"
+    cli("subset", prepared, again, f"--indices={tmp_path / 's.indices.txt'}")
+    assert again.read_bytes() == out.read_bytes()
+
+
+@quick
+@given(total=st.integers(1, 200), data=st.data())
+def test_a_smaller_choice_lies_in_a_larger_one(total: int, data: st.DataObject) -> None:
+    small, seed = data.draw(st.integers(1, total)), data.draw(st.integers(0, 99))
+    large = data.draw(st.integers(small, total))
+    assert set(chosen(total, small, seed)) <= set(chosen(total, large, seed)) <= set(range(total))
+
+
+def test_a_choice_is_the_same_on_every_machine() -> None:
+    assert chosen(70_000, 3, 0) == [5755, 20161, 48749]
+
+
+def test_lists_of_every_form_are_read(prepared: Path, tmp_path: Path) -> None:
+    names = sorted(name for name in members(prepared) if name.endswith(".png"))
+    forms = {
+        "a.txt": "# numbers\n3\n1\n",
+        "b.json": "[1, 3]",
+        "c.json": json.dumps([names[3], names[1]]),
+        "d.txt": f"{names[1]}\n{names[3]}",
+    }
+    results = set()
+    for name, text in forms.items():
+        (tmp_path / name).write_text(text)
+        cli("subset", prepared, tmp_path / "out.zip", f"--indices={tmp_path / name}")
+        results.add((tmp_path / "out.zip").read_bytes())
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "names no image"),
+        ("40", "number 40"),
+        ("x.png", "x.png, which is not"),
+        ("1\n1", "twice"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_refused(prepared: Path, tmp_path: Path, text: Any, words: str) -> None:
+    if text is not None:
+        (tmp_path / "list.txt").write_text(text)
+    assert words in cli("subset", prepared, tmp_path / "out.zip", f"--indices={tmp_path / 'list.txt'}", code=2)
+    assert not (tmp_path / "out.zip").exists()
+
+
+def test_subset_wants_one_choice_and_another_file(prepared: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.zip"
+    assert "either --count or --indices" in cli("subset", prepared, out, code=2)
+    assert "there are 40 images" in cli("subset", prepared, out, "--count=41", code=2)
+    assert "it is what is read" in cli("subset", prepared, prepared, "--count=1", code=2)
+    assert "none is left" in cli("subset", prepared, out, "--count=40", f"--rest={tmp_path / 'r.zip'}", code=2)
+    assert "is a folder" in cli("subset", tmp_path, out, "--count=1", code=2)
+    assert listing(tmp_path) == []
+
+
+def test_check_sees_the_same_pixels_in_another_form(prepared: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for number, (name, data) in enumerate(reversed(list(members(prepared).items()))):
+        if name.endswith(".png"):
+            (folder / f"{number}.bmp").write_bytes(png(Image.open(io.BytesIO(data)), format="bmp"))
+    first = cli("check", "digits", prepared, "--count=40", f"--hashes={tmp_path / 'hashes.txt'}")
+    line = next(line for line in first.splitlines() if line.startswith("fingerprint"))
+    assert line in cli("check", "my-images", folder, "--fingerprint", line.split()[1])
+    hashes = [row.split("  ") for row in (tmp_path / "hashes.txt").read_text().splitlines()[1:]]
+    assert len(hashes) == 40 and fingerprint([digest for digest, _ in hashes]) == line.split()[1]
+    assert "the fingerprint is not" in cli("check", "digits", prepared, "--count=40", "--fingerprint=00", code=1)
+    assert "it has 40 images, expected 1797" in cli("check", "digits", prepared, code=1)
+
+
+def test_check_names_what_the_host_would_trip_over(tmp_path: Path) -> None:
+    folder = messy_folder(tmp_path / "mine")
+    output = cli("check", "my-images", folder, code=1)
+    assert "2 images cannot be decoded" in output and "different sizes" in output and "not all RGB or all grey" in output
+    assert f"regan-ext data prepare my-images {folder} OUT.zip" in output
+    for count, members_, words in [
+        (1, {"a.png": png(picture(24, 24))}, "24x24 is not a square with a power of two"),
+        (1, {"a.png": png(picture(16, 16)), "dataset.json": b'{"labels": [["b.png", 0]]}'}, "no label for 1 images"),
+    ]:
+        (tmp_path / "x.zip").write_bytes(zipped(members_))
+        assert words in cli("check", "my-images", tmp_path / "x.zip", f"--count={count}", code=1)
+    (tmp_path / "x.zip").write_bytes(zipped({"a.png": png(picture(16, 16))}, compression=zipfile.ZIP_DEFLATED))
+    assert "compressed" in cli("check", "my-images", tmp_path / "x.zip", code=1)
+    assert "does not exist" in cli("check", "my-images", tmp_path / "gone", code=2)
+
+
+def test_check_compares_with_ffhqs_own_list(tmp_path: Path) -> None:
+    folder = tmp_path / "ffhq"
+    folder.mkdir()
+    listed = {}
+    for number in range(2):
+        image = picture(1024, 1024, seed=number)
+        (folder / f"{number:05d}.png").write_bytes(png(image, compress_level=1))
+        listed[str(number)] = {"image": {"pixel_md5": hashlib.md5(np.asarray(image).tobytes()).hexdigest()}}
+    (tmp_path / "list.json").write_text(json.dumps(listed))
+    arguments = ["check", "ffhq-1024", folder, "--count=2", "--pixel-md5", tmp_path / "list.json"]
+    assert "2 images have its pixels, 0 not" in cli(*arguments)
+    (folder / "00001.png").write_bytes(png(picture(1024, 1024, seed=5), compress_level=1))
+    assert "1 images do not have FFHQ's pixels, the first is 00001.png" in cli(*arguments, code=1)
+    (tmp_path / "list.json").write_text("[]")
+    assert "is not FFHQ's" in cli(*arguments, code=2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names and permissions as on Unix")
+def test_odd_names_and_closed_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number, name in enumerate([b"\xff.png", b"two\nlines.png", "größe.png".encode()]):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(png(picture(16, 16, seed=number)))
+    output = cli("prepare", "my-images", folder, tmp_path / "out.zip", "--resolution=32")
+    assert (
+        r"'\udcff.png': too small" in output and r"'two\nlines.png': too small" in output and "größe.png: too small" in output
+    )
+    assert "3 images" in output
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk(path: Any, onerror: Any) -> Iterator[Any]:
+        onerror(PermissionError(13, "Permission denied", "closed"))
+        yield path, [], []
+
+    monkeypatch.setattr(os, "walk", walk)
+    assert "closed cannot be read: Permission denied" in cli("prepare", "my-images", tmp_path, tmp_path / "out.zip", code=2)

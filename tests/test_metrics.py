@@ -1,0 +1,475 @@
+"""Metrics: the numbers against independent computations, the cache, the protocol, a real run, and bad input in one line."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from conftest import SMALL, TESTS, Run, finished_run, run_python
+from PIL import Image
+
+from regan_ext import metrics_guard
+from regan_ext.cli import main
+from regan_ext.errors import UserError
+from regan_ext.metrics import check, content, digit_detector, fetch, install, nearest, protocol, registry
+from regan_ext.metrics.settings import MetricSettings
+from regan_ext.runs import read_run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FEATURES, SIDE = 24, 16
+
+
+class Tiny(torch.nn.Module):
+    """Random linear features of an image, and probabilities, by the call convention of NVIDIA's detectors."""
+
+    def __init__(self, features: int, seed: int = 0):
+        super().__init__()
+        numbers = torch.Generator().manual_seed(seed)
+        self.weight = torch.nn.Parameter(torch.randn([3 * 16 * 16, features], generator=numbers) / 1000)
+
+    def forward(self, img: torch.Tensor, return_features: bool = False, no_output_bias: bool = False) -> torch.Tensor:
+        small = torch.nn.functional.adaptive_avg_pool2d(img.float(), [16, 16])
+        features = small.flatten(1) @ self.weight
+        return features if return_features else features.softmax(dim=1)
+
+
+def write_detector(path: Path, features: int = FEATURES, seed: int = 0) -> Path:
+    torch.jit.script(Tiny(features, seed).eval()).save(str(path))
+    return path
+
+
+def write_images(path: Path, images: np.ndarray) -> Path:
+    """uint8 [N, H, W, 3] as a zip, or as a folder where the path has no ending."""
+    if not path.suffix:
+        path.mkdir()
+    with zipfile.ZipFile(path, "w") if path.suffix else io.BytesIO() as archive:
+        for number, image in enumerate(images):
+            encoded = io.BytesIO()
+            Image.fromarray(image).save(encoded, format="png")
+            if isinstance(archive, zipfile.ZipFile):
+                archive.writestr(f"{number:05d}.png", encoded.getvalue())
+            else:
+                (path / f"{number:05d}.png").write_bytes(encoded.getvalue())
+    return path
+
+
+def random_images(count: int, seed: int) -> np.ndarray:
+    mean = np.linspace(90, 150, SIDE)[:, None, None]
+    return np.random.RandomState(seed).normal(mean, 40, [count, SIDE, SIDE, 3]).clip(0, 255).astype(np.uint8)
+
+
+MADE: List[np.ndarray] = []
+
+
+class Painter(torch.nn.Module):
+    """A generator of blurred noise that remembers what it made."""
+
+    z_dim, c_dim = 8, 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.basis = torch.randn([8, 3, SIDE, SIDE], generator=torch.Generator().manual_seed(7)) / 6
+
+    def forward(self, z: torch.Tensor, c: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        images = torch.einsum("nz,zchw->nchw", z, self.basis)
+        MADE.append((images * 127.5 + 128).clamp(0, 255).to(torch.uint8).numpy())
+        return images
+
+
+class Copier(Painter):
+    """Shows the images of a data set, one after the other."""
+
+    def __init__(self, images: np.ndarray):
+        super().__init__()
+        self.images = torch.from_numpy(images).permute(0, 3, 1, 2)
+        self.next = 0
+
+    def forward(self, z: torch.Tensor, c: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        chosen = torch.arange(self.next, self.next + len(z)) % len(self.images)
+        self.next += len(z)
+        return (self.images[chosen].float() - 127.99) / 127.5
+
+
+@pytest.fixture
+def host(host_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tuple[Any, Any]]:
+    """The host's metric_main and metric_utils, put back afterwards, with a cache folder of their own."""
+    import importlib
+
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, device=None: self)
+    if str(host_dir) not in sys.path:
+        sys.path.insert(0, str(host_dir))
+    importlib.import_module("dnnlib")
+    modules = [importlib.import_module(f"metrics.{name}") for name in ("metric_main", "metric_utils")]
+    before = [dict(vars(module)) for module in modules]
+    names = dict(modules[0]._metric_dict)
+    yield modules[0], modules[1]
+    for module, values in zip(modules, before):
+        for name in set(vars(module)) - set(values):
+            del vars(module)[name]
+        vars(module).update(values)
+    modules[0]._metric_dict.clear()
+    modules[0]._metric_dict.update(names)
+    modules[1]._feature_detector_cache.clear()
+    protocol._hashes.clear()
+
+
+def measure(host: Tuple[Any, Any], name: str, training: Path, G: Any, **settings: Any) -> Dict[str, Any]:
+    install.install(host[0], MetricSettings(names=(name,), **settings))
+    MADE.clear()
+    kwargs = {"class_name": "training.dataset.ImageFolderDataset", "path": str(training), "max_size": None, "xflip": True}
+    torch.manual_seed(1)
+    np.random.seed(1)
+    return dict(host[0].calc_metric(metric=name, G=G, dataset_kwargs=kwargs, device=torch.device("cpu")))
+
+
+# ---------------------------------------------------------------- the numbers
+
+
+def frechet(x: np.ndarray, y: np.ndarray) -> float:
+    """By the nuclear norm of the product of the centred features, without a matrix root or a covariance's inverse."""
+    a, b = ((v - v.mean(0)) / np.sqrt(len(v)) for v in (x, y))
+    root = np.linalg.svd(a @ b.T if len(a) < 1200 else a.T @ a, compute_uv=False).sum()
+    return float(np.square(x.mean(0) - y.mean(0)).sum() + np.square(a).sum() + np.square(b).sum() - 2 * root)
+
+
+def features_of(detector: Path, images: np.ndarray) -> np.ndarray:
+    """What the detector computes, in double precision and without it. Images [N, H, W, 3] or [N, 3, H, W]."""
+    weight = Tiny(FEATURES).weight.detach().numpy().astype(np.float64)
+    channels_first = images.transpose(0, 3, 1, 2) if images.shape[-1] == 3 else images
+    return channels_first.reshape(len(images), -1).astype(np.float64) @ weight
+
+
+@pytest.mark.parametrize("count", [300, 10])
+def test_fid_agrees_with_a_computation_of_its_own(host: Tuple[Any, Any], tmp_path: Path, count: int) -> None:
+    """Also with fewer real images than features, where the covariance has no full rank."""
+    detector, images = write_detector(tmp_path / "tiny.pt"), random_images(count, 0)
+    data = write_images(tmp_path / "real.zip", images)
+    result = measure(host, "fid1k_full", data, Painter(), detector=str(detector))
+    expected = frechet(features_of(detector, images), features_of(detector, np.concatenate(MADE)[:1000]))
+    assert result["results"]["fid1k_full"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_kid_and_precision_tell_copies_from_noise(host: Tuple[Any, Any], tmp_path: Path) -> None:
+    detector, images = write_detector(tmp_path / "tiny.pt"), random_images(300, 0)
+    data = write_images(tmp_path / "real.zip", images)
+    found = {}
+    for name, G in (("copies", Copier(images)), ("noise", Painter())):
+        kid = measure(host, "kid1k_full", data, G, detector=str(detector))["results"]["kid1k_full"]
+        pr = measure(host, "pr1k3_full", data, G, detector=str(detector))["results"]
+        found[name] = [kid, pr["pr1k3_full_precision"], pr["pr1k3_full_recall"]]
+    x, y = features_of(detector, images), features_of(detector, np.concatenate(MADE)[:1000])
+    k_xx, k_yy, k_xy = ((a @ b.T / FEATURES + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
+    n, m = len(x), len(y)
+    unbiased = (k_xx.sum() - np.trace(k_xx)) / n / (n - 1) + (k_yy.sum() - np.trace(k_yy)) / m / (m - 1) - 2 * k_xy.mean()
+    assert found["noise"][0] == pytest.approx(unbiased, rel=0.1)  # the host averages over subsets
+    assert abs(found["copies"][0]) < found["noise"][0] / 20
+    assert found["copies"][1] == 1 and found["copies"][2] > 0.99
+    assert found["noise"][1] < 0.2
+
+
+def test_a_family_has_any_number_of_images_and_the_hosts_own_stay() -> None:
+    assert registry.parse("fid5k_full") == registry.Metric("fid", 5000, "full")
+    assert registry.parse("pr12k3_train") == registry.Metric("pr", 12000, "train")
+    assert registry.parse("is10k") == registry.Metric("is", 10000, "full")
+    assert [registry.parse(name) for name in ("fid0k_full", "fid5k", "fid5k_all", "xfid5k_full", "is5k_full", "pr5k_full")] == [
+        None
+    ] * 6
+
+
+def test_the_hosts_own_metrics_are_not_replaced(host: Tuple[Any, Any]) -> None:
+    before = dict(host[0]._metric_dict)
+    registry.register(host[0], ("fid50k_full", "kid3k_test", "nonsense"))
+    assert {name: host[0]._metric_dict[name] for name in before} == before
+    assert set(host[0].list_valid_metrics()) == {*before, *registry.STANDARD, "kid3k_test"}
+
+
+# ---------------------------------------------------------------- what is compared with what
+
+
+def test_the_protocol_names_what_was_measured(host: Tuple[Any, Any], tmp_path: Path) -> None:
+    detector = write_detector(tmp_path / "tiny.pt")
+    data, test = write_images(tmp_path / "a.zip", random_images(30, 0)), write_images(tmp_path / "b.zip", random_images(20, 1))
+    with zipfile.ZipFile(test, "a") as archive:
+        archive.writestr("dataset.json", json.dumps({"labels": None, "resize_filter": "box"}))
+    against = {"detector": str(detector), "data": str(test)}
+    full, train, scored = (measure(host, n, data, Painter(), **against) for n in ("fid1k_full", "fid1k_train", "is1k"))
+    assert full["protocol"] == {
+        "generated": 1000,
+        "reference": "b.zip",
+        "reference_images": 20,
+        "reference_sha256": content.read_content(test).sha256,
+        "filter": "box",
+        "detector": "tiny",
+        "detector_sha256": content.file_sha256(detector),
+        "truncation": 1.0,
+        "network": "G_ema",
+    }
+    assert train["protocol"]["reference"] == "a.zip" and train["protocol"]["reference_images"] == 30  # no mirrored ones
+    assert "reference" not in scored["protocol"] and scored["protocol"]["detector"] == "tiny"
+    assert measure(host, "fid1k_test", data, Painter(), **against)["results"]["fid1k_test"] == full["results"]["fid1k_full"]
+    with pytest.raises(ValueError, match="--metricdata"):
+        measure(host, "fid1k_test", data, Painter(), detector=str(detector))
+
+
+def test_statistics_are_kept_by_content(host: Tuple[Any, Any], tmp_path: Path) -> None:
+    detector, computed = write_detector(tmp_path / "tiny.pt"), []
+    plain = host[1].compute_feature_stats_for_dataset
+    host[1].compute_feature_stats_for_dataset = lambda opts, *args, **kwargs: (
+        computed.append(opts.dataset_kwargs["path"]) or plain(opts, *args, **kwargs)
+    )
+
+    def fid(data: Path, by: Path = detector) -> Tuple[float, int]:
+        found = measure(host, "fid1k_full", data, Painter(), detector=str(by))["results"]["fid1k_full"]
+        return found, len(computed)
+
+    first = write_images(tmp_path / "first.zip", random_images(20, 0))
+    value, _ = fid(first)
+    assert fid(first) == (value, 1)
+    assert fid(Path(shutil.copy(first, tmp_path / "copy.zip"))) == (value, 1)
+    folder = write_images(tmp_path / "folder", random_images(20, 0))
+    assert fid(folder) == (value, 1)
+    shutil.copy(folder / "00001.png", folder / "00002.png")  # changed in place
+    changed, count = fid(folder)
+    assert count == 2 and changed != value
+    assert fid(first, write_detector(tmp_path / "other.pt", seed=1))[1] == 3
+    for path in (tmp_path / "cache" / "gan-metrics").glob("regan-tiny-*.pkl"):
+        path.write_bytes(path.read_bytes()[:99])  # as a full disk leaves it
+    assert fid(first) == (value, 4)
+
+
+def test_metrics_every_counts_snapshots_and_keeps_no_old_value() -> None:
+    def training_loop(cur_tick: int, done: bool) -> bool:
+        network_snapshot_ticks = 5
+        return network_snapshot_ticks > 0 and install._is_due(3)
+
+    due = [tick for tick in range(0, 50, 5) if training_loop(tick, False)]
+    assert due == [0, 15, 30, 45] and training_loop(5, True)
+
+
+# ---------------------------------------------------------------- the real loop
+
+
+@pytest.fixture(scope="module")
+def measured(data_zip: Path, host_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuple[Run, Path, Path]:
+    """A run of two ranks with snapshots at ticks 0, 1 and 2, measured at every second one; and its two files."""
+    folder = tmp_path_factory.mktemp("measured")
+    detector, test = write_detector(folder / "tiny.pt"), folder / "test.zip"
+    with zipfile.ZipFile(data_zip) as source, zipfile.ZipFile(test, "w") as archive:
+        for name in sorted(source.namelist())[:20]:
+            archive.writestr(name, source.read(name))
+    arguments = [f"--outdir={folder / 'runs'}", f"--data={data_zip}", *SMALL, "--gpus=2", "--batch=128", "--aug=noaug",
+                 "--kimg=2", "--states=0", "--metrics=fid1k_full,fid1k_train", f"--metric-detector={detector}",
+                 f"--metricdata={test}", "--metrics-every=2"]  # fmt: skip
+    result = run_python([str(TESTS / "drive.py"), "off", *arguments], env={"DNNLIB_CACHE_DIR": str(folder / "cache")})
+    return finished_run(folder / "runs", result), detector, test
+
+
+def test_a_run_is_measured_with_another_detector_and_reference(measured: Tuple[Run, Path, Path], data_zip: Path) -> None:
+    run, detector, test = measured
+    for name, reference, images in (("fid1k_full", test, 20), ("fid1k_train", data_zip, 64)):
+        lines = [json.loads(line) for line in (run.folder / f"metric-{name}.jsonl").read_text().splitlines()]
+        assert [line["snapshot_pkl"][-6:] for line in lines] == ["00.pkl", "02.pkl"]
+        assert all(np.isfinite(line["results"][name]) for line in lines)
+        known = {"reference": reference.name, "reference_images": images, "detector_sha256": content.file_sha256(detector)}
+        assert all(known.items() <= line["protocol"].items() and line["protocol"]["generated"] == 1000 for line in lines)
+        assert [point.kimg for point in read_run(run.folder).metrics if point.name == name] == [0, 2]
+    assert "failed" not in run.output
+
+
+def command(*arguments: Any, code: int = 0, **kwargs: Any) -> str:
+    """Run the command in this process; returns what it printed, which is one line where it fails."""
+    result: Result = CliRunner().invoke(main, ["metrics", *map(str, arguments)], **kwargs)
+    assert result.exit_code == code, (result.output, result.exception)
+    if code:
+        lines = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+        assert len(lines) == 1 and "Traceback" not in result.output, result.output
+        return lines[0]
+    return result.output
+
+
+def test_a_snapshot_is_measured_outside_of_training(
+    host: Tuple[Any, Any], measured: Tuple[Run, Path, Path], data_zip: Path, tmp_path: Path
+) -> None:
+    run, detector, test = measured
+    snapshot = shutil.copy(run.snapshot(2), tmp_path)
+    given = ["run", snapshot, "--trust", "--host=embedded", f"--metric-detector={detector}", f"--metricdata={test}"]
+    lines = []
+    for more in ([], ["--save"], ["--seed=1", "--which=G"], ["--trunc=0.5", f"--data={data_zip}"]):
+        output = command(*given, "--metrics=fid1k_full", *more)
+        (line,) = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+        lines.append(line)
+    values = [line["results"]["fid1k_full"] for line in lines]
+    assert values[0] == values[1] and len(set(values)) == 3
+    assert [line["protocol"]["seed"] for line in lines] == [0, 0, 1, 0]
+    assert [line["protocol"]["network"] for line in lines] == ["G_ema", "G_ema", "G", "G_ema"]
+    assert lines[-1]["protocol"]["truncation"] == 0.5
+    (saved,) = (tmp_path / "metric-fid1k_full.jsonl").read_text().splitlines()
+    assert json.loads(saved)["results"]["fid1k_full"] == values[0]
+
+
+def test_a_detector_that_cannot_be_had_is_one_line_with_the_way_out(
+    host: Tuple[Any, Any], measured: Tuple[Run, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import requests
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise requests.exceptions.ConnectionError("no network for inception-2015-12-05.pt")
+
+    monkeypatch.setattr(host[1].dnnlib.util, "open_url", refuse)
+    said = command("run", measured[0].snapshot(2), "--trust", "--host=embedded", "--metrics=fid5k_full", code=1)
+    assert "ConnectionError" in said and said.endswith("regan-ext metrics fetch inception --from=FILE")
+
+
+def test_the_sheet_of_nearest_images(host: Tuple[Any, Any], measured: Tuple[Run, Path, Path], tmp_path: Path) -> None:
+    run, detector, test = measured
+    given = ["nearest", run.snapshot(2), "--trust", "--host=embedded", "--count=5", "--neighbours=2"]
+    by_pixels = command(*given, f"--out={tmp_path / 'pixels.png'}")
+    assert "2 nearest of 64 training images, by their pixels at 16x16" in by_pixels
+    by_features = command(*given, f"--metric-detector={detector}", f"--metricdata={test}", f"--out={tmp_path / 'features.png'}")
+    assert (
+        "the features of tiny.pt" in by_features and "100.0% of the 20 images of test.zip" in by_features
+    )  # all were trained on
+    assert Image.open(tmp_path / "features.png").size == (4 * (3 * 64 + 4 + 12) - 12, 2 * (64 + 12) - 12)
+
+
+def test_the_share_of_close_images() -> None:
+    training = torch.tensor([[0.0], [1.0], [10.0]])
+    points = torch.tensor([[0.1], [0.4], [1.9], [2.1], [15.0], [30.0]])
+    # nearest and distance: 0: .1, 0: .4, 1: .9, 1: 1.1, 10: 5, 10: 20; of those the nearest other lies at 1, 1, 1, 1, 9, 9
+    assert nearest.share_of_close(points, training) == pytest.approx(4 / 6)
+    assert nearest.nearest_to(points, training, 2)[0].tolist() == [0, 1]
+
+
+# ---------------------------------------------------------------- detectors
+
+
+def test_fetch_puts_the_file_where_the_host_looks(host: Tuple[Any, Any], tmp_path: Path) -> None:
+    source = write_detector(tmp_path / "mine.pt", features=2048)
+    known = content.file_sha256(source)
+    output = command("fetch", f"--from={source}", f"--sha256={known.upper()}")
+    name = "a866f8d678872dcf6fcf60ddd09807ab_inception-2015-12-05.pt"
+    target = tmp_path / "cache" / "downloads" / name
+    assert str(target) in output and known in output
+    found = host[1].dnnlib.util.open_url(fetch.DETECTORS["inception"].url, return_filename=True)
+    assert Path(found) == target and target.read_bytes() == source.read_bytes()
+    data = write_images(tmp_path / "real.zip", random_images(20, 0))
+    assert measure(host, "kid1k_full", data, Painter())["protocol"]["detector"] == "inception-2015-12-05"
+    assert fetch.DETECTORS["vgg16"].filename == "5982b9427714baaab6e0a48ef3b1dbfd_vgg16.pt"
+
+
+def test_fetch_downloads_where_no_file_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_detector(tmp_path / "mine.pt", features=2048)
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        fetch,
+        "download",
+        lambda url, target, archive, progress: (target.parent.mkdir(parents=True), shutil.copy(source, target)),
+    )
+    command("fetch", "inception")
+    assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [fetch.DETECTORS["inception"].filename]
+
+
+def test_fetch_refuses_another_file_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    good = write_detector(tmp_path / "good.pt", features=2048)
+    text, cut = tmp_path / "page.pt", tmp_path / "cut.pt"
+    text.write_text("<html>moved</html>")
+    cut.write_bytes(good.read_bytes()[:-2000])
+    assert "its SHA-256 is" in command("fetch", f"--from={good}", "--sha256=00ff", code=2)
+    assert "is not a TorchScript file" in command("fetch", f"--from={text}", code=2)
+    assert "is not a TorchScript file" in command("fetch", f"--from={cut}", code=2)
+    assert "expected [2, 2048]" in command("fetch", f"--from={write_detector(tmp_path / 'small.pt')}", code=2)
+    assert "does not exist" in command("fetch", f"--from={tmp_path / 'none.pt'}", code=2)
+    assert not (tmp_path / "cache").exists()
+    other = tmp_path / "cache" / "downloads" / (fetch.DETECTORS["inception"].prefix + "other.pt")
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"")
+    assert "delete" in command("fetch", f"--from={good}", code=2)
+
+
+def test_the_digit_detector_is_the_same_every_time(tmp_path: Path) -> None:
+    quick = digit_detector.Training(epochs=2, folds=2, batch=32)
+    facts = [digit_detector.train_detector(tmp_path / name, quick, limit=300) for name in ("a.pt", "b.pt")]
+    assert facts[0] == facts[1] and (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+    assert facts[0]["images"] == 300 and 0.3 < float(str(facts[0]["held_out_accuracy"])) <= 1
+    check.check_detector(tmp_path / "a.pt", ["fid5k_full", "is10k"])
+    images, _ = digit_detector.digit_images()
+    assert images.shape == (1797, 1, 32, 32)
+    features = torch.jit.load(str(tmp_path / "a.pt"))(images[:300].repeat(1, 3, 1, 1), return_features=True)
+    assert features.shape == (300, 64) and torch.allclose(features.std(dim=0), torch.ones(64), atol=1e-2)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def test_what_cannot_be_measured_is_refused_before_training(host: Tuple[Any, Any], tmp_path: Path) -> None:
+    construct: Callable[..., Any] = host[1].dnnlib.util.construct_class_by_name
+    data = write_images(tmp_path / "real.zip", random_images(4, 0))
+    kwargs = {"class_name": "training.dataset.ImageFolderDataset", "path": str(data), "max_size": 4, "resolution": SIDE}
+    larger, empty, text = tmp_path / "larger.zip", tmp_path / "empty.zip", tmp_path / "text.pt"
+    write_images(larger, np.zeros([2, 32, 32, 3], np.uint8))
+    zipfile.ZipFile(empty, "w").close()
+    text.write_text("no network")
+
+    def refusal(*names: str, **settings: Any) -> str:
+        with pytest.raises(UserError) as caught:
+            check.check_settings(MetricSettings(names=names, **settings), kwargs, construct)
+        assert "\n" not in caught.value.message and caught.value.exit_code == 2
+        return caught.value.message
+
+    assert "--metricdata" in refusal("fid10k_test")
+    assert "does not exist" in refusal(data=str(tmp_path / "none.zip"))
+    assert "32x32x3" in refusal(data=str(larger)) and "no data set" in refusal(data=str(empty))
+    assert "not a TorchScript file" in refusal(detector=str(text)) and "does not exist" in refusal(detector="none.pt")
+    identity = tmp_path / "identity.pt"
+    torch.jit.script(torch.nn.Identity()).save(str(identity))
+    assert "return_features=True" in refusal(detector=str(identity))
+    check.check_settings(
+        MetricSettings(str(data), str(write_detector(tmp_path / "tiny.pt")), names=("is1k",)), kwargs, construct
+    )
+
+
+def test_bad_options_of_run_are_one_line(host: Tuple[Any, Any], measured: Tuple[Run, Path, Path], tmp_path: Path) -> None:
+    given = ["run", measured[0].snapshot(2), "--trust", "--host=embedded"]
+    assert "'fid5k_fool' is not one of" in command(*given, "--metrics=fid5k_fool", code=2).replace(
+        "fid5k_fool is", "'fid5k_fool' is"
+    )
+    assert "--metricdata" in command(*given, "--metrics=fid10k_test", code=2)
+    assert "does not exist" in command(*given, "--data=none.zip", code=2)
+    assert "--trust" in command("run", measured[0].snapshot(2), "--host=embedded", code=2)
+    colour = write_images(tmp_path / "colour.zip", random_images(4, 0))
+    assert "3 channels, the network 1" in command(*given, f"--data={colour}", code=2)
+    assert ".png" in command("nearest", *given[1:], "--out=sheet.gif", code=2)
+
+
+def test_a_snapshot_that_is_passed_over_leaves_no_value_behind() -> None:
+    import types
+
+    class Easy(dict):  # type: ignore[type-arg]
+        __getattr__ = dict.__getitem__
+
+    outcomes = iter([Easy(results=Easy(fid=3.0)), Easy(results=Easy(), passed_over=True)])
+    module = types.ModuleType("metric_main")
+    vars(module).update(calc_metric=lambda metric: next(outcomes), dnnlib=types.SimpleNamespace(EasyDict=Easy))
+    metrics_guard.guard_metrics(module)
+
+    def training_loop() -> List[Dict[str, float]]:
+        stats_metrics: Dict[str, float] = {"other": 1.0}
+        seen = []
+        for _ in range(2):
+            stats_metrics.update(module.calc_metric(metric="fid").results)
+            seen.append(dict(stats_metrics))
+        return seen
+
+    assert training_loop() == [{"other": 1.0, "fid": 3.0}, {"other": 1.0}]

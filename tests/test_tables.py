@@ -1,0 +1,458 @@
+"""The paper's tables: their numbers, the commands of their cells, what is run and what is left alone, what is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import pytest
+import torch
+from conftest import TESTS
+from run_folders import HOOK, add_metric, add_snapshot, make_run, tick, ticks_of_one_kimg
+from test_launch import call
+
+from regan_ext.errors import UserError
+from regan_ext.hosts import embedded_train
+from regan_ext.tables import command, runner
+from regan_ext.tables.command import Job, Place
+from regan_ext.tables.estimate import cost_of
+from regan_ext.tables.model import NAMES, Cell, Table, how_to_get, load, table_of
+from regan_ext.tables.sheet import FORMATS, Grid, Sheet
+from regan_ext.tables.show import sheet_of
+from regan_ext.tables.state import locked, note_settings, read_state
+from training_hooks.operations import layer_operations
+
+ROOT = TESTS.parent
+SMALL = {
+    "title": "Small",
+    "source": "a test",
+    "protocol": "1000 images",
+    "about": [],
+    "seeds": [0, 1],
+    "measures": [{"key": "fd", "title": "FD", "result": "fid1k_full"}],
+    "options": ["--device=cpu", "--cfg=cifar", "--cbase=64", "--cmax=8", "--batch=64", "--kimg=1", "--tick=1", "--snap=1",
+                "--workers=1", "--metrics=fid1k_full", "--aug=noaug"],
+    "columns": [{"name": "digits", "title": "Digits", "resolution": 16, "channels": 1, "data": "digits-100.zip",
+                 "detector": "digits-detector.pt"}],
+    "rows": [{"name": "plain", "title": "StyleGAN2", "paper": {"fd": ["80.0"]}},
+             {"name": "broken", "title": "Broken", "options": ["--batch=0"]}],
+}  # fmt: skip
+
+
+def cell(table: str, name: str) -> Cell:
+    return next(c for c in load(table).cells() if c.name == name)
+
+
+def small_job(out: Path, extra: Tuple[str, ...] = (), seed: int = 0, data: Path = Path("data")) -> Job:
+    return Job(table_of("small", SMALL).cells()[0], seed, Place(data, out, "embedded", None, extra))
+
+
+# ---------------------------------------------------------------- the numbers
+
+
+def numbers(table: str, row: str, measure: str) -> List[Optional[str]]:
+    found = next(r for r in load(table).rows if r.name == row)
+    return [None if value is None else str(value) for value in found.paper[measure]]
+
+
+@pytest.mark.parametrize(
+    "table, row, measure, expected",
+    [
+        ("few-shot", "stylegan2", "fid", ["86.67", "51.3", "95.08", "81.91", "157.63", "147.67"]),
+        ("few-shot", "re-stylegan2", "fid", ["72.92", "38.23", "78.45", "73.05", "133.4", "138.35"]),
+        ("few-shot", "re-stylegan2-apa", "fid", ["64.28", "31.74", "16.33", "60.26", "77.44", "82.19"]),
+        ("few-shot", "re-stylegan2-diffaug", "fid", ["45.7", "27.36", "12.6", "42.11", "57.2", "45.13"]),
+        ("few-shot", "re-stylegan2-optimized", "fid", ["49.2", "28.3", "12.8", None, None, None]),
+        ("few-shot", "progan", "fid", ["129.52", "135.89", "235.86", "289.73", "259.32", "224.70"]),
+        ("ffhq", "stylegan2", "fid", ["4.35", "13.06", "21.76", "40.24"]),
+        ("ffhq", "re-stylegan2", "fid", ["4.19", "11.22", "19.13", "36.3"]),
+        ("cifar10", "re-stylegan2", "fid", ["12.16"]),
+        ("cifar10", "re-stylegan2", "gflops", ["4.05"]),
+        ("tiny-imagenet", "stylegan2", "hours", ["52.5"]),
+        ("tiny-imagenet", "re-stylegan2", "is", ["12.10"]),
+        ("cifar10-limited", "re-stylegan2", "fid", ["16.09", "27.98", "32.91"]),
+        ("tiny-imagenet-limited", "stylegan2", "fid", ["30.03", "65.26", "84.86"]),
+        ("learning-rate", "re-sngan-0.00001", "fid", ["19.65"]),
+    ],
+)
+def test_the_papers_numbers(table: str, row: str, measure: str, expected: List[Optional[str]]) -> None:
+    assert numbers(table, row, measure) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_hold_together(name: str) -> None:
+    table = load(name)
+    assert len({row.name for row in table.rows}) == len(table.rows)
+    measures = {measure.key for measure in table.measures}
+    for row in table.rows:
+        assert set(row.paper) <= measures and all(len(values) == len(table.columns) for values in row.paper.values())
+        assert row.paper_only is None or not row.options
+    names = [c.name for c in table.cells()]
+    assert len(set(names)) == len(names) and all("/" not in n and " " not in n for n in names)
+    for column in table.columns if names else ():
+        for file in column.files().values():
+            assert f"/there/{file}" in how_to_get(file, Path("/there"))
+    if names:
+        kimgs = {next(o for o in reversed(c.options) if o.startswith("--kimg=")) for c in table.cells([table.columns[0].name])}
+        assert len(kimgs) == 1  # equal budgets
+
+
+def test_only_chooses_rows_columns_and_cells() -> None:
+    table = load("few-shot")
+    assert len(table.cells()) == 36
+    assert {c.row.name for c in table.cells(["obama"])} == {row.name for row in table.rows if row.paper_only is None}
+    assert [c.name for c in table.cells(["re-stylegan2-panda"])] == ["re-stylegan2-panda"]
+    assert len(table.cells(["animalface-*", "stylegan2"])) == 12 + 4
+    with pytest.raises(UserError, match=r"--only=dog: .*animalface-dog"):
+        table.cells(["dog"])
+    with pytest.raises(UserError, match="there are few-shot, ffhq"):
+        load("fewshot")
+
+
+# ---------------------------------------------------------------- the commands
+
+
+class Detector(torch.nn.Module):
+    """Means of 4x4 patches."""
+
+    def forward(self, img: torch.Tensor, return_features: bool = False, no_output_bias: bool = False) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(img[:, :1].to(torch.float32), 4).flatten(1)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory, data_zip: Path) -> Path:
+    """A folder with every data file that a table names, all of them small."""
+    folder = tmp_path_factory.mktemp("table-data")
+    torch.jit.script(Detector()).save(str(folder / "digits-detector.pt"))
+    for name in json.loads((ROOT / "regan_ext" / "tables" / "data" / "files.json").read_text()):
+        if name.endswith(".zip"):
+            os.link(data_zip, folder / name)
+    return folder
+
+
+def test_train_accepts_every_cells_command(data_dir: Path, tmp_path: Path, host_dir: Path, capsys: Any) -> None:
+    tried = set()
+    for table in map(load, NAMES):
+        for each in table.cells():
+            job = Job(each, 1, Place(data_dir, tmp_path / "out", "embedded"))
+            assert command.needs(job) == []
+            if each.options in tried:
+                continue
+            tried.add(each.options)
+            part = ["--subset=64"] if any(option.startswith("--subset") for option in each.options) else []
+            arguments = [*job.command(False)[3:], *part, "-n", "--device=cpu", "--cbase=256", "--cmax=16"]
+            code, output = call(arguments, capsys)
+            assert code == 0 and "Dry run; exiting." in output, (arguments, output[-800:])
+            assert "Preset " not in output  # the tables say everything themselves
+    assert len(tried) == 79 and not (tmp_path / "out").exists()
+
+
+def test_few_shot_command_in_full(tmp_path: Path) -> None:
+    job = Job(cell("few-shot", "re-stylegan2-diffaug-obama"), 2, Place(Path("my data"), Path("out"), "~/host", 2))
+    assert job.shell(True) == (
+        f"{sys.executable} -m regan_ext train --host='~/host' --outdir=out/few-shot/re-stylegan2-diffaug-obama-seed2 "
+        "'--data=my data/obama.zip' --gpus=2 --seed=2 --metrics=fid5k_full,kid5k_full --cfg=stylegan2 --mirror=1 --gamma=10 "
+        "--kimg=300 --batch=16 --snap=10 --aug=noaug --regan-preset=few-shot --DiffAugment=color,translation,cutout "
+        "--resume=latest"
+    ).replace("--host='~/host'", "'--host=~/host'")
+
+
+def test_an_option_that_train_has_not_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    known = command._known() - {"--apa"}
+    monkeypatch.setattr(command, "_known", lambda: known)
+    arguments = ["tables", "run", "few-shot", "--only=stylegan2-apa-obama", "--seeds=0", f"--out={tmp_path / 'out'}"]
+    code, output = call([*arguments, "--dry-run"], capsys)
+    assert code == 0
+    assert output == "stylegan2-apa-obama-seed0: needs --apa, which train of this version does not have\n"
+
+
+def test_dry_run_prints_commands_and_nothing_else(tmp_path: Path, capsys: Any) -> None:
+    from regan_ext.cli import main
+
+    arguments = ["tables", "run", "few-shot", "--only=obama", "--dry-run", "--", "--kimg=100"]
+    with pytest.raises(SystemExit):
+        main.main(args=arguments, prog_name="regan-ext")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 * 3 and all(line.startswith(f"{sys.executable} -m regan_ext train --outdir=") for line in lines)
+    assert all(line.endswith(" --kimg=100") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["few-shot", "--only=panda"], "regan-ext data prepare panda data/panda data/panda.zip"),
+        (["few-shot", "--only=pandas"], "--only=pandas"),
+        (["few-shot", "--seeds=a"], "--seeds"),
+        (["little-shot"], "few-shot"),
+        (["digits-few-shot"], "regan-ext data prepare digits - data/digits-100.zip"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: List[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, output = call(["tables", "run", *arguments], capsys)
+    (line,) = [line for line in output.splitlines() if line.startswith("Error: ")]
+    assert code == 2 and told in line and not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- the state of a cell
+
+
+def test_nothing_there_is_fresh(tmp_path: Path) -> None:
+    assert read_state(small_job(tmp_path)).kind == "fresh"
+
+
+def test_killed_before_the_first_state_is_fresh(tmp_path: Path) -> None:
+    job = small_job(tmp_path)
+    add_snapshot(make_run(job.folder / "00000-a", ticks_of_one_kimg(3)), 0, with_state=False)
+    assert read_state(job).kind == "fresh"
+
+
+def test_a_state_makes_it_go_on(tmp_path: Path, capsys: Any) -> None:
+    job = small_job(tmp_path)
+    add_snapshot(make_run(job.folder / "00000-a", ticks_of_one_kimg(6)), 4)
+    assert (read_state(job).kind, read_state(job).detail) == ("interrupted", "at 4 kimg")
+    make_run(job.folder / "00001-a-resumed", [])  # killed again before it wrote anything
+    assert (read_state(job).kind, read_state(job).detail) == ("interrupted", "at 4 kimg")
+    runner.dry_run([job])
+    assert capsys.readouterr().out == job.shell(True) + "\n"
+
+
+def test_trained_and_measured_is_finished(tmp_path: Path, capsys: Any) -> None:
+    job = small_job(tmp_path)
+    first = make_run(job.folder / "00000-a", ticks_of_one_kimg(6))
+    add_metric(first, "fid1k_full", {0: 300.0})
+    second = make_run(job.folder / "00001-a-resumed", [tick(5, 6.0), tick(8, 9.0)])
+    assert read_state(job).kind == "finished"
+    (first / "metric-fid1k_full.jsonl").unlink()
+    state = read_state(job)
+    assert state.kind == "unmeasured" and "fid1k_full" in state.detail and str(second) in state.detail
+    add_metric(second, "fid1k_full", {9: float("nan")})
+    assert read_state(job).kind == "unmeasured"
+    runner.dry_run([job])
+    assert capsys.readouterr().out == ""
+
+
+def test_other_arguments_than_before_are_told(tmp_path: Path) -> None:
+    job = small_job(tmp_path, ("--gamma=1",))
+    job.folder.mkdir(parents=True)
+    note_settings(job)
+    assert read_state(job).kind == "fresh"
+    moved = Job(job.cell, 0, Place(Path("elsewhere"), tmp_path, "embedded", 4, ("--gamma=1",)))
+    assert read_state(moved).kind == "fresh"
+    other = read_state(small_job(tmp_path, ("--gamma=2",)))
+    assert other.kind == "differs" and "begun with --gamma=1, now --gamma=2" in other.detail
+
+
+def test_two_processes_share_a_table(tmp_path: Path, data_dir: Path) -> None:
+    job = small_job(tmp_path, data=data_dir)
+    job.folder.mkdir(parents=True)
+    code = (
+        f"import sys; from pathlib import Path; from regan_ext.tables.state import locked\n"
+        f"with locked(Path({str(job.folder)!r})) as mine: print(mine is not None, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "True\n"
+        lines: List[str] = []
+        assert runner.run([job], lines.append) == 1
+        assert "another process is at it" in lines[0] and list(job.folder.glob("0*")) == []
+        other.communicate("")
+    with locked(job.folder) as mine:
+        assert mine is not None
+
+
+# ---------------------------------------------------------------- running
+
+
+def test_cells_are_trained_once_and_a_failure_stops_nothing(
+    data_dir: Path, tmp_path: Path, host_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real training run, measured with a real metric, through the real command."""
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    cells = table_of("small", SMALL).cells()
+    jobs = [Job(each, 0, Place(data_dir, tmp_path, "embedded")) for each in reversed(cells)]
+    lines: List[str] = []
+    assert runner.run(jobs, lines.append) == 1
+    assert lines[0].startswith("[1/2] broken-digits-seed0: starts; output in ")
+    assert "exit code 2: " in lines[1] and "--batch" in lines[1]
+    assert "[2/2] plain-digits-seed0: finished after 0:" in lines[3] and "FD " in lines[3]
+    assert lines[4].startswith("not finished: broken-digits-seed0: exit code 2")
+    (folder,) = jobs[1].folder.glob("0*")
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    lines.clear()
+    assert runner.run(jobs[1:], lines.append) == 0
+    assert lines == ["[1/1] plain-digits-seed0: finished, 1.024 kimg"]
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    sheet = sheet_of(jobs[1].cell.table, tmp_path)
+    assert "Run here: 1 of 2 cells." in sheet.parts
+    (row,) = grid(sheet, "Ours").rows
+    assert row[3] == "80.0" and float(row[4]) > 0 and row[8] == "1" and row[10] == "1"
+
+
+# ---------------------------------------------------------------- what is printed
+
+
+def grid(sheet: Sheet, begin: str) -> Grid:
+    return next(part for part in sheet.parts if isinstance(part, Grid) and part.caption.startswith(begin))
+
+
+def finished(folder: Path, values: Dict[int, float], sec_per_kimg: float = 36.0, **options: Any) -> None:
+    ticks = [tick(i, float(i), sec_per_kimg=sec_per_kimg) for i in range(1, 10)]
+    add_metric(make_run(folder / "00000-a", ticks, **options), "fid5k_full", values)
+
+
+def test_ours_beside_the_papers(tmp_path: Path) -> None:
+    folder = tmp_path / "few-shot"
+    finished(folder / "re-stylegan2-obama-seed0", {3: 90.0, 6: 70.0, 9: 80.0}, hook=HOOK)
+    finished(folder / "re-stylegan2-obama-seed1", {3: 90.0, 6: 75.0, 9: 74.0}, hook=HOOK)
+    finished(folder / "re-stylegan2-apa-panda-seed0", {3: 30.0}, kimg=20)  # not at its end yet
+    sheet = sheet_of(load("few-shot"), tmp_path)
+    obama, panda = grid(sheet, "Ours").rows
+    assert obama[:4] == ("Re-StyleGAN2", "Obama 100", "FID", "72.92")
+    assert obama[4:] == ("72.00 ± 2.83", "77.00 ± 4.24", "-0.92", "6–9", "9", "0.0900 ± 0.0000", "2")
+    assert panda[4:] == ("30.00", "30.00", "+13.67", "3", "9", "0.0900", "1, 0 finished")
+    assert "Run here: 2 of 36 cells." in sheet.parts
+
+
+def test_statistics_count_over_the_last_quarter(tmp_path: Path) -> None:
+    ticks = [tick(i, float(i), **({"Stability__mse": 0.1 * i} if i > 1 else {})) for i in range(1, 9)]
+    make_run(tmp_path / "stability" / "stylegan2-cifar10-10-seed0" / "00000-a", ticks, kimg=8)
+    (row,) = grid(sheet_of(load("stability"), tmp_path), "Ours").rows
+    assert row[3:9] == ("–", "–", "0.700", "–", "–", "8")
+
+
+def test_runs_with_other_arguments_are_named(tmp_path: Path) -> None:
+    job = Job(cell("few-shot", "stylegan2-obama"), 0, Place(Path("data"), tmp_path, extra=("--kimg=9",)))
+    finished(job.folder, {9: 80.0})
+    note_settings(job)
+    assert "Folders begun with other arguments than the table's, 1: --kimg=9." in sheet_of(load("few-shot"), tmp_path).parts
+
+
+@pytest.mark.parametrize("form", sorted(FORMATS))
+@pytest.mark.parametrize("name", NAMES)
+def test_every_table_in_every_format(name: str, form: str, tmp_path: Path, capsys: Any) -> None:
+    code, output = call(["tables", "show", name, f"--format={form}", f"--out={tmp_path}"], capsys)
+    table = load(name)
+    assert code == 0 and all(row.title.replace("'", "&#x27;") in output or row.title in output for row in paper_rows(table))
+    for row in table.rows:
+        assert all(str(value) in output for values in row.paper.values() for value in values if value is not None)
+    assert ("Run here: none" in output) == bool(table.cells())
+    assert not list(tmp_path.iterdir())
+
+
+def paper_rows(table: Table) -> Sequence[Any]:
+    return [row for row in table.rows if row.paper]
+
+
+def test_formats() -> None:
+    sheet = Sheet("A & B", ("Words.", Grid("Numbers:", ("name", "value"), (("a|b", "1.50"), ("long name", "10")))))
+    assert FORMATS["text"](sheet) == (
+        "A & B\n=====\n\nWords.\n\nNumbers:\nname       value\n----------------\na|b         1.50\nlong name     10\n"
+    )
+    assert FORMATS["markdown"](sheet) == (
+        "### A & B\n\nWords.\n\nNumbers:\n\n| name | value |\n|---|---|\n| a\\|b | 1.50 |\n| long name | 10 |\n"
+    )
+    page = FORMATS["html"](sheet)
+    assert "<h1>A &amp; B</h1>" in page and "<td>a|b</td><td>1.50</td>" in page and page.startswith("<!doctype html>")
+
+
+def test_the_page_shows_what_the_command_prints(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "tables.md").read_text("utf-8")
+    for name in NAMES:
+        assert FORMATS["markdown"](sheet_of(load(name), tmp_path)) in page, f"regan-ext tables show {name} --format=markdown"
+
+
+# ---------------------------------------------------------------- estimates
+
+
+@pytest.mark.parametrize("name, kind", [("few-shot", "stylegan2"), ("cifar10", "cifar"), ("digits-ablation", "cifar")])
+def test_operations_are_those_of_the_hosts_networks(name: str, kind: str, host_dir: Path) -> None:
+    from regan_ext.tables import estimate
+    from regan_ext.tables.shapes import discriminator_shapes, generator_shapes
+
+    column = load(name).columns[0]
+    net = estimate.architecture(load(name).cells()[0])
+    construct = embedded_train.host_module("dnnlib").util.construct_class_by_name
+    common: Dict[str, Any] = dict(c_dim=0, img_resolution=column.resolution, img_channels=column.channels)
+    size = dict(channel_base=net.base, channel_max=net.most)
+    mapping = dict(num_layers=8 if kind == "stylegan2" else 2)
+    latents = dict(z_dim=512, w_dim=512)
+    G = construct(class_name="training.networks.Generator", mapping_kwargs=mapping, synthesis_kwargs=size, **latents, **common)
+    architecture = "resnet" if kind == "stylegan2" else "orig"
+    D = construct(class_name="training.networks.Discriminator", architecture=architecture, **size, **common)
+    for network, shapes in ((G, generator_shapes(net)), (D, discriminator_shapes(net))):
+        theirs = layer_operations({name: tuple(p.shape) for name, p in network.named_parameters()})
+        assert layer_operations(shapes) == theirs
+
+
+def test_estimates_follow_what_they_are_given(capsys: Any) -> None:
+    arguments = ["tables", "estimate", "few-shot", "--only=obama", "--seeds=0-1"]
+    code, output = call([*arguments, "--sec-per-kimg=24"], capsys)
+    assert code == 0 and "which you measured" in output
+    assert "Together: 24.0 GPU-hours, estimated." in output  # 6 cells, 2 seeds, 300 kimg of 24 seconds
+    code, output = call([*arguments, "--pflops=0.01"], capsys)
+    hours = 12 * cost_of(cell("few-shot", "stylegan2-obama")).run / 1e13 / 3600
+    assert code == 0 and f"Together: {hours:.0f} GPU-hours, estimated." in output and "Nothing was measured" in output
+    assert "0.015 PFLOP/s" in call(arguments, capsys)[1]
+    assert call([*arguments, "--pflops=1", "--sec-per-kimg=1"], capsys)[0] == 2
+
+
+def test_only_whole_channels_make_a_run_cheaper() -> None:
+    dense, weight = (cost_of(cell("few-shot", f"{name}-obama")) for name in ("stylegan2", "re-stylegan2"))
+    assert weight.run == dense.run and weight.forward == dense.forward and weight.mean_forward < dense.mean_forward
+    channel = cost_of(cell("digits-ablation", "channel-0.5-g2kimg"))
+    assert channel.run < cost_of(cell("digits-ablation", "weight-0.5-g2kimg")).run
+
+
+# ---------------------------------------------------------------- presets
+
+
+def resolved(arguments: List[str], data: Path, capsys: Any) -> Tuple[Dict[str, Any], str]:
+    common = ["train", "--host=embedded", "-n", "--outdir=nowhere", f"--data={data}", "--device=cpu", "--cbase=128", "--cmax=8"]
+    code, output = call([*common, *arguments], capsys)
+    assert code == 0, output
+    options = json.JSONDecoder().raw_decode(output[output.index("{", output.index("Training options:")) :])[0]
+    return options, next((line for line in output.splitlines() if line.startswith("Preset")), "")
+
+
+def test_presets_fill_what_was_left_unset(data_zip: Path, host_dir: Path, capsys: Any) -> None:
+    args, line = resolved(["--regan-preset=few-shot"], data_zip, capsys)
+    assert (args["total_kimg"], args["batch_size"], args["network_snapshot_ticks"]) == (300, 16, 10)
+    assert args["loss_kwargs"]["inner"]["r1_gamma"] == 10 and args["metrics"] == ["fid5k_full", "kid5k_full"]
+    plan = args["loss_kwargs"]["hooks"][0]["plan"]
+    assert plan["sparse_phases"] == 3 and plan["ends_in"] == "dense"
+    expected = "--cfg=stylegan2 --kimg=300 --batch=16 --gamma=10 --snap=10 --metrics=fid5k_full,kid5k_full"
+    assert line == f"Preset few-shot: {expected}"
+    given = ["--kimg=200", "--batch=8", "--snap=5", "--gamma=2", "--metrics=none", "--cfg=auto"]
+    args, line = resolved(["--regan-preset=few-shot", *given], data_zip, capsys)
+    assert (args["total_kimg"], args["batch_size"], args["metrics"], line) == (200, 8, [], "")
+    assert args["loss_kwargs"]["inner"]["r1_gamma"] == 2
+    args, line = resolved(["--regan-preset=ffhq", "--kimg=1000"], data_zip, capsys)
+    assert (args["total_kimg"], args["batch_size"]) == (1000, 32) and args["metrics"] == ["fid50k_full"]
+    assert resolved(["--regan-preset=paper"], data_zip, capsys)[1] == ""
+
+
+def test_the_few_shot_preset_makes_three_whole_cycles_at_every_batch() -> None:
+    from regan_ext.options import configuration
+    from training_hooks.config import PRESETS
+
+    for batch in (4, 8, 12, 16, 32):
+        total = -(-300_000 // batch)
+        assert configuration(PRESETS["few-shot"], batch).schedule(total).sparse_iterations(total) * batch == pytest.approx(
+            111_000, rel=0.01
+        )
+
+
+def test_data_files_are_packaged() -> None:
+    setup = (ROOT / "setup.py").read_text("utf-8")
+    assert '"regan_ext.tables"' in setup and '"regan_ext.tables": ["data/*.json"]' in setup
+    assert shutil.which("regan-ext") is None or {p.stem for p in (ROOT / "regan_ext/tables/data").glob("*.json")} == {
+        *NAMES,
+        "files",
+    }
