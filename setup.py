@@ -24,6 +24,7 @@ setup(
         "regan_ext.metrics",
         "regan_ext.patches",
         "regan_ext.tables",
+        "regan_ext.tune",
         "training_hooks",
     ],
     package_dir={"regan_ext.patches": "patches"},
@@ -48,6 +49,7 @@ setup(
         "demo": ["scikit-learn", "matplotlib>=3.7"],
         "report": ["matplotlib>=3.7"],
         "tensorboard": ["tensorboard"],
+        "tune": ["optuna>=4"],
         "test": [
             "scikit-learn",
             "matplotlib>=3.7",
@@ -61,6 +63,7 @@ setup(
             "onnx",
             "onnxscript",
             "onnxruntime",
+            "optuna>=4",
         ],
     },
     entry_points={"console_scripts": ["regan-ext = regan_ext.cli:main"]},

@@ -100,8 +100,16 @@ class RankEntry:
         stop.install(self.shared)
         try:
             entry(rank=rank, args=args, temp_dir=temp_dir)
+            _leave_group()
         finally:
             stop.end_loader()
+
+
+def _leave_group() -> None:
+    """The hosts leave their process group to the interpreter's end, where its threads may abort a run that went well."""
+    distributed = sys.modules["torch"].distributed
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def prepare_process(namespace: Dict[str, Any], kind: str, num_processes: int) -> List[str]:

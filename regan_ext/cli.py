@@ -11,6 +11,7 @@ from . import __version__
 from .data.commands import data
 from .metrics.commands import metrics
 from .tables.commands import tables
+from .tune.commands import tune
 
 __all__ = ["main"]
 
@@ -180,6 +181,7 @@ def report(runs: Tuple[str, ...], out: Optional[str], png: bool) -> None:
 main.add_command(data)
 main.add_command(metrics)
 main.add_command(tables)
+main.add_command(tune)
 
 
 @main.command(short_help="Show where a run stands, live.")

@@ -13,6 +13,7 @@ from training_hooks.config import PRESETS, ReconfigurationConfig
 from training_hooks.diffaug import POLICIES, parse_policy
 from training_hooks.schedule import Length
 
+from . import presets
 from .metrics.settings import MetricSettings
 
 __all__ = ["OPTIONS", "OURS", "Request", "click_options", "resolve"]
@@ -65,6 +66,19 @@ class _PolicyType(click.ParamType):
             self.fail(str(err), param, ctx)
 
 
+class _PresetType(click.Choice):
+    """The name of a preset, or a preset's file."""
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
+        if not str(value).endswith(".json"):
+            return super().convert(value, param, ctx)
+        try:
+            presets.read_file(value)
+        except ValueError as err:
+            self.fail(str(err), param, ctx)
+        return value
+
+
 @dataclass(frozen=True)
 class Option:
     """One added option: its flag, its click type, its help text, the field of the configuration that it sets, and whether it
@@ -84,7 +98,11 @@ class Option:
 
 _Choice = click.Choice
 OPTIONS: Tuple[Option, ...] = (
-    Option("--regan-preset", _Choice(sorted(PRESETS)), "Re-GAN: start from these settings; other --regan options win."),
+    Option(
+        "--regan-preset",
+        _PresetType(sorted(PRESETS)),
+        "Re-GAN: start from these settings, or from those in FILE.json; other --regan options win.",
+    ),
     Option("--regan-ratio", _RatioType(), "Re-GAN: share of G's weights pruned in sparse phases.", "ratio"),
     Option(
         "--regan-interval",
@@ -219,7 +237,7 @@ def resolve(values: Mapping[str, Any]) -> Request:
         if "ratio" not in given and preset is None:
             first = next(o.flag for o in OPTIONS if o.field is not None and o.field in given)
             raise click.UsageError(f"{first} needs --regan-ratio (for example --regan-ratio=0.3) or --regan-preset")
-        settings = {**PRESETS.get(preset or "", {}), **given}
+        settings = {**presets.settings(preset), **given}
         for option in OPTIONS:
             if option.field in CHANNEL_FIELDS and option.field in given and settings.get("granularity") != "channel":
                 raise click.UsageError(f"{option.flag} needs --regan-granularity=channel")

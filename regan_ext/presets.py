@@ -1,12 +1,20 @@
-"""What a preset of Re-GAN sets of the host's own options, where the user leaves them unset."""
+"""What a preset of Re-GAN sets: of Re-GAN, by name or from a file, and of the host's own options that are left unset."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, MutableMapping, Optional
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, MutableMapping, Optional
 
 import click
 
-__all__ = ["HOST_PRESETS", "fill", "say"]
+from training_hooks.config import PRESETS, ReconfigurationConfig
+from training_hooks.schedule import Length
+
+__all__ = ["HOST_PRESETS", "fill", "read_file", "say", "settings"]
+
+_LENGTHS = ("interval", "warmup")
 
 # The network, budget, batch and R1 weight of StyleGAN2 in its own paper (config F) and in the code published with Re-GAN;
 # snapshots so often that the best of them can be chosen. DiffAugment's few-shot runs set the 300 kimg.
@@ -40,6 +48,55 @@ def say(preset: Optional[str], values: MutableMapping[str, Any]) -> None:
     filled = fill(preset, values)
     if filled:
         click.echo(f"Preset {preset}: {' '.join(filled)}", err=True)
+
+
+def settings(preset: Optional[str]) -> Dict[str, Any]:
+    """Fields of ``ReconfigurationConfig``, lengths not yet in iterations; of a name, of a file that ends in .json, or none.
+
+    Raises:
+        ValueError: the file is no preset.
+    """
+    return read_file(preset) if preset is not None and preset.endswith(".json") else dict(PRESETS.get(preset or "", {}))
+
+
+def read_file(path: str) -> Dict[str, Any]:
+    """The settings in a preset's file, as ``regan-ext tune`` writes it.
+
+    Raises:
+        ValueError: there is no such file, or it is no preset.
+    """
+    try:
+        content = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+    except OSError as err:
+        raise ValueError(f"{path}: {err.strerror or err}") from err
+    except ValueError as err:
+        raise ValueError(f"{path} is no JSON ({err})") from err
+    values = content.get("regan") if isinstance(content, dict) else None
+    if not isinstance(values, dict) or "ratio" not in values:
+        raise ValueError(f'{path} is no preset: it has no "regan" with a "ratio" in it')
+    try:
+        return _checked(values)
+    except (TypeError, ValueError) as err:
+        raise ValueError(f"{path}: {err}") from err
+
+
+def _checked(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """The values with lengths as lengths; each has to be one that a configuration has, of the type that it has there."""
+    checked = {name: Length.parse(str(value)) if name in _LENGTHS else value for name, value in values.items()}
+    defaults = {
+        field.name: "" if field.name == "exclude" else field.default for field in dataclasses.fields(ReconfigurationConfig)
+    }
+    for name, value in checked.items():
+        wanted = type(defaults.get(name, value))
+        fits = type(value) in (int, float) if wanted is float else name in _LENGTHS or type(value) is wanted
+        if not fits:
+            raise ValueError(f"{name} must be of type {wanted.__name__}, got {value!r}")
+    # Lengths in kimg have no number of iterations before the batch size is known; patterns are a text in a preset.
+    whole = {name: 1 if name in _LENGTHS else value for name, value in checked.items() if name != "exclude"}
+    ReconfigurationConfig.from_dict(whole)
+    if "interval" in checked and checked["interval"].value == 0:
+        raise ValueError("interval must be at least 1 iteration, got 0")
+    return checked
 
 
 def _text(value: Any) -> str:

@@ -76,6 +76,7 @@ def evaluate(rank: int, folder: Path, host: str) -> None:
             result = metric_main.calc_metric(point, num_gpus=2, rank=rank, device=torch.device("cpu"))
             seen.append([result.get("error", "").split(":")[0], dict(result.results)])
     (folder / f"seen-{rank}.json").write_text(json.dumps(seen))
+    torch.distributed.destroy_process_group()
 
 
 def test_a_process_that_fails_alone_leaves_none_waiting(host_dir: Path, tmp_path: Path) -> None:

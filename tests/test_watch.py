@@ -235,7 +235,7 @@ ALIVE: List[Dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("fields", ALIVE, ids=str)
+@pytest.mark.parametrize("fields", ALIVE, ids=range(len(ALIVE)))  # some of their values are of this process
 def test_job_that_may_still_be_there_has_not_ended(tmp_path: Path, fields: Dict[str, Any]) -> None:
     run = half_run(tmp_path / "run")
     write_status(run, 450, **{"age": 10.0, **ended_job(), **fields})

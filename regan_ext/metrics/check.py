@@ -29,7 +29,7 @@ def check_settings(settings: MetricSettings, dataset_kwargs: Dict[str, Any], con
     if settings.data is not None:
         check_data(settings.data, dataset_kwargs, construct)
     if settings.detector is not None:
-        check_detector(Path(settings.detector), settings.names)
+        check_detector(Path(settings.detector), settings.names, dataset_kwargs.get("resolution") or 64)
 
 
 def check_names(settings: MetricSettings) -> None:
@@ -63,8 +63,13 @@ def check_data(data: str, dataset_kwargs: Dict[str, Any], construct: Callable[..
         raise UserError(f"--metricdata: {data} has images of {theirs} (height, width, channels), the training set of {ours}")
 
 
-def check_detector(path: Path, names: Sequence[str] = ()) -> None:
+def check_detector(path: Path, names: Sequence[str] = (), side: int = 64) -> None:
     """Refuse a file that cannot take the place of the host's feature network, by calling it once.
+
+    Args:
+        path: the file.
+        names: metrics that will use it.
+        side: of the images that it will be given, in pixels.
 
     Raises:
         UserError: it is no TorchScript file, or gives no features, or no probabilities where ``names`` has an inception score.
@@ -77,7 +82,7 @@ def check_detector(path: Path, names: Sequence[str] = ()) -> None:
         detector = torch.jit.load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError, OSError) as err:
         raise UserError(f"--metric-detector: {path} is not a TorchScript file") from err
-    images = torch.zeros([2, 3, 64, 64], dtype=torch.uint8)
+    images = torch.zeros([2, 3, side, side], dtype=torch.uint8)
     try:
         with torch.no_grad():
             features = detector(images, return_features=True)

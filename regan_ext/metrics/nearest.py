@@ -65,7 +65,7 @@ def run(sheet: Sheet) -> List[str]:
     if wanted.metricdata is not None:
         check_data(wanted.metricdata, prepared.dataset_kwargs, construct)
     if wanted.detector is not None:
-        check_detector(Path(wanted.detector))
+        check_detector(Path(wanted.detector), side=prepared.generator.img_resolution)
     if len(prepared.dataset) < 2:
         raise UserError(f"--data: {prepared.dataset_kwargs['path']} has fewer than two images")
     space, describe = _space(wanted.detector, prepared)

@@ -1,0 +1,264 @@
+"""Runs the trials of a study, one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from optuna.trial import TrialState
+
+from training_hooks import stop
+
+from ..errors import UserError
+from ..job import resumable
+from ..runs import Run
+from ..tables.state import chain, locked
+from .series import Objective, Point, failure
+from .space import Space, parse
+from .study import Claim, StudyFile, report
+from .training import Plan, Process, Refused, Training, dry_run, tidy
+from .winner import baseline_value, write_preset
+
+__all__ = ["Search", "prepare"]
+
+LOG_FILE = "train.log"
+_NEVER = 2**31  # kimg
+_SIGNAL = "Stopped"
+_FAILURES, _INADMISSIBLE = 3, 10  # in a row, after which it is not the trials that are wrong
+Say = Callable[[str], None]
+
+
+def prepare(path: Path, training: Training, objective: Objective, space: str) -> Tuple[StudyFile, Plan, Space]:
+    """The study, how long its runs are, and what is searched; begins the study where there is none.
+
+    Raises:
+        UserError: ``train`` does not take the options, the space does not fit the runs, or the study is about something else.
+    """
+    settings = {"metric": objective.metric, "objective": objective.of, "space": space, "train options": list(training.options)}
+    if path.is_file():
+        file = StudyFile.open(path, create=objective)
+        if file.plan:
+            file.agree(settings)
+            plan = Plan(**{each.name: file.plan[each.name] for each in dataclasses.fields(Plan)})
+            return file, plan, parse(space, plan.iterations, plan.batch)
+    try:
+        plan = dry_run(training.without_method().command(path.with_suffix(".runs"), []))
+    except Refused as err:
+        raise UserError(f"train: {err}") from err
+    searched = parse(space, plan.iterations, plan.batch)
+    file = StudyFile.open(path, create=objective)
+    noted = {**dataclasses.asdict(plan), "space": str(searched), "fixed": searched.fixed()}
+    file.begin(settings, noted, searched.known())
+    return file, plan, searched
+
+
+@dataclass
+class Search:
+    """One call of the command: works on trials until there are enough, the time is up or a signal comes.
+
+    Args:
+        trials: how many the study is to have.
+        prune_from: share of a run before which no trial is cut short; 1 = never.
+        until: on the monotonic clock; None = no limit.
+        keep_all: keep all snapshots of trials that are over, not the best one of each.
+        stopped: why there is to be an end; None while there is not.
+        process: the training that goes on.
+        fruitless: how many trials came to nothing since the last that did not, by what they came to.
+    """
+
+    file: StudyFile
+    training: Training
+    plan: Plan
+    space: Space
+    say: Say
+    trials: int
+    seed: int = 0
+    prune_from: float = 0.3
+    until: Optional[float] = None
+    keep_all: bool = False
+    stopped: Optional[str] = None
+    process: Optional[Process] = None
+    fruitless: Dict[str, int] = field(default_factory=dict)
+
+    def run(self, baseline: bool) -> int:
+        """Run what is missing; returns the exit code."""
+        with self.passing_signals_on():
+            if baseline:
+                self._baseline()
+            while self.stopped is None and self._next():
+                self._look_at_clock()
+                if self.fruitless.get("failed", 0) >= _FAILURES or self.fruitless.get("inadmissible", 0) >= _INADMISSIBLE:
+                    self.say("Given up: these trials failed one after the other. The same command tries again.")
+                    return 1
+        if self.stopped is not None:
+            self.say(f"{self.stopped}. The same command goes on.")
+        return 130 if self.stopped == _SIGNAL else 0
+
+    def _next(self) -> bool:
+        """Work on a trial; returns whether there was one."""
+        step = math.ceil(self.prune_from * self.plan.total_kimg) if self.prune_from < 1 else _NEVER
+        with self.file.claim(self.trials, self.seed, step) as claim:
+            if claim is None:
+                return False
+            try:
+                self._trial(claim)
+            finally:
+                write_preset(self.file)
+        return True
+
+    # ------------------------------------------------------------ one trial
+
+    def _trial(self, claim: Claim) -> None:
+        trial, begin = claim.trial, time.monotonic()
+        values = self.space.suggest(trial)
+        options = self.space.options(values)
+        label = f"trial {trial.number}"
+        settings = " ".join(option[len("--regan-") :] for option in options)
+        self.say(f"{label}, {len(self.file.counted())} of {self.trials} are done: {settings}")
+        pruned = False
+
+        def look() -> None:
+            nonlocal pruned
+            if not pruned and report(trial, self._points(claim.folder)):
+                pruned = True
+                self.say(f"{label}: cut short, it is worse than the median of those before it")
+                assert self.process is not None
+                self.process.stop()
+
+        reason = self._train(self.training, options, claim.folder, claim.handles, look)
+        points = self._points(claim.folder)
+        report(trial, points)
+        runs = chain(claim.folder)
+        finished = bool(runs) and runs[-1].is_finished
+        if self.stopped is not None and not finished and not pruned:
+            return
+        spent = _duration(time.monotonic() - begin)
+        chosen = self.file.objective.choose(points)
+        if chosen is not None and (finished or pruned):
+            state = TrialState.COMPLETE if finished else TrialState.PRUNED
+            self._tell(claim, state, chosen, runs)
+            self.say(f"{label}: {self.file.objective.metric} {chosen.value:.5g} at {chosen.kimg} kimg ({spent})")
+        else:
+            self._fruitless(claim, options, reason or self._unmeasured(runs), label)
+
+    def _tell(self, claim: Claim, state: TrialState, chosen: Point, runs: Sequence[Run]) -> None:
+        trial = claim.trial
+        config = runs[-1].config
+        assert config is not None
+        trial.set_user_attr("value", chosen.value)
+        trial.set_user_attr("kimg", chosen.kimg)
+        trial.set_user_attr("config", config.to_dict())
+        self.file.study.tell(trial.number, chosen.value if state == TrialState.COMPLETE else None, state)
+        self.fruitless.clear()
+        if not self.keep_all:
+            tidy([run.folder for run in runs], chosen.kimg)
+
+    def _fruitless(self, claim: Claim, options: Sequence[str], reason: str, label: str) -> None:
+        """A trial without a value: of settings that the network does not admit, or one that failed."""
+        kind = "failed"
+        if not chain(claim.folder):
+            try:
+                dry_run(self.training.command(claim.folder, options))
+            except Refused as err:
+                kind, reason = "inadmissible", str(err)
+                claim.trial.set_user_attr("inadmissible", True)
+        claim.trial.set_user_attr("reason", reason)
+        self.file.study.tell(claim.trial.number, None, TrialState.PRUNED if kind == "inadmissible" else TrialState.FAIL)
+        self.fruitless[kind] = self.fruitless.get(kind, 0) + 1
+        self.say(f"{label}: {kind}: {reason}")
+
+    def _unmeasured(self, runs: Sequence[Run]) -> str:
+        if runs and not runs[-1].is_finished:
+            return f"ended at {runs[-1].kimg:g} of {self.plan.total_kimg:g} kimg"
+        said = failure((run.folder for run in runs), self.file.objective.host_metric)
+        return f"{self.file.objective.metric} has no value" + (f": {said}" if said else "")
+
+    # ------------------------------------------------------------ training
+
+    def _baseline(self) -> None:
+        """The run without Re-GAN, beside the trials."""
+        if baseline_value(self.file) is not None:
+            return
+        folder = self.file.runs / "baseline"
+        with locked(folder) as handles:
+            if handles is None:
+                return
+            self.say(f"baseline: without Re-GAN; output in {folder / LOG_FILE}")
+            reason = self._train(self.training.without_method(), [], folder, handles, lambda: None)
+            value = baseline_value(self.file)
+            if value is not None:
+                self.say(f"baseline: {self.file.objective.metric} {value:.5g}")
+                if not self.keep_all:
+                    runs = chain(folder)
+                    best = self.file.objective.choose(self._points(folder))
+                    tidy([run.folder for run in runs], None if best is None else best.kimg)
+            elif self.stopped is None:
+                self.say(f"baseline: failed: {reason or self._unmeasured(chain(folder))}")
+
+    def _train(
+        self,
+        training: Training,
+        options: Sequence[str],
+        folder: Path,
+        handles: Tuple[int, ...],
+        look: Callable[[], None],
+    ) -> Optional[str]:
+        """Train what is left of the run in the folder; returns what went wrong, if the process says so."""
+        runs = chain(folder)
+        if runs and runs[-1].is_finished:
+            return None
+        going_on = ["--resume=latest"] if any(resumable(run.folder) is not None for run in runs) else []
+        command = training.command(folder, [*options, *training.snap(self.plan), *going_on])
+
+        def look_around() -> None:
+            self._look_at_clock()
+            look()
+
+        if self.stopped is not None:
+            return None
+        self.process = Process(command, folder / LOG_FILE, handles)
+        if self.stopped is not None and not self.process.was_asked:
+            self.process.stop()  # the signal came before there was a process to pass it on to
+        try:
+            code = self.process.watch(look_around)
+            return f"exit code {code}: {self.process.last_line()}" if code else None
+        finally:
+            self.process = None
+
+    def _points(self, folder: Path) -> List[Point]:
+        return self.file.objective.points(run.folder for run in chain(folder))
+
+    def _look_at_clock(self) -> None:
+        if self.until is not None and time.monotonic() > self.until and self.stopped is None:
+            self._stop("Stopped: the time is up")
+
+    def _stop(self, why: str) -> None:
+        self.stopped = why
+        if self.process is not None:
+            self.say("Stopping: the training process writes a snapshot first.")
+            self.process.stop()
+
+    @contextlib.contextmanager
+    def passing_signals_on(self) -> Iterator[None]:
+        """Let signals stop the training process, and then this one."""
+
+        def pass_on(number: int, frame: Any) -> None:
+            self._stop(_SIGNAL)
+
+        before: Dict[int, Any] = {number: signal.signal(number, pass_on) for number in stop.signals()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

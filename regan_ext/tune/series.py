@@ -1,0 +1,121 @@
+"""The values of a metric over a run, as its metric-*.jsonl grows, and what counts of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+
+from ..errors import UserError
+
+__all__ = ["Objective", "Point", "failure", "read"]
+
+_PART = re.compile(r"_(precision|recall|mean|std)$")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value of the metric, of the snapshot at ``kimg``."""
+
+    kimg: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is made best.
+
+    Args:
+        metric: name of the value, such as fid5k_full or pr5k3_full_recall.
+        of: "best" or "last" of the snapshots.
+    """
+
+    metric: str
+    of: str = "best"
+
+    @classmethod
+    def parse(cls, metric: str, of: str = "best") -> "Objective":
+        """Read the name of a metric or of one of its values.
+
+        Raises:
+            UserError: it is no name, or the metric has several values of which none is the obvious one.
+        """
+        if re.fullmatch(r"[a-z]\w*", metric) is None:
+            raise UserError(f"--metric: {metric!r} is no metric; one has to be named, such as fid5k_full")
+        if metric.endswith("_std"):
+            raise UserError(f"--metric: {metric} is a deviation, which is nothing to make best")
+        if re.match(r"pr\d", metric) and not _PART.search(metric):
+            raise UserError(f"--metric: {metric} has two values: give {metric}_precision or {metric}_recall")
+        score = re.match(r"is\d", metric) is not None and not _PART.search(metric)
+        return cls(f"{metric}_mean" if score else metric, of)
+
+    @property
+    def host_metric(self) -> str:
+        """The metric as ``--metrics`` has it."""
+        return _PART.sub("", self.metric)
+
+    @property
+    def is_larger_better(self) -> bool:
+        return re.match(r"(is|pr)\d", self.metric) is not None
+
+    @property
+    def direction(self) -> str:
+        """As Optuna has it."""
+        return "maximize" if self.is_larger_better else "minimize"
+
+    def choose(self, points: Sequence[Point]) -> Optional[Point]:
+        """The value that counts; None where there is none."""
+        if not points:
+            return None
+        best = max if self.is_larger_better else min
+        return points[-1] if self.of == "last" else best(points, key=lambda point: point.value)
+
+    def points(self, folders: Iterable[Path]) -> List[Point]:
+        """The values in the run folders of one run, oldest first; where a part was repeated, the later ones."""
+        found: Dict[int, Point] = {}
+        for folder in folders:
+            found.update({point.kimg: point for point in read(_lines(folder, self.host_metric), self.metric)})
+        return [found[kimg] for kimg in sorted(found)]
+
+
+def read(lines: Iterable[str], metric: str) -> List[Point]:
+    """The values in lines of a metric-*.jsonl, in their order.
+
+    Left out: a last line that is still being written, a metric that failed, what is no finite number, and the host's first
+    snapshot at 0 kimg, which has been trained for one batch: noise can be the best of a short run.
+    """
+    points = []
+    for line in lines:
+        record = _record(line)
+        value = _dict(record.get("results")).get(metric)
+        match = re.search(r"(\d+)\.pkl$", str(record.get("snapshot_pkl") or ""))
+        if match and int(match[1]) and isinstance(value, (int, float)) and math.isfinite(value):
+            points.append(Point(int(match[1]), float(value)))
+    return points
+
+
+def failure(folders: Iterable[Path], metric: str) -> Optional[str]:
+    """What the metric failed of the last time that it failed; None where it did not."""
+    errors = [_record(line).get("error") for folder in folders for line in _lines(folder, metric)]
+    return next((str(error) for error in reversed(errors) if error), None)
+
+
+def _lines(folder: Path, metric: str) -> Tuple[str, ...]:
+    try:
+        return tuple((folder / f"metric-{metric}.jsonl").read_text(encoding="utf-8", errors="replace").split("\n"))
+    except OSError:
+        return ()
+
+
+def _record(line: str) -> Dict[str, Any]:
+    try:
+        return _dict(json.loads(line))
+    except ValueError:
+        return {}
+
+
+def _dict(value: Any) -> Dict[str, Any]:
+    return value if isinstance(value, dict) else {}
