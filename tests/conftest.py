@@ -61,10 +61,16 @@ def host_dir() -> Path:
 @pytest.fixture(scope="session")
 def data_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """64 real handwritten digits at 16x16, grey, with labels."""
+    path = tmp_path_factory.mktemp("data") / "digits16.zip"
+    write_small_digits(path)
+    return path
+
+
+def write_small_digits(path: Path) -> None:
+    """64 real handwritten digits at 16x16, grey, with labels."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    path = tmp_path_factory.mktemp("data") / "digits16.zip"
     labels = []
     with zipfile.ZipFile(path, "w") as archive:
         for index in range(64):
@@ -74,7 +80,6 @@ def data_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
             archive.writestr(f"{index:05d}.png", encoded.getvalue())
             labels.append([f"{index:05d}.png", int(digits.target[index])])
         archive.writestr("dataset.json", json.dumps({"labels": labels}))
-    return path
 
 
 def run_python(arguments: List[str], env: Optional[Dict[str, str]] = None, **kwargs: Any) -> "subprocess.CompletedProcess[str]":

@@ -364,7 +364,8 @@ def test_a_full_disk_costs_a_file_and_not_the_run(
 ) -> None:
     monkeypatch.setattr(states, "collect", lambda *_: {"a": torch.zeros(5000), "b": torch.zeros(5000)})
     monkeypatch.setattr(files, "_told", set())
-    (tmp_path / "network-snapshot-000001.pkl").write_bytes(bytes(5000))
+    for kimg in (1, 2):
+        (tmp_path / f"network-snapshot-{kimg:06d}.pkl").write_bytes(bytes(5000))
     (tmp_path / "regan-state-000001.pt").write_text("older")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with full_disk(room):

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import json
 import sys
-import zipfile
 from pathlib import Path
 from typing import List
-
-import numpy as np
-from PIL import Image
 
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS / "benchmarks")]
 
-from conftest import SCHEDULE, SMALL, Run, finished_run, load_networks, run_python  # noqa: E402
+from conftest import SCHEDULE, SMALL, Run, finished_run, load_networks, run_python, write_small_digits  # noqa: E402
 from machine import describe  # noqa: E402
 from test_stop import stopped_run, wait_for_iteration  # noqa: E402
 
@@ -23,22 +17,6 @@ __all__ = [
     "SCHEDULE", "SMALL", "Run", "describe", "finished_run", "host_folder", "load_networks", "run_python", "stopped_run",
     "train_command", "wait_for_iteration", "write_small_digits",
 ]  # fmt: skip
-
-
-def write_small_digits(path: Path) -> None:
-    """64 real handwritten digits at 16x16, grey, with labels."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    labels = []
-    with zipfile.ZipFile(path, "w") as archive:
-        for index in range(64):
-            image = Image.fromarray((digits.images[index] * 15.9).astype(np.uint8)).resize((16, 16))
-            encoded = io.BytesIO()
-            image.save(encoded, format="png")
-            archive.writestr(f"{index:05d}.png", encoded.getvalue())
-            labels.append([f"{index:05d}.png", int(digits.target[index])])
-        archive.writestr("dataset.json", json.dumps({"labels": labels}))
 
 
 def host_folder(host: str) -> Path:
