@@ -33,6 +33,16 @@ REGAN = ["--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=10"]
 SCHEDULE = ["--regan-ratio=0.3", "--regan-interval=20", "--regan-warmup=13", "--regan-moments=restore", "--batch=32"]
 
 
+# Files that take longest, longest first, so that none is left to one process at the end.
+SLOW = ["test_resume", "test_training_loop", "test_launch", "test_stop", "test_demo", "test_channel_training", "test_export",
+        "test_augment_training", "test_docs", "test_metrics"]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Slow files first."""
+    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished training run."""
