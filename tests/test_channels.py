@@ -484,6 +484,21 @@ def test_state_goes_on_narrow(networks: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.network.kept, second.network.kept))
 
 
+def test_state_of_a_warm_up_goes_on(networks: Any) -> None:
+    """No channel has been chosen then."""
+    first = Trainer(generator(networks))
+    first.begin()
+    first.step()
+    second = Trainer(copy.deepcopy(first.G))
+    second.hook.load_state_dict(first.hook.state_dict())
+    second.iteration = first.iteration
+    for trainer in (first, second):
+        for _ in range(2):
+            trainer.begin()
+    assert first.network.sparse and second.network.sparse
+    assert all(torch.equal(a, b) for a, b in zip(first.network.kept, second.network.kept))
+
+
 def test_a_loss_without_a_synthesis_network_is_refused(networks: Any) -> None:
     G = generator(networks)
     with pytest.raises(ValueError, match="needs a loss that calls G_synthesis; object has none"):

@@ -8,8 +8,8 @@ import torch
 
 from . import channels, masks
 from .channels import PREFIX
-from .masked_network import MaskedNetwork, multiply
-from .moments import moments_of
+from .masked_network import MaskedNetwork
+from .moments import clear_first_moments
 from .planning import ChannelPlan
 
 __all__ = ["ChannelNetwork"]
@@ -54,30 +54,23 @@ class ChannelNetwork(MaskedNetwork):
     def rest(self, optimizer: torch.optim.Optimizer) -> None:
         """Clear the momentum of what does not train, which would move it although its gradient is zero."""
         for param, keep in self.resting():
-            for name, value in moments_of(optimizer, param):
-                if "sq" not in name:
-                    value.mul_(keep)
+            clear_first_moments(optimizer, param, keep)
 
     def resting(self) -> "List[Tuple[torch.Tensor, torch.Tensor]]":
-        """(parameter, mask) for every parameter of which the narrow network uses a part; the mask keeps that part."""
-        flags = self._flags()
-        pairs = []
+        """(parameter, mask) for every parameter of which the narrow network uses a part; the mask keeps that part. None before
+        channels have been chosen."""
+        if not self.kept:
+            return []
+        flags, features, pairs = self._flags(), self.plan.layout.features, []
         for name, axes in self.plan.layout.axes.items():
-            used = [None if a is None or bool(flags[a].all()) else flags[a] for a in axes]
+            used = [None if a is None or self.plan.kept[a] == features[a].channels else flags[a] for a in axes]
             if any(u is not None for u in used):
                 pairs.append((self._all[name], self._spread(self._all[name], used)))
-        return pairs + list(zip(self.params[self._masked], self.keep[self._masked]))
+        return pairs + self.held()
 
-    @torch.no_grad()
-    def hold_weights(self) -> None:
-        if self.params[self._masked]:  # what rests does not move: it has neither gradient nor momentum
-            multiply(self.params[self._masked], self.keep[self._masked])
-
-    @torch.no_grad()
-    def zero_gradients(self) -> None:
-        pairs = [(p.grad, k) for p, k in zip(self.params[self._masked], self.keep[self._masked]) if p.grad is not None]
-        if pairs:
-            multiply([g for g, _ in pairs], [k for _, k in pairs])
+    def held(self) -> "List[Tuple[torch.Tensor, torch.Tensor]]":
+        """Of the mapping network alone: what rests in the synthesis network has neither gradient nor momentum."""
+        return list(zip(self.params[self._masked], self.keep[self._masked]))
 
     def state_dict(self) -> Dict[str, Any]:
         return {**super().state_dict(), "kept": [k.cpu() for k in self.kept]}

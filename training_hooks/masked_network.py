@@ -8,7 +8,7 @@ import torch
 
 from . import masks, moments
 
-__all__ = ["MaskedNetwork", "multiply"]
+__all__ = ["MaskedNetwork"]
 
 
 class MaskedNetwork:
@@ -90,24 +90,26 @@ class MaskedNetwork:
     @torch.no_grad()
     def zero_weights(self) -> None:
         """Set the pruned weights to zero."""
-        multiply(self.params, self.keep)
+        _multiply(list(zip(self.params, self.keep)))
 
+    def held(self) -> "List[Tuple[torch.Tensor, torch.Tensor]]":
+        """(parameter, mask) of what an optimizer step would move although it is pruned."""
+        return list(zip(self.params, self.keep))
+
+    @torch.no_grad()
     def hold_weights(self) -> None:
         """Keep the pruned weights at zero after an optimizer step."""
-        self.zero_weights()
+        _multiply(self.held())
 
     @torch.no_grad()
     def zero_ema(self) -> None:
         """Set the pruned weights of the average to zero, where there is one."""
-        if self.ema:
-            multiply(self.ema, self.keep)
+        _multiply(list(zip(self.ema, self.keep)))
 
     @torch.no_grad()
     def zero_gradients(self) -> None:
         """Set the gradients of pruned weights to zero, where there are any."""
-        pairs = [(p.grad, k) for p, k in zip(self.params, self.keep) if p.grad is not None]
-        if pairs:
-            multiply([g for g, _ in pairs], [k for _, k in pairs])
+        _multiply([(p.grad, k) for p, k in self.held() if p.grad is not None])
 
     def state_dict(self) -> Dict[str, Any]:
         """Masks at one bit a weight, and what goes with them: tensors and plain values."""
@@ -150,6 +152,7 @@ class MaskedNetwork:
         return sum(p.numel() - int(torch.count_nonzero(p.detach())) for p in self.params)
 
 
-def multiply(tensors: List[torch.Tensor], keeps: List[torch.Tensor]) -> None:
+def _multiply(pairs: "Sequence[Tuple[torch.Tensor, torch.Tensor]]") -> None:
     """Multiply in place, all tensors in one call: several times faster than a loop of masked fills."""
-    torch._foreach_mul_(tensors, keeps)
+    if pairs:
+        torch._foreach_mul_([tensor for tensor, _ in pairs], [keep for _, keep in pairs])

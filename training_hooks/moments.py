@@ -11,7 +11,7 @@ from typing import Dict, List, Tuple
 
 import torch
 
-__all__ = ["POLICIES", "moments_of", "reset_moments", "restore_second_moments", "save_second_moments"]
+__all__ = ["POLICIES", "clear_first_moments", "moments_of", "reset_moments", "restore_second_moments", "save_second_moments"]
 
 POLICIES = ("keep", "restore", "reset")
 Saved = Dict[str, torch.Tensor]
@@ -27,6 +27,13 @@ def moments_of(optimizer: torch.optim.Optimizer, param: torch.Tensor) -> List[Tu
         return []
     state = optimizer.state[param]
     return [(k, v) for k, v in state.items() if isinstance(v, torch.Tensor) and v.shape == param.shape]
+
+
+def clear_first_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor) -> None:
+    """Set the moments other than second ones (momentum) of the entries that ``keep`` prunes to zero."""
+    for key, state in moments_of(optimizer, param):
+        if "sq" not in key:
+            state.mul_(keep)
 
 
 def save_second_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor) -> Saved:

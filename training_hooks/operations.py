@@ -42,8 +42,6 @@ def layer_operations(shapes: Shapes) -> Dict[str, int]:
         if layer not in (None, "fc", "out") and affine is None:
             halved = ("conv0", "skip") if synthesis else ("conv1", "skip")
             pixels = (int(resolution) // (2 if layer in halved else 1)) ** 2
-        if synthesis and layer == "conv1" and affine is None:
-            pixels = int(resolution) ** 2
         counts[name] = prod(shape) * pixels
     return counts
 

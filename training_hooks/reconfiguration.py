@@ -249,11 +249,10 @@ class Reconfiguration(OwnLoop, Hook):
         """The masks of ``module``, and what a sparse forward pass of it costs."""
         assert self._training is not None
         config, shapes = self.config, parameter_shapes(module)
-        names = select_parameters(config, kind, shapes)
         if kind == targets(config)[0]:
             self._cost = sparse_cost(config, kind, shapes)
         if config.granularity == "weight":
-            return MaskedNetwork(names, module, ema)
+            return MaskedNetwork(select_parameters(config, kind, shapes), module, ema)
         plan = plan_channels(config, shapes)
         self._switch = SynthesisSwitch(module, plan.layout, self._training.loss, self._training.num_ranks)
         return ChannelNetwork(plan, module, ema, config.importance)
