@@ -19,7 +19,7 @@ from typing import Callable
 from . import compat
 from .doctor_findings import Finding, Surroundings, say
 from .hosts import embedded
-from .patching import PatchError
+from .patch_lines import PatchError
 from .patching import check as check_patch
 
 __all__ = [

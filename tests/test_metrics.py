@@ -17,7 +17,6 @@ from click.testing import CliRunner, Result
 from conftest import SMALL, TESTS, Run, finished_run, run_python
 from PIL import Image
 
-from regan_ext import metrics_guard
 from regan_ext.cli import main
 from regan_ext.errors import UserError
 from regan_ext.metrics import check, content, digit_detector, fetch, install, nearest, protocol, registry
@@ -451,25 +450,3 @@ def test_bad_options_of_run_are_one_line(host: Tuple[Any, Any], measured: Tuple[
     colour = write_images(tmp_path / "colour.zip", random_images(4, 0))
     assert "3 channels, the network 1" in command(*given, f"--data={colour}", code=2)
     assert ".png" in command("nearest", *given[1:], "--out=sheet.gif", code=2)
-
-
-def test_a_snapshot_that_is_passed_over_leaves_no_value_behind() -> None:
-    import types
-
-    class Easy(dict):  # type: ignore[type-arg]
-        __getattr__ = dict.__getitem__
-
-    outcomes = iter([Easy(results=Easy(fid=3.0)), Easy(results=Easy(), passed_over=True)])
-    module = types.ModuleType("metric_main")
-    vars(module).update(calc_metric=lambda metric: next(outcomes), dnnlib=types.SimpleNamespace(EasyDict=Easy))
-    metrics_guard.guard_metrics(module)
-
-    def training_loop() -> List[Dict[str, float]]:
-        stats_metrics: Dict[str, float] = {"other": 1.0}
-        seen = []
-        for _ in range(2):
-            stats_metrics.update(module.calc_metric(metric="fid").results)
-            seen.append(dict(stats_metrics))
-        return seen
-
-    assert training_loop() == [{"other": 1.0, "fid": 3.0}, {"other": 1.0}]

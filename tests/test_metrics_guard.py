@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Dict, List
 
+import pytest
 import torch
 from conftest import SMALL, TESTS, finished_run, run_python
 
@@ -94,13 +95,16 @@ def test_a_process_that_fails_alone_leaves_none_waiting(host_dir: Path, tmp_path
 # ---------------------------------------------------------------- values of another snapshot
 
 
-def test_values_of_an_earlier_snapshot_are_not_kept_for_a_failure() -> None:
+class Easy(dict):  # type: ignore[type-arg]
+    __getattr__ = dict.__getitem__
+
+
+@pytest.mark.parametrize(
+    "second", [ConnectionError("no network"), Easy(results=Easy(), passed_over=True)], ids=["fails", "passed over"]
+)
+def test_values_of_an_earlier_snapshot_are_not_kept(second: Any) -> None:
     """The loop logs the last values of every metric, and the best snapshot is chosen by them."""
-
-    class Easy(dict):  # type: ignore[type-arg]
-        __getattr__ = dict.__getitem__
-
-    outcomes = iter([Easy(results=Easy(fid=3.0)), ConnectionError("no network")])
+    outcomes = iter([Easy(results=Easy(fid=3.0)), second])
 
     def calc_metric(metric: str) -> Any:
         outcome = next(outcomes)

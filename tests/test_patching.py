@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regan_ext import patching
+from regan_ext import patch_lines, patching
 from regan_ext.cli import main
 
 FUNCTIONS = """\
@@ -35,8 +35,8 @@ PLAIN = '"""A stand-in for a host."""\n\nimport json\nimport sys\n\n' + FUNCTION
 STATIC = Path(__file__).parent.parent / "patches" / "stylegan2-ada-pytorch.patch"
 BOM = b"\xef\xbb\xbf"
 
-ADDED = patching.add_lines(PLAIN.encode())
-FIRST, SECOND = (ADDED.splitlines(keepends=True)[n - 1] for n in patching.inspect(ADDED).lines)
+ADDED = patch_lines.add_lines(PLAIN.encode())
+FIRST, SECOND = (ADDED.splitlines(keepends=True)[n - 1] for n in patch_lines.inspect(ADDED).lines)
 
 VARIANTS = {
     "plain": PLAIN.encode(),
@@ -94,9 +94,9 @@ def assert_refused(result, *words: str) -> None:
 
 @pytest.mark.parametrize("original", VARIANTS.values(), ids=VARIANTS.keys())
 def test_what_goes_in_comes_out(original):
-    assert patching.inspect(original) == patching.State("not patched")
-    patched = patching.add_lines(original)
-    state = patching.inspect(patched)
+    assert patch_lines.inspect(original) == patch_lines.State("not patched")
+    patched = patch_lines.add_lines(original)
+    state = patch_lines.inspect(patched)
     assert state.kind == "patched"
     assert patched.startswith(BOM) == original.startswith(BOM)
     before, after = lines_of(original), lines_of(patched)
@@ -106,13 +106,13 @@ def test_what_goes_in_comes_out(original):
     assert re.match(rb"(import|from) (?!__future__)", after[first])
     assert after[second].startswith(b"if __name__") or after[second].startswith(b"if '__main__'")
     assert ast.get_docstring(ast.parse(patched)) == ast.get_docstring(ast.parse(original))
-    assert patching.remove_lines(patched) == original
+    assert patch_lines.remove_lines(patched) == original
 
 
 @pytest.mark.filterwarnings("error")
 def test_doubtful_escapes_of_the_host_raise_no_warning():
     original = PLAIN.replace("import json", "import json\nPATTERN = '\\d'").encode()
-    assert patching.remove_lines(patching.add_lines(original)) == original
+    assert patch_lines.remove_lines(patch_lines.add_lines(original)) == original
 
 
 PARTS = [
@@ -140,26 +140,26 @@ def train_files(draw) -> bytes:
 
 @given(train_files())
 def test_round_trip_of_anything_of_that_shape(original):
-    patched = patching.add_lines(original)
-    assert patching.inspect(patched).kind == "patched"
+    patched = patch_lines.add_lines(original)
+    assert patch_lines.inspect(patched).kind == "patched"
     assert len(patched.splitlines()) == len(original.splitlines()) + 2
-    assert patching.remove_lines(patched) == original
+    assert patch_lines.remove_lines(patched) == original
     compile(patched, "train.py", "exec", dont_inherit=True)
 
 
 @given(train_files(), st.data())
 def test_force_keeps_any_edit(original, data):
-    patched = patching.add_lines(original)
+    patched = patch_lines.add_lines(original)
     bom, lines, edit = patched[: -len(b"".join(lines_of(patched)))], lines_of(patched), b"EDIT = 1\n"
-    first, second = (n - 1 for n in patching.inspect(patched).lines)
+    first, second = (n - 1 for n in patch_lines.inspect(patched).lines)
     at = data.draw(st.sampled_from([first, second, second + 1]))
     edited = bom + b"".join([*lines[:at], edit, *lines[at:]])
-    assert patching.inspect(edited).kind == "edited"
-    with pytest.raises(patching.PatchError):
-        patching.remove_lines(edited)
+    assert patch_lines.inspect(edited).kind == "edited"
+    with pytest.raises(patch_lines.PatchError):
+        patch_lines.remove_lines(edited)
     plain = [*lines[:first], *lines[first + 1 : second], *lines[second + 1 :]]
     at -= (at > first) + (at > second)
-    assert patching.remove_lines(edited, force=True) == bom + b"".join([*plain[:at], edit, *plain[at:]])
+    assert patch_lines.remove_lines(edited, force=True) == bom + b"".join([*plain[:at], edit, *plain[at:]])
 
 
 # ---------------------------------------------------------------------------------------- the commands
@@ -172,7 +172,7 @@ def test_apply_check_revert(tmp_path, original):
     assert run("check", tmp_path).exit_code == 1
     result = run("apply", tmp_path)
     assert result.exit_code == 0, result.output
-    assert train.read_bytes() == patching.add_lines(original)
+    assert train.read_bytes() == patch_lines.add_lines(original)
     assert everything(tmp_path).keys() == pristine.keys()
     assert {name for name, data in everything(tmp_path).items() if data != pristine[name]} == {"train.py"}
     result = run("check", tmp_path)
@@ -195,7 +195,7 @@ def test_repeating_changes_nothing(tmp_path):
 def test_the_patched_file_attaches_once_everything_is_defined(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("regan_ext.attach_to", lambda namespace: seen.append(sorted(namespace)))
-    exec(compile(patching.add_lines(PLAIN.encode()), "train.py", "exec"), {"__name__": "train"})
+    exec(compile(patch_lines.add_lines(PLAIN.encode()), "train.py", "exec"), {"__name__": "train"})
     assert len(seen) == 1 and {"main", "subprocess_fn", "setup_training_loop_kwargs"} <= set(seen[0])
 
 
@@ -398,9 +398,9 @@ def git_apply(folder: Path, patch: bytes, *options: str) -> None:
 @pytest.mark.parametrize("name", ["plain", "crlf", "future", "no newline at the end"])
 def test_git_makes_of_a_static_patch_what_apply_makes(tmp_path, name):
     train = make_host(tmp_path, VARIANTS[name])
-    patch = b"A word before.\n\n" + patching.unidiff(VARIANTS[name])
+    patch = b"A word before.\n\n" + patch_lines.unidiff(VARIANTS[name])
     git_apply(tmp_path, patch)
-    assert train.read_bytes() == patching.add_lines(VARIANTS[name])
+    assert train.read_bytes() == patch_lines.add_lines(VARIANTS[name])
     git_apply(tmp_path, patch, "-R")
     assert train.read_bytes() == VARIANTS[name]
 
@@ -412,7 +412,7 @@ def test_static_patch_on_a_real_checkout(tmp_path):
         (tmp_path / source.relative_to(host)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, tmp_path / source.relative_to(host))
     train, original = tmp_path / "train.py", (host / "train.py").read_bytes()
-    assert STATIC.read_bytes().endswith(patching.unidiff(original))
+    assert STATIC.read_bytes().endswith(patch_lines.unidiff(original))
     git_apply(tmp_path, STATIC.read_bytes())
     by_git = train.read_bytes()
     assert run("check", tmp_path).exit_code == 0
