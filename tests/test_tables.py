@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -12,19 +13,23 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import pytest
 import torch
+from click.testing import CliRunner
 from conftest import TESTS
 from run_folders import HOOK, add_metric, add_snapshot, make_run, tick, ticks_of_one_kimg
 from test_launch import call
 
+from regan_ext.cli import main
 from regan_ext.errors import UserError
 from regan_ext.hosts import embedded_train
 from regan_ext.tables import command, runner
 from regan_ext.tables.command import Job, Place
 from regan_ext.tables.estimate import cost_of
 from regan_ext.tables.model import NAMES, Cell, Table, how_to_get, load, table_of
+from regan_ext.tables.results import dumps, read_file, read_folder
 from regan_ext.tables.sheet import FORMATS, Grid, Sheet
 from regan_ext.tables.show import sheet_of
 from regan_ext.tables.state import locked, note_settings, read_state
+from training_hooks import state
 from training_hooks.operations import layer_operations
 
 ROOT = TESTS.parent
@@ -41,6 +46,16 @@ SMALL = {
                  "detector": "digits-detector.pt"}],
     "rows": [{"name": "plain", "title": "StyleGAN2", "paper": {"fd": ["80.0"]}},
              {"name": "broken", "title": "Broken", "options": ["--batch=0"]}],
+}  # fmt: skip
+CHAIN = {
+    **SMALL,
+    "measures": [*SMALL["measures"], {"key": "kd", "title": "KD", "result": "kid1k_full"}],
+    "rows": [*SMALL["rows"],
+             {"name": "weights-diffaug", "title": "Re-StyleGAN2 + DiffAug",
+              "options": ["--regan-ratio=0.3", "--regan-interval=4", "--DiffAugment=color,translation,cutout"]},
+             {"name": "channels-apa", "title": "Channels + APA",
+              "options": ["--regan-ratio=0.3", "--regan-interval=4", "--regan-granularity=channel",
+                          "--regan-channel-multiple=1", "--regan-channel-min=1", "--apa"]}],
 }  # fmt: skip
 
 
@@ -188,6 +203,7 @@ def test_dry_run_prints_commands_and_nothing_else(tmp_path: Path, capsys: Any) -
         (["few-shot", "--only=panda"], "regan-ext data prepare panda data/panda data/panda.zip"),
         (["few-shot", "--only=pandas"], "--only=pandas"),
         (["few-shot", "--seeds=a"], "--seeds"),
+        (["few-shot", "--seeds=3-1"], "--seeds"),
         (["little-shot"], "few-shot"),
         (["digits-few-shot"], "regan-ext data prepare digits - data/digits-100.zip"),
     ],
@@ -216,12 +232,18 @@ def test_killed_before_the_first_state_is_fresh(tmp_path: Path) -> None:
 
 def test_a_state_makes_it_go_on(tmp_path: Path, capsys: Any) -> None:
     job = small_job(tmp_path)
-    add_snapshot(make_run(job.folder / "00000-a", ticks_of_one_kimg(6)), 4)
+    first = make_run(job.folder / "00000-a", ticks_of_one_kimg(6))
+    add_snapshot(first, 4)
+    whole = {"format": "regan-ext state", "version": state.VERSION, "snapshot": {"bytes": 0, "crc32": 0}}
+    state.save(whole, first / "regan-state-000004.pt")
     assert (read_state(job).kind, read_state(job).detail) == ("interrupted", "at 4 kimg")
     make_run(job.folder / "00001-a-resumed", [])  # killed again before it wrote anything
     assert (read_state(job).kind, read_state(job).detail) == ("interrupted", "at 4 kimg")
     runner.dry_run([job])
     assert capsys.readouterr().out == job.shell(True) + "\n"
+    (first / "network-snapshot-000004.pkl").write_bytes(b"written anew, and stopped before its state")
+    runner.dry_run([job])
+    assert capsys.readouterr().out == job.shell(False) + "\n"
 
 
 def test_trained_and_measured_is_finished(tmp_path: Path, capsys: Any) -> None:
@@ -231,8 +253,8 @@ def test_trained_and_measured_is_finished(tmp_path: Path, capsys: Any) -> None:
     second = make_run(job.folder / "00001-a-resumed", [tick(5, 6.0), tick(8, 9.0)])
     assert read_state(job).kind == "finished"
     (first / "metric-fid1k_full.jsonl").unlink()
-    state = read_state(job)
-    assert state.kind == "unmeasured" and "fid1k_full" in state.detail and str(second) in state.detail
+    found = read_state(job)
+    assert found.kind == "unmeasured" and "fid1k_full" in found.detail and str(second) in found.detail
     add_metric(second, "fid1k_full", {9: float("nan")})
     assert read_state(job).kind == "unmeasured"
     runner.dry_run([job])
@@ -248,6 +270,12 @@ def test_other_arguments_than_before_are_told(tmp_path: Path) -> None:
     assert read_state(moved).kind == "fresh"
     other = read_state(small_job(tmp_path, ("--gamma=2",)))
     assert other.kind == "differs" and "begun with --gamma=1, now --gamma=2" in other.detail
+
+
+@pytest.mark.parametrize("extra", ["--outdir=elsewhere", "--seed=9", "--data=x.zip", "--gpus=2", "-n", "--resume=latest"])
+def test_what_is_the_tables_to_give_is_refused(extra: str, tmp_path: Path, capsys: Any) -> None:
+    code, output = call(["tables", "run", "few-shot", f"--out={tmp_path}", "--", extra], capsys)
+    assert code == 2 and f"Error: {extra.split('=')[0]} cannot be given to the cells" in output
 
 
 def test_two_processes_share_a_table(tmp_path: Path, data_dir: Path) -> None:
@@ -270,32 +298,48 @@ def test_two_processes_share_a_table(tmp_path: Path, data_dir: Path) -> None:
 # ---------------------------------------------------------------- running
 
 
-def test_cells_are_trained_once_and_a_failure_stops_nothing(
-    data_dir: Path, tmp_path: Path, host_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A real training run, measured with a real metric, through the real command."""
+def test_from_digits_to_a_table(tmp_path: Path, host_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real training runs, measured with real metrics, through the real commands: one while training, one afterwards."""
     monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
-    cells = table_of("small", SMALL).cells()
-    jobs = [Job(each, 0, Place(data_dir, tmp_path, "embedded")) for each in reversed(cells)]
+    data = tmp_path / "data"
+    data.mkdir()
+    prepared = CliRunner().invoke(main, ["data", "prepare", "digits", "-", str(data / "digits-100.zip"), "--count=100"])
+    assert prepared.exit_code == 0, prepared.output
+    torch.jit.script(Detector()).save(str(data / "digits-detector.pt"))
+    table = table_of("small", CHAIN)
+    plain, broken, weights, channels = (Job(each, 0, Place(data, tmp_path, "embedded")) for each in table.cells())
     lines: List[str] = []
-    assert runner.run(jobs, lines.append) == 1
-    assert lines[0].startswith("[1/2] broken-digits-seed0: starts; output in ")
+    assert runner.run([broken, plain, weights, channels], lines.append) == 1
+    assert lines[0].startswith("[1/4] broken-digits-seed0: starts; output in ")
     assert "exit code 2: " in lines[1] and "--batch" in lines[1]
-    assert "[2/2] plain-digits-seed0: finished after 0:" in lines[3] and "FD " in lines[3]
-    assert lines[4].startswith("not finished: broken-digits-seed0: exit code 2")
-    (folder,) = jobs[1].folder.glob("0*")
+    assert lines[3] == "[2/4] plain-digits-seed0: is trained; measures kid1k_full"
+    assert "[2/4] plain-digits-seed0: finished after 0:" in lines[4] and "FD " in lines[4] and "KD " in lines[4]
+    assert lines[-1].startswith("not finished: broken-digits-seed0: exit code 2") and len(lines) == 12
+    (folder,) = plain.folder.glob("0*")
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     lines.clear()
-    assert runner.run(jobs[1:], lines.append) == 0
+    assert runner.run([plain], lines.append) == 0
     assert lines == ["[1/1] plain-digits-seed0: finished, 1.024 kimg"]
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
-    sheet = sheet_of(jobs[1].cell.table, tmp_path)
-    assert "Run here: 1 of 2 cells." in sheet.parts
-    (row,) = grid(sheet, "Ours").rows
-    assert row[3] == "80.0" and float(row[4]) > 0 and row[8] == "1" and row[10] == "1"
+    sheet = shown(table, tmp_path)
+    assert "Run here: 3 of 4 cells." in sheet.parts
+    assert any("PyTorch" in part for part in sheet.parts if isinstance(part, str))
+    rows = grid(sheet, "Ours").rows
+    assert [row[2] for row in rows] == ["FD", "KD"] * 3
+    assert all(math.isfinite(float(row[4])) and row[8] == "1" and row[10] == "1" for row in rows)
+    assert rows[0][3] == "80.0"
 
 
 # ---------------------------------------------------------------- what is printed
+
+
+def shown(table: Table, out: Path) -> Sheet:
+    """The sheet of what lies in ``out``, once directly and once by way of a file of results."""
+    found = read_folder(table, out)
+    kept = out / "results.jsonl"
+    kept.write_text(dumps(found), encoding="utf-8")
+    assert read_file(table, kept) == found
+    return sheet_of(table, found)
 
 
 def grid(sheet: Sheet, begin: str) -> Grid:
@@ -312,7 +356,7 @@ def test_ours_beside_the_papers(tmp_path: Path) -> None:
     finished(folder / "re-stylegan2-obama-seed0", {3: 90.0, 6: 70.0, 9: 80.0}, hook=HOOK)
     finished(folder / "re-stylegan2-obama-seed1", {3: 90.0, 6: 75.0, 9: 74.0}, hook=HOOK)
     finished(folder / "re-stylegan2-apa-panda-seed0", {3: 30.0}, kimg=20)  # not at its end yet
-    sheet = sheet_of(load("few-shot"), tmp_path)
+    sheet = shown(load("few-shot"), tmp_path)
     obama, panda = grid(sheet, "Ours").rows
     assert obama[:4] == ("Re-StyleGAN2", "Obama 100", "FID", "72.92")
     assert obama[4:] == ("72.00 ± 2.83", "77.00 ± 4.24", "-0.92", "6–9", "9", "0.0900 ± 0.0000", "2")
@@ -323,7 +367,7 @@ def test_ours_beside_the_papers(tmp_path: Path) -> None:
 def test_statistics_count_over_the_last_quarter(tmp_path: Path) -> None:
     ticks = [tick(i, float(i), **({"Stability__mse": 0.1 * i} if i > 1 else {})) for i in range(1, 9)]
     make_run(tmp_path / "stability" / "stylegan2-cifar10-10-seed0" / "00000-a", ticks, kimg=8)
-    (row,) = grid(sheet_of(load("stability"), tmp_path), "Ours").rows
+    (row,) = grid(shown(load("stability"), tmp_path), "Ours").rows
     assert row[3:9] == ("–", "–", "0.700", "–", "–", "8")
 
 
@@ -331,7 +375,15 @@ def test_runs_with_other_arguments_are_named(tmp_path: Path) -> None:
     job = Job(cell("few-shot", "stylegan2-obama"), 0, Place(Path("data"), tmp_path, extra=("--kimg=9",)))
     finished(job.folder, {9: 80.0})
     note_settings(job)
-    assert "Folders begun with other arguments than the table's, 1: --kimg=9." in sheet_of(load("few-shot"), tmp_path).parts
+    assert "Folders begun with other arguments than the table's, 1: --kimg=9." in shown(load("few-shot"), tmp_path).parts
+    fewer = json.loads((job.folder / "cell.json").read_text())
+    fewer["arguments"].remove("--mirror=1")
+    (job.folder / "cell.json").write_text(json.dumps(fewer))
+    job.folder.rename(job.folder.with_name(f"{job.name}-old"))
+    finished(job.folder, {9: 80.0})
+    (job.folder / "cell.json").write_text(json.dumps(fewer))
+    parts = shown(load("few-shot"), tmp_path).parts
+    assert "Folders begun with other arguments than the table's, 1: --kimg=9 without --mirror=1." in parts
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
@@ -362,16 +414,33 @@ def test_formats() -> None:
     assert "<h1>A &amp; B</h1>" in page and "<td>a|b</td><td>1.50</td>" in page and page.startswith("<!doctype html>")
 
 
-def test_the_page_shows_what_the_command_prints(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "tables.md").read_text("utf-8")
+def test_the_page_shows_what_the_command_prints() -> None:
+    page, kept = (ROOT / "docs" / "tables.md").read_text("utf-8"), ROOT / "docs" / "results"
+    assert {path.stem for path in kept.glob("*")} <= set(NAMES)
     for name in NAMES:
-        assert FORMATS["markdown"](sheet_of(load(name), tmp_path)) in page, f"regan-ext tables show {name} --format=markdown"
+        results = kept / f"{name}.jsonl"
+        found = read_file(load(name), results) if results.exists() else []
+        assert FORMATS["markdown"](sheet_of(load(name), found)) in page, f"regan-ext tables show {name} --format=markdown"
+
+
+def test_results_of_another_table_or_of_none_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    with pytest.raises(UserError, match="No such file"):
+        read_file(load("ffhq"), path)
+    finished(tmp_path / "few-shot" / "stylegan2-obama-seed0", {3: 90.0})
+    path.write_text(dumps(read_folder(load("few-shot"), tmp_path)), encoding="utf-8")
+    with pytest.raises(UserError, match="stylegan2-obama is no cell of ffhq"):
+        read_file(load("ffhq"), path)
+    for content in ("[1]", "{", '{"cell": 1}'):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(UserError, match="is no file that 'regan-ext tables results' wrote"):
+            read_file(load("ffhq"), path)
 
 
 # ---------------------------------------------------------------- estimates
 
 
-@pytest.mark.parametrize("name, kind", [("few-shot", "stylegan2"), ("cifar10", "cifar"), ("digits-ablation", "cifar")])
+@pytest.mark.parametrize("name, kind", [("few-shot", "stylegan2"), ("cifar10", "cifar"), ("digits-ablation", "auto")])
 def test_operations_are_those_of_the_hosts_networks(name: str, kind: str, host_dir: Path) -> None:
     from regan_ext.tables import estimate
     from regan_ext.tables.shapes import discriminator_shapes, generator_shapes
@@ -379,16 +448,17 @@ def test_operations_are_those_of_the_hosts_networks(name: str, kind: str, host_d
     column = load(name).columns[0]
     net = estimate.architecture(load(name).cells()[0])
     construct = embedded_train.host_module("dnnlib").util.construct_class_by_name
-    common: Dict[str, Any] = dict(c_dim=0, img_resolution=column.resolution, img_channels=column.channels)
+    common: Dict[str, Any] = dict(c_dim=net.classes, img_resolution=column.resolution, img_channels=column.channels)
     size = dict(channel_base=net.base, channel_max=net.most)
     mapping = dict(num_layers=8 if kind == "stylegan2" else 2)
     latents = dict(z_dim=512, w_dim=512)
     G = construct(class_name="training.networks.Generator", mapping_kwargs=mapping, synthesis_kwargs=size, **latents, **common)
-    architecture = "resnet" if kind == "stylegan2" else "orig"
+    architecture = "orig" if kind == "cifar" else "resnet"
     D = construct(class_name="training.networks.Discriminator", architecture=architecture, **size, **common)
     for network, shapes in ((G, generator_shapes(net)), (D, discriminator_shapes(net))):
         theirs = layer_operations({name: tuple(p.shape) for name, p in network.named_parameters()})
         assert layer_operations(shapes) == theirs
+    assert net.classes == (10 if name == "digits-ablation" else 0)
 
 
 def test_estimates_follow_what_they_are_given(capsys: Any) -> None:
@@ -406,8 +476,8 @@ def test_estimates_follow_what_they_are_given(capsys: Any) -> None:
 def test_only_whole_channels_make_a_run_cheaper() -> None:
     dense, weight = (cost_of(cell("few-shot", f"{name}-obama")) for name in ("stylegan2", "re-stylegan2"))
     assert weight.run == dense.run and weight.forward == dense.forward and weight.mean_forward < dense.mean_forward
-    channel = cost_of(cell("digits-ablation", "channel-0.5-g0.6kimg"))
-    assert channel.run < cost_of(cell("digits-ablation", "weight-0.5-g0.6kimg")).run
+    channel = cost_of(cell("digits-ablation", "channel-0.5-g0.75kimg"))
+    assert channel.run < cost_of(cell("digits-ablation", "weight-0.5-g0.75kimg")).run
 
 
 # ---------------------------------------------------------------- presets

@@ -7,11 +7,24 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import FrozenSet, List, Optional, Tuple
+from typing import FrozenSet, List, Optional, Sequence, Tuple
 
+from ..errors import UserError
 from .model import Cell
 
 __all__ = ["Job", "Place", "needs"]
+
+# Arguments that would make a cell another than its folder says, and how to say what they would say.
+_RESERVED = {
+    "--outdir": "give --out before the --",
+    "--data": "give --data-dir before the --",
+    "--seed": "give --seeds before the --",
+    "--gpus": "give it before the --",
+    "--host": "give it before the --",
+    "-n": "give --dry-run before the --",
+    "--dry-run": "give it before the --",
+    "--help": "see regan-ext train --help",
+}
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,9 @@ class Place:
         host: of ``train``; None as it finds one.
         gpus: of ``train``; None for its default.
         extra: further arguments for ``train``, which win over a cell's own.
+
+    Raises:
+        UserError: one of the further arguments is the table's to give.
     """
 
     data: Path
@@ -31,6 +47,12 @@ class Place:
     host: Optional[str] = None
     gpus: Optional[int] = None
     extra: Tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for argument in self.extra:
+            flag = argument.split("=")[0]
+            if flag in _RESERVED or argument == "--resume=latest":
+                raise UserError(f"{flag} cannot be given to the cells: {_RESERVED.get(flag, 'interrupted cells go on anyway')}")
 
 
 @dataclass(frozen=True)
@@ -68,6 +90,13 @@ class Job:
         where += [] if self.place.gpus is None else [f"--gpus={self.place.gpus}"]
         going_on = ["--resume=latest"] if resume else []
         return [sys.executable, "-m", "regan_ext", "train", *where, *self.settings, *going_on]
+
+    def measuring(self, snapshot: Path, metrics: Sequence[str]) -> List[str]:
+        """The command that measures a snapshot and notes the results beside it."""
+        where = [] if self.place.host is None else [f"--host={self.place.host}"]
+        where += [f"{option}={self.place.data / name}" for option, name in self.cell.column.files().items()]
+        given = [f"--metrics={','.join(metrics)}", "--save", "--trust", f"--seed={self.seed}"]
+        return [sys.executable, "-m", "regan_ext", "metrics", "run", str(snapshot), *where, *given]
 
     def shell(self, resume: bool) -> str:
         """The same as a line for a shell."""

@@ -27,6 +27,8 @@ class _Seeds(click.ParamType):
                 first, _, last = part.partition("-")
                 seeds += range(int(first), int(last or first) + 1)
         except ValueError:
+            seeds = []
+        if not seeds:
             self.fail(f"{value!r} is no list of seeds such as 0,1,2 or 0-2", param, ctx)
         return tuple(dict.fromkeys(seeds))
 
@@ -94,17 +96,35 @@ def run_table(
         click.get_current_context().exit(run(jobs, click.echo))
 
 
+@tables.command("results", short_help="Print what was measured, as JSON lines.")
+@click.argument("table", metavar="TABLE")
+@_OUT
+def print_results(table: str, out: Path) -> None:
+    """Print what is in the folders of TABLE's cells, one JSON line a seed: to keep or to publish without the snapshots.
+
+    'tables show --results' reads it.
+    """
+    from .model import load
+    from .results import dumps, read_folder
+
+    click.echo(dumps(read_folder(load(table), out)), nl=False)
+
+
 @tables.command("show", short_help="Print the paper's numbers, ours, and the difference.")
 @click.argument("table", metavar="TABLE")
 @_OUT
+@click.option("--results", type=_FOLDER, metavar="FILE", help="JSON lines of 'tables results', instead of --out.")
 @click.option("--format", "form", type=click.Choice(["text", "markdown", "html"]), default="text", show_default=True)
-def show_table(table: str, out: Path, form: str) -> None:
+def show_table(table: str, out: Path, results: Optional[Path], form: str) -> None:
     """Print what the paper reports for TABLE and, as far as there are runs in OUT, what came out here."""
     from .model import load
+    from .results import read_file, read_folder
     from .sheet import FORMATS
     from .show import sheet_of
 
-    click.echo(FORMATS[form](sheet_of(load(table), out)), nl=False)
+    wanted = load(table)
+    found = read_folder(wanted, out) if results is None else read_file(wanted, results)
+    click.echo(FORMATS[form](sheet_of(wanted, found)), nl=False)
 
 
 @tables.command("estimate", short_help="Say what the cells of a table will cost.")

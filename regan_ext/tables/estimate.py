@@ -21,7 +21,7 @@ __all__ = ["CellCost", "architecture", "cost_of", "estimate"]
 DEFAULT_PFLOPS = 0.015
 _V100 = "what NVIDIA measured with one V100 (README of stylegan2-ada-pytorch) is 0.013 at 1024x1024 and 0.017 at 256x256"
 # The host's --cfg: layers of the mapping network, and whether D has residual connections.
-_CONFIGS = {"stylegan2": (8, True), "cifar": (2, False)}
+_CONFIGS = {"stylegan2": (8, True), "cifar": (2, False), "auto": (2, True)}
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ def architecture(cell: Cell) -> Architecture:
         most=int(given.get("cmax", 512)),
         mapping=mapping,
         skips=skips,
+        classes=cell.column.classes if given.get("cond") == "1" else 0,
     )
 
 

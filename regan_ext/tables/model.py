@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
@@ -43,6 +44,13 @@ class Measure:
         """Name of the statistic; None of a metric."""
         return self.result[len(_STATISTIC) :] if self.result is not None and self.result.startswith(_STATISTIC) else None
 
+    @property
+    def metric(self) -> Optional[str]:
+        """Name of the metric that has the value; None of a statistic and of what only the paper has."""
+        if self.result is None or self.statistic is not None:
+            return None
+        return re.sub(r"_(mean|std|precision|recall)$", "", self.result)
+
 
 @dataclass(frozen=True)
 class Column:
@@ -54,6 +62,7 @@ class Column:
         data: name of the zip.
         metricdata: name of the zip that metrics compare with; None for the training data.
         detector: name of the feature network's file; None for the host's own.
+        classes: of its labels.
         options: what it adds to the command.
     """
 
@@ -62,6 +71,7 @@ class Column:
     resolution: int
     data: str
     channels: int = 3
+    classes: int = 0
     metricdata: Optional[str] = None
     detector: Optional[str] = None
     options: Tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -16,7 +17,20 @@ import click
 from ..errors import UserError
 from .command import Job, Place, needs
 from .model import Cell, how_to_get
-from .state import DIFFERS, FINISHED, INTERRUPTED, UNMEASURED, State, chain, locked, note_settings, points, read_state
+from .state import (
+    DIFFERS,
+    FINISHED,
+    FRESH,
+    INTERRUPTED,
+    UNMEASURED,
+    State,
+    chain,
+    locked,
+    note_settings,
+    points,
+    read_state,
+    unmeasured,
+)
 
 __all__ = ["dry_run", "jobs_of", "run"]
 
@@ -37,7 +51,8 @@ def dry_run(jobs: Sequence[Job]) -> None:
         if state is None or reason is not None:
             click.echo(f"{job.name}: {reason}", err=True)
         else:
-            click.echo(job.shell(state.kind == INTERRUPTED))
+            measuring = _measuring(job) if state.kind == UNMEASURED else None
+            click.echo(shlex.join(measuring) if measuring else job.shell(state.kind == INTERRUPTED))
 
 
 def run(jobs: Sequence[Job], say: Say) -> int:
@@ -76,14 +91,34 @@ def _check_files(jobs: Sequence[Job]) -> None:
 def _look(job: Job) -> Tuple[Optional[State], Optional[str]]:
     """The job's state, and why it is not to be run; None where it is."""
     state = read_state(job)
+    if state.kind == INTERRUPTED and not _can_go_on(job):
+        state = State(FRESH)
     if state.kind == FINISHED:
         return state, f"finished, {state.detail}"
     unknown = needs(job)
     if unknown:
         return state, f"needs {', '.join(unknown)}, which train of this version does not have"
-    if state.kind in (DIFFERS, UNMEASURED):
+    if state.kind == DIFFERS or (state.kind == UNMEASURED and _measuring(job) is None):
         return state, f"{state.detail} ({job.folder})"
     return state, None
+
+
+def _can_go_on(job: Job) -> bool:
+    """Whether one of the states is whole and of its snapshot, which their names do not tell."""
+    from ..resume import newest_pair
+
+    try:
+        newest_pair(job.folder)
+    except UserError:
+        return False
+    return True
+
+
+def _measuring(job: Job) -> Optional[List[str]]:
+    """The command that measures what a trained cell has no value of, on its last snapshot; None where there is no way."""
+    missing, runs = unmeasured(job), chain(job.folder)
+    snapshot = runs[-1].folder / f"network-snapshot-{runs[-1].whole_kimg:06d}.pkl"
+    return job.measuring(snapshot, missing) if missing and snapshot.is_file() else None
 
 
 @dataclass
@@ -109,23 +144,25 @@ class _Progress:
             elif state is None or reason is not None:
                 self._leave_out(job, label, str(reason))
             else:
-                self._train(job, label, state, mine)
+                self._work(job, label, state, mine)
 
     def _leave_out(self, job: Job, label: str, reason: str) -> None:
         self.failures.append((job.name, reason))
         self.say(f"{label}: {reason}")
 
-    def _train(self, job: Job, label: str, state: State, handles: Tuple[int, ...]) -> None:
-        going_on = state.kind == INTERRUPTED
+    def _work(self, job: Job, label: str, state: State, handles: Tuple[int, ...]) -> None:
+        """Train, and measure what training has not."""
         log = job.folder / LOG_FILE
-        note_settings(job)
-        self.say(f"{label}: {f'goes on, {state.detail}' if going_on else 'starts'}; output in {log}")
-        begin = time.monotonic()
-        with open(log, "ab") as output:
-            if not self.stopped:
-                self.child = _start(job.command(going_on), output, handles)
-            code = self.child.wait() if self.child is not None else 0
-            self.child = None
+        begin, code = time.monotonic(), 0
+        if state.kind != UNMEASURED:
+            going_on = state.kind == INTERRUPTED
+            note_settings(job)
+            self.say(f"{label}: {f'goes on, {state.detail}' if going_on else 'starts'}; output in {log}")
+            code = self._execute(job.command(going_on), log, handles)
+        command = _measuring(job) if read_state(job).kind == UNMEASURED else None
+        if command is not None:
+            self.say(f"{label}: is trained; measures {', '.join(unmeasured(job))}")
+            code = self._execute(command, log, handles)
         after = read_state(job)
         spent = _duration(time.monotonic() - begin)
         if after.kind == FINISHED:
@@ -133,6 +170,17 @@ class _Progress:
         elif not self.stopped:
             reason = f"exit code {code}: {_last_line(log)}" if code else after.detail or "ended without training to the end"
             self._leave_out(job, label, f"{reason} ({spent})")
+
+    def _execute(self, command: List[str], log: Path, handles: Tuple[int, ...]) -> int:
+        """Run a command, unless a signal has come, with its output added to the log; its exit code."""
+        with open(log, "ab") as output:
+            if not self.stopped:
+                self.child = _start(command, output, handles)
+                if self.stopped:  # the signal came before there was a child to pass it on to
+                    self.child.terminate()
+            code = self.child.wait() if self.child is not None else 0
+            self.child = None
+        return code
 
     @contextlib.contextmanager
     def passing_signals_on(self) -> Iterator[None]:

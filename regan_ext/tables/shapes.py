@@ -13,13 +13,14 @@ Shapes = Dict[str, Tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Architecture:
-    """StyleGAN2 as the host builds it, unconditional.
+    """StyleGAN2 as the host builds it.
 
     Args:
         resolution, image_channels: of the images.
         base, most: channels of a layer are ``base`` over its resolution, at most ``most``.
         mapping: layers of the mapping network.
         skips: D has residual connections ("resnet"), or none ("orig").
+        classes: of the labels; 0 is unconditional.
     """
 
     resolution: int
@@ -28,6 +29,7 @@ class Architecture:
     most: int = 512
     mapping: int = 8
     skips: bool = True
+    classes: int = 0
 
     def channels(self, resolution: int) -> int:
         """Channels of the layers of that resolution."""
@@ -42,6 +44,8 @@ class Architecture:
 def generator_shapes(net: Architecture) -> Shapes:
     """The parameters of G by name, but for what a forward pass only adds."""
     shapes: Shapes = {f"mapping.fc{i}.weight": (_W, _Z) for i in range(net.mapping)}
+    if net.classes:
+        shapes.update({"mapping.embed.weight": (_W, net.classes), "mapping.fc0.weight": (_W, _Z + _W)})
     shapes["synthesis.b4.const"] = (net.channels(4), 4, 4)
     before = 0
     for side in net.resolutions:
@@ -70,5 +74,8 @@ def discriminator_shapes(net: Architecture) -> Shapes:
     last = net.channels(4)
     shapes["b4.conv.weight"] = (last, last + 1, 3, 3)
     shapes["b4.fc.weight"] = (last, last * 16)
-    shapes["b4.out.weight"] = (1, last)
+    shapes["b4.out.weight"] = (last if net.classes else 1, last)
+    if net.classes:
+        shapes["mapping.embed.weight"] = (last, net.classes)
+        shapes.update({f"mapping.fc{i}.weight": (last, last) for i in range(8)})
     return shapes

@@ -4,45 +4,31 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from ..runs import MetricPoint, Run
+from ..runs import MetricPoint
 from .model import Cell, Measure, Table
+from .results import Result
 from .sheet import Grid, Sheet
-from .state import chain, points, settings_of
 
 __all__ = ["sheet_of"]
 
 _NONE = "–"
 
 
-@dataclass(frozen=True)
-class _Seed:
-    """What was measured in the folder of one seed."""
-
-    runs: Tuple[Run, ...]
-    hours: float
-
-    @property
-    def is_finished(self) -> bool:
-        return self.runs[-1].is_finished
-
-
-def sheet_of(table: Table, out: Path) -> Sheet:
-    """The table with what the folder ``out`` holds of it."""
+def sheet_of(table: Table, results: Sequence[Result]) -> Sheet:
+    """The table with those results of it."""
     parts: List["str | Grid"] = [f"Source: {table.source}. Protocol: {table.protocol}.", *table.about, *_paper_only(table)]
     if any(row.paper for row in table.rows):
         parts.append(_paper(table))
     cells = table.cells()
     if cells:
-        found = [(cell, _seeds(cell, out)) for cell in cells]
+        found = [(cell, [result for result in results if result.cell == cell.name]) for cell in cells]
         run = [(cell, seeds) for cell, seeds in found if seeds]
         count = "none" if not run else f"{len(run)}"
         parts.append(f"Run here: {count} of {len(cells)} cells.")
         if run:
-            parts += [*_other_arguments(table, [cell for cell, _ in run], out), _ours(table, run)]
+            parts += [*_other_arguments(run), *_machines(run), _ours(table, run)]
     return Sheet(table.title, tuple(parts))
 
 
@@ -79,39 +65,32 @@ def _paper(table: Table) -> Grid:
 # ---------------------------------------------------------------- ours
 
 
-def _seeds(cell: Cell, out: Path) -> List[_Seed]:
-    """The seeds that were run, as far as they have a tick."""
-    found = []
-    for folder in _folders(cell, out):
-        runs = chain(folder)
-        if runs and runs[-1].ticks:
-            found.append(_Seed(tuple(runs), _hours(runs)))
-    return found
-
-
-def _folders(cell: Cell, out: Path) -> List[Path]:
-    return sorted((out / cell.table.name).glob(f"{cell.name}-seed[0-9]*"))
-
-
-def _hours(runs: Sequence[Run]) -> float:
-    """Measured time of all jobs of a run."""
-    return math.fsum(run.ticks[-1].get("Timing/total_sec") for run in runs if run.ticks) / 3600
-
-
-def _other_arguments(table: Table, cells: Sequence[Cell], out: Path) -> List[str]:
+def _other_arguments(found: Sequence[Tuple[Cell, List[Result]]]) -> List[str]:
     """Says where the runs had other arguments than the table."""
     others: Dict[str, int] = {}
-    for cell in cells:
-        for folder in _folders(cell, out):
-            given = [a for a in settings_of(folder) or [] if not a.startswith("--seed=") and a not in cell.options]
-            if given:
-                others[" ".join(given)] = others.get(" ".join(given), 0) + 1
-    return [
-        f"Folders begun with other arguments than the table's, {count}: {arguments}." for arguments, count in others.items()
-    ]
+    for cell, results in found:
+        for result in results:
+            if result.arguments is None:
+                continue
+            given = [a for a in result.arguments if a != f"--seed={result.seed}" and a not in cell.options]
+            missing = [option for option in cell.options if option not in result.arguments]
+            told = " ".join([*given, *(["without", *missing] if missing else [])])
+            if told:
+                others[told] = others.get(told, 0) + 1
+    return [f"Folders begun with other arguments than the table's, {count}: {told}." for told, count in others.items()]
 
 
-def _ours(table: Table, found: Sequence[Tuple[Cell, List[_Seed]]]) -> Grid:
+def _machines(found: Sequence[Tuple[Cell, List[Result]]]) -> List[str]:
+    """On what the runs were made, as far as it was noted."""
+    noted = [result.machine for _, results in found for result in results if result.machine]
+    if not noted:
+        return []
+    each = dict.fromkeys(f"{m.get('machine')}; PyTorch {m.get('torch')}, Python {m.get('python')}" for m in noted)
+    dates = sorted({str(m.get("date")) for m in noted})
+    return [f"Machine: {', or '.join(each)}; {dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'}."]
+
+
+def _ours(table: Table, found: Sequence[Tuple[Cell, List[Result]]]) -> Grid:
     caption = "Ours, mean ± standard deviation over seeds; the difference is our best checkpoint less the paper's number:"
     header = (
         *("method", "data", "measure", "paper", "best checkpoint", "last checkpoint", "difference"),
@@ -121,12 +100,12 @@ def _ours(table: Table, found: Sequence[Tuple[Cell, List[_Seed]]]) -> Grid:
     return Grid(caption, header, tuple(rows))
 
 
-def _row(cell: Cell, measure: Measure, seeds: Sequence[_Seed]) -> Tuple[str, ...]:
-    each = [found for found in (points(seed.runs, measure) for seed in seeds) if found]
+def _row(cell: Cell, measure: Measure, seeds: Sequence[Result]) -> Tuple[str, ...]:
+    each = [found for found in (seed.points(measure) for seed in seeds) if found]
     best = [] if measure.statistic is not None else [_best(found, measure) for found in each]
     paper = cell.paper(measure)
     difference = statistics.fmean(p.value for p in best) - float(paper) if best and paper is not None else None
-    finished = sum(seed.is_finished for seed in seeds)
+    finished = sum(seed.finished for seed in seeds)
     return (
         cell.row.title,
         cell.column.title,
@@ -136,7 +115,7 @@ def _row(cell: Cell, measure: Measure, seeds: Sequence[_Seed]) -> Tuple[str, ...
         _spread([_last(found, measure) for found in each]),
         _NONE if difference is None else f"{difference:+.2f}",
         _range([point.kimg for point in best]),
-        _range([seed.runs[-1].kimg for seed in seeds]),
+        _range([seed.kimg for seed in seeds]),
         _spread([seed.hours for seed in seeds]),
         f"{len(seeds)}" if finished == len(seeds) else f"{len(seeds)}, {finished} finished",
     )

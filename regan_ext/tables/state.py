@@ -6,9 +6,14 @@ import contextlib
 import json
 import math
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from training_hooks.files import whole_file
 
 from ..errors import UserError
 from ..job import resumable
@@ -17,8 +22,8 @@ from .command import Job
 from .model import Measure
 
 __all__ = [
-    "DIFFERS", "FINISHED", "FRESH", "INTERRUPTED", "UNMEASURED", "State", "chain", "locked", "note_settings", "points",
-    "read_state", "settings_of",
+    "DIFFERS", "FINISHED", "FRESH", "INTERRUPTED", "UNMEASURED", "State", "chain", "locked", "machine_of",
+    "note_settings", "points", "read_state", "settings_of", "unmeasured",
 ]  # fmt: skip
 
 FRESH, INTERRUPTED, FINISHED, UNMEASURED, DIFFERS = "fresh", "interrupted", "finished", "unmeasured", "differs"
@@ -32,7 +37,7 @@ class State:
 
     Args:
         kind: FRESH: nothing that could be gone on with; INTERRUPTED: --resume goes on; FINISHED: trained and measured;
-            UNMEASURED: trained, but a metric has no value; DIFFERS: begun with other arguments.
+            UNMEASURED: trained, but something has no value; DIFFERS: begun with other arguments.
         detail: where it stands, or what is wrong.
     """
 
@@ -84,18 +89,46 @@ def read_state(job: Job) -> State:
     return State(INTERRUPTED, f"at {states[-1]} kimg") if states else State(FRESH)
 
 
+def unmeasured(job: Job) -> List[str]:
+    """The metrics of the table that have no value in the job's folder."""
+    runs = chain(job.folder)
+    return list(dict.fromkeys(m.metric for m in job.cell.table.measures if m.metric is not None and not points(runs, m)))
+
+
 def note_settings(job: Job) -> None:
-    """Write down what the cell is begun with."""
-    (job.folder / _SETTINGS_FILE).write_text(json.dumps({"arguments": list(job.settings)}, indent=2) + "\n", encoding="utf-8")
+    """Write down what the cell is begun with, and on what machine."""
+    content = {"arguments": list(job.settings), "machine": _this_machine()}
+    with whole_file(job.folder / _SETTINGS_FILE) as file:
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
+
+
+@cache
+def _this_machine() -> Dict[str, Any]:
+    """Asked in another process, so that this one takes no memory of a GPU; it is not for Ctrl-C to end."""
+    command = [sys.executable, "-m", "regan_ext.machine"]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, start_new_session=os.name == "posix")
+    content: Dict[str, Any] = json.loads(said.stdout)
+    return content
 
 
 def settings_of(folder: Path) -> Optional[List[str]]:
     """The arguments that the cell in ``folder`` was begun with; None where that is not known."""
+    arguments = _noted(folder).get("arguments")
+    return list(arguments) if isinstance(arguments, list) else None
+
+
+def machine_of(folder: Path) -> Dict[str, Any]:
+    """The machine on which the cell in ``folder`` was last worked at, versions and date; empty where that is not known."""
+    machine = _noted(folder).get("machine")
+    return machine if isinstance(machine, dict) else {}
+
+
+def _noted(folder: Path) -> Dict[str, Any]:
     try:
         content = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
-        return list(content["arguments"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 @contextlib.contextmanager

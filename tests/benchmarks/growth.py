@@ -14,9 +14,9 @@ from typing import Any, Callable, Dict, List
 
 import click
 import torch
-from machine import describe
 
 from regan_ext.hosts.embedded_train import host_module
+from regan_ext.machine import describe
 from training_hooks.masked_network import MaskedNetwork
 from training_hooks.selection import parameter_shapes
 

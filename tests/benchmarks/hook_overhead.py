@@ -18,8 +18,9 @@ from typing import Any, Dict, List
 
 import click
 import numpy as np
-from machine import describe
 from PIL import Image
+
+from regan_ext.machine import describe
 
 
 def write_noise(path: Path, count: int, resolution: int) -> None:
@@ -32,18 +33,9 @@ def write_noise(path: Path, count: int, resolution: int) -> None:
             archive.writestr(f"{index:05d}.png", encoded.getvalue())
 
 
-def train(folder: Path, data: Path, options: List[str]) -> Dict[str, Any]:
+def train(folder: Path, data: Path, options: List[str], host: str = "embedded") -> Dict[str, Any]:
     """Statistics of the last tick of a run, which holds every iteration but the first."""
-    command = [
-        sys.executable,
-        "-m",
-        "regan_ext",
-        "train",
-        "--host=embedded",
-        f"--outdir={folder}",
-        f"--data={data}",
-        *options,
-    ]
+    command = [sys.executable, "-m", "regan_ext", "train", f"--host={host}", f"--outdir={folder}", f"--data={data}", *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     (run,) = folder.iterdir()
     lines = (run / "stats.jsonl").read_text(encoding="utf-8").splitlines()

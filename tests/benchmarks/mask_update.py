@@ -13,9 +13,9 @@ import time
 
 import click
 import torch
-from machine import describe
 
 from regan_ext.hosts.embedded_train import host_module
+from regan_ext.machine import describe
 from training_hooks.config import ReconfigurationConfig
 from training_hooks.reconfiguration import Reconfiguration
 

@@ -16,7 +16,8 @@ from typing import List
 
 import click
 from hook_overhead import write_noise
-from machine import describe
+
+from regan_ext.machine import describe
 
 KINDS = {
     "plain": [],

@@ -3,7 +3,8 @@
 Measures dense and narrow side by side, in turn, in one process: the generator's forward pass, its forward and backward pass;
 and with ``--iterations`` whole iterations of the real training loop, from the sparse and the dense phases of one run each.
 Prints one JSON line; ``limit`` is what the multiply-accumulate counts allow. ``--host`` takes a checkout, for its CUDA
-operations.
+operations. The defaults give every resolution ``--channels`` channels; StyleGAN2's own network at 1024x1024 is ``--channels=512
+--cbase=32768``, and that of paper256 ``--channels=512 --cbase=16384``.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from typing import Any, Callable, Dict, List, Optional
 import click
 import torch
 from hook_overhead import train, write_noise
-from machine import describe
 
 from regan_ext import compat
 from regan_ext.hosts import embedded
+from regan_ext.machine import describe
 from training_hooks.channels import choose_channels
 from training_hooks.config import ReconfigurationConfig
 from training_hooks.narrowing import NarrowSynthesis
@@ -31,15 +32,15 @@ from training_hooks.planning import plan_channels, sparse_cost
 from training_hooks.selection import parameter_shapes
 
 
-def load_generator(host: Optional[str], resolution: int, channels: int, fp16: int, device: str) -> Any:
-    """The host's own generator, in training mode, with up to ``channels`` channels at every resolution."""
+def load_generator(host: Optional[str], resolution: int, channels: int, base: int, fp16: int, device: str) -> Any:
+    """The host's own generator, in training mode; a layer has ``base`` over its resolution channels, at most ``channels``."""
     sys.path.insert(0, host or str(embedded.obtain()))
     compat.prepare_imports()
     importlib.import_module("dnnlib")
     networks = importlib.import_module("training.networks")
     compat.apply(sys.modules)
     torch.manual_seed(0)
-    synthesis = {"channel_base": channels * resolution, "channel_max": channels, "num_fp16_res": fp16, "conv_clamp": 256}
+    synthesis = {"channel_base": base, "channel_max": channels, "num_fp16_res": fp16, "conv_clamp": 256}
     size = dict(z_dim=512, c_dim=0, w_dim=512, img_resolution=resolution, img_channels=3)
     return networks.Generator(**size, synthesis_kwargs=synthesis).train().to(device)
 
@@ -82,16 +83,18 @@ def passes(generator: Any, config: ReconfigurationConfig, batch: int, repeats: i
     return found
 
 
-def iterations(options: List[str], ratio: float, phase: int, channels: int, resolution: int, batch: int) -> Dict[str, Any]:
+def iterations(
+    options: List[str], ratio: float, phase: int, host: Optional[str], resolution: int, batch: int
+) -> Dict[str, Any]:
     """Mean seconds of whole iterations, regularisation included, in the sparse and in the dense phase of one run."""
     kimg = -(-(2 * phase + 1) * batch // 1000)
     regan = [f"--regan-ratio={ratio:g}", f"--regan-interval={phase}", "--regan-granularity=channel"]
-    common = [f"--cbase={channels * resolution}", f"--cmax={channels}", f"--batch={batch}", f"--kimg={kimg}", "--tick=1000",
+    common = [f"--batch={batch}", f"--kimg={kimg}", "--tick=1000",
               "--snap=1000", "--metrics=none", "--workers=1", "--aug=noaug", "--pairs=none", "--states=false"]  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         data = Path(temporary) / "noise.zip"
         write_noise(data, 64, resolution)
-        last = train(Path(temporary) / "runs", data, [*common, *regan, *options])
+        last = train(Path(temporary) / "runs", data, [*common, *regan, *options], host or "embedded")
     dense, sparse = last["ReGAN/sec_dense"], last["ReGAN/sec_sparse"]
     return {"dense_s": round(dense, 4), "sparse_s": round(sparse, 4), "speedup": round(dense / sparse, 3),
             "hook_ms": round(last["ReGAN/hook_ms"], 3)}  # fmt: skip
@@ -107,20 +110,32 @@ def iterations(options: List[str], ratio: float, phase: int, channels: int, reso
 @click.option("--iterations", "phase", default=0, show_default=True, help="Iterations of each phase; 0 = passes only.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--host", help="Folder of a checkout.  [default: the embedded host]")
+@click.option("--cbase", type=int, help="Channels times resolution of a layer.  [default: no limit but --channels]")
 def main(
-    resolution: int, channels: int, batch: int, ratios: str, repeats: int, fp16: int, phase: int, device: str, host: str
+    resolution: int,
+    channels: int,
+    batch: int,
+    ratios: str,
+    repeats: int,
+    fp16: int,
+    phase: int,
+    device: str,
+    host: Optional[str],
+    cbase: Optional[int],
 ) -> None:
     """Print the speed of dense and narrow generators as one JSON line."""
-    generator = load_generator(host, resolution, channels, fp16, device)
+    base = cbase or channels * resolution
+    generator = load_generator(host, resolution, channels, base, fp16, device)
     results = {}
     for ratio in map(float, ratios.split(",")):
         config = ReconfigurationConfig(ratio=ratio, granularity="channel")
         results[f"{ratio:g}"] = passes(generator, config, batch, repeats, device)
         if phase:
-            options = [f"--device={device}", *([f"--fp32={fp16 == 0}"])]
-            results[f"{ratio:g}"]["iteration"] = iterations(options, ratio, phase, channels, resolution, batch)
-    result = {"benchmark": "narrow_speed", "resolution": resolution, "channels": channels, "batch": batch, "fp16": fp16,
-              "phase": phase, "host": "checkout" if host else "embedded", "ratios": results, **describe(device)}  # fmt: skip
+            options = [f"--device={device}", f"--fp32={fp16 == 0}", f"--cbase={base}", f"--cmax={channels}"]
+            results[f"{ratio:g}"]["iteration"] = iterations(options, ratio, phase, host, resolution, batch)
+    sizes = {"resolution": resolution, "channels": channels, "cbase": base, "batch": batch, "fp16": fp16, "phase": phase}
+    told = {"host": "checkout" if host else "embedded", "ratios": results, **describe(device)}
+    result = {"benchmark": "narrow_speed", **sizes, **told}
     click.echo(json.dumps(result))
 
 

@@ -18,11 +18,11 @@ from typing import Any, Dict, List
 
 import click
 import torch
-from machine import describe
 
 from regan_ext.demo import DemoSettings
 from regan_ext.digits import write_digits
 from regan_ext.launch import train
+from regan_ext.machine import describe
 from training_hooks import seams, state
 
 

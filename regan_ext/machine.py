@@ -1,8 +1,9 @@
-"""What every benchmark says of the machine it ran on."""
+"""What every measurement says of the machine it was made on; ``python -m regan_ext.machine`` prints it."""
 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Dict
 
 import torch
 
-import regan_ext
+from . import __version__
 
 __all__ = ["describe"]
 
@@ -27,6 +28,10 @@ def describe(device: str) -> Dict[str, Any]:
         "machine": machine,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "regan_ext": regan_ext.__version__,
+        "regan_ext": __version__,
         "date": datetime.date.today().isoformat(),
     }
+
+
+if __name__ == "__main__":
+    print(json.dumps(describe("cuda" if torch.cuda.is_available() else "cpu")))

@@ -1,0 +1,119 @@
+"""What was measured in the folders of a table's cells, as plain values that can be kept without the snapshots."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ..errors import UserError
+from ..runs import MetricPoint, Run
+from .model import Measure, Table
+from .state import chain, machine_of, points, settings_of
+
+__all__ = ["Result", "dumps", "read_file", "read_folder"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One seed of one cell.
+
+    Args:
+        cell: the cell's name.
+        seed: of the training run.
+        arguments: the arguments that made the run what it is; None where they are not known.
+        kimg: how far it has come.
+        finished: whether it has reached its budget.
+        hours: measured time of all its jobs.
+        values: a measure's result → pairs of kimg and value, in the order of kimg.
+        protocols: a metric → what was measured against what.
+        machine: hardware, versions and date, as far as they were noted.
+    """
+
+    cell: str
+    seed: int
+    arguments: Optional[Tuple[str, ...]]
+    kimg: float
+    finished: bool
+    hours: float
+    values: Mapping[str, Tuple[Tuple[float, float], ...]]
+    protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+    def points(self, measure: Measure) -> List[MetricPoint]:
+        """The measure's values, in the order of kimg."""
+        name = str(measure.result)
+        return [MetricPoint(name, kimg, value, "") for kimg, value in self.values.get(name, ())]
+
+
+def read_folder(table: Table, out: Path) -> List[Result]:
+    """The results of all cells that have a tick, from the run folders below ``out``."""
+    found = []
+    for cell in table.cells():
+        for folder in sorted((out / table.name).glob(f"{cell.name}-seed*")):
+            seed = re.fullmatch(r"-seed(\d+)", folder.name[len(cell.name) :])
+            runs = chain(folder) if seed is not None else []
+            if seed is not None and runs and runs[-1].ticks:
+                found.append(_result(table, cell.name, int(seed[1]), folder, runs))
+    return found
+
+
+def read_file(table: Table, path: Path) -> List[Result]:
+    """The results in a file of JSON lines, as :func:`dumps` writes them.
+
+    Raises:
+        UserError: it cannot be read, or holds results of another table.
+    """
+    names = {cell.name for cell in table.cells()}
+    found = []
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            content = json.loads(line)
+            values = {name: tuple((kimg, value) for kimg, value in pairs) for name, pairs in content.pop("values").items()}
+            arguments = content.pop("arguments")
+            found.append(Result(arguments=None if arguments is None else tuple(arguments), values=values, **content))
+    except OSError as err:
+        raise UserError(f"--results={path}: {err.strerror or err}") from err
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        raise UserError(f"--results={path} is no file that 'regan-ext tables results' wrote: {err}") from err
+    unknown = [result.cell for result in found if result.cell not in names]
+    if unknown:
+        raise UserError(f"--results={path}: {unknown[0]} is no cell of {table.name}")
+    return found
+
+
+def dumps(results: Sequence[Result]) -> str:
+    """One JSON line for each result."""
+    return "".join(json.dumps(asdict(result)) + "\n" for result in results)
+
+
+def _result(table: Table, cell: str, seed: int, folder: Path, runs: Sequence[Run]) -> Result:
+    arguments = settings_of(folder)
+    measured = {m.result: points(runs, m) for m in table.measures if m.result is not None}
+    return Result(
+        cell=cell,
+        seed=seed,
+        arguments=None if arguments is None else tuple(arguments),
+        kimg=runs[-1].kimg,
+        finished=runs[-1].is_finished,
+        hours=math.fsum(run.ticks[-1].get("Timing/total_sec") for run in runs if run.ticks) / 3600,
+        values={name: tuple((point.kimg, point.value) for point in found) for name, found in measured.items() if found},
+        protocols=_protocols(runs[-1].folder),
+        machine=machine_of(folder),
+    )
+
+
+def _protocols(folder: Path) -> Dict[str, Dict[str, Any]]:
+    """The last protocol that each metric's file notes."""
+    found: Dict[str, Dict[str, Any]] = {}
+    for path in sorted(folder.glob("metric-*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                content = json.loads(line)
+                found[str(content["metric"])] = dict(content["protocol"])
+            except (ValueError, KeyError, TypeError):  # a line cut short, or one that a plain host wrote
+                continue
+    return found
