@@ -22,7 +22,7 @@ from training_hooks.schedule import Phase, Schedule, Span
 from .digits import RESOLUTION, write_digits
 from .grid import make_grid
 
-__all__ = ["DemoSettings", "run_demo"]
+__all__ = ["DemoSettings", "megabytes", "run_demo"]
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,16 @@ def run_demo(outdir: Path, settings: DemoSettings, device: str, console: Console
         raise click.ClickException(f"{run_dir} holds no snapshot of both phases; give a larger --kimg")
     grid = run_dir / "demo-grid.png"
     make_grid(data, snapshots[Phase.DENSE], snapshots[Phase.SPARSE], grid)
-    console.print(f"\nDone in {time.monotonic() - begin:.0f} seconds.")
+    console.print(f"\nDone in {time.monotonic() - begin:.0f} seconds; {megabytes(outdir):.0f} MB in {outdir}.", soft_wrap=True)
     console.print(f"Run folder:   {run_dir}", soft_wrap=True)
     console.print(f"Grid picture: {grid}", soft_wrap=True)
     console.print("left: real digits, middle: dense generator, right: sparse generator (same latents); a column is a class")
     return grid
+
+
+def megabytes(folder: Path) -> float:
+    """Size of all files in ``folder`` and below, in decimal megabytes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def _train(outdir: Path, data: Path, settings: DemoSettings, device: str, console: Console) -> Path:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from conftest import run_python
 from PIL import Image
 
-from regan_ext.demo import DemoSettings
+from regan_ext.demo import DemoSettings, megabytes
 from regan_ext.digits import write_digits
 from training_hooks.schedule import Phase
 
@@ -44,6 +44,13 @@ def test_digits_are_a_data_set_of_the_host(tmp_path: Path) -> None:
             image = Image.open(file)
             assert image.size == (32, 32) and image.mode == "L"
     assert [p.name for p in tmp_path.iterdir()] == ["digits.zip"]
+
+
+def test_size_counts_every_file_below(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "digits.zip").write_bytes(bytes(250_000))
+    (tmp_path / "run" / "stats.jsonl").write_bytes(bytes(1_000_000))
+    assert megabytes(tmp_path) == 1.25
 
 
 def test_demo_ends_with_a_picture(tmp_path: Path, host_dir: Path) -> None:

@@ -7,12 +7,14 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import List, Tuple
+from typing import Iterator, List, Tuple
 
+import click
 import pytest
 from checkout_like import make_checkout
 from conftest import TESTS, Run
 
+from regan_ext.cli import main
 from regan_ext.hosts import embedded
 from regan_ext.options import OPTIONS
 
@@ -101,6 +103,39 @@ def test_the_readmes_install_commands_are_those_of_ci() -> None:
     ]
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     assert 'pip install -q -c constraints.txt -e ".[test]"\n' in script and script.rstrip().endswith("\npytest")
+
+
+# Where the options of a command stand; those of train are looked for below.
+COMMANDS = {
+    "demo": ["README.md"],
+    "doctor": ["docs/troubleshooting.md"],
+    "export": ["docs/export.md"],
+    "metrics": ["docs/metrics.md"],
+    "patch": ["docs/hosts.md", "docs/troubleshooting.md"],
+    "report": ["docs/report.md"],
+    "tables": ["README.md", "docs/tables.md"],
+    "tune": ["docs/tune.md"],
+    "watch": ["docs/report.md"],
+}
+
+
+def flags(command: click.Command) -> Iterator[str]:
+    """The long options of a command and of those below it."""
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        yield from flags(inner)
+    for param in command.params:
+        yield from [flag for flag in param.opts if flag.startswith("--")][:1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_a_command_is_documented(name: str) -> None:
+    text = "".join((ROOT / page).read_text("utf-8") for page in COMMANDS[name])
+    missing = [flag for flag in flags(main.commands[name]) if not re.search(rf"(?<![\w-]){flag}(?![\w-])", text)]
+    assert missing == []
+
+
+def test_every_command_has_its_pages() -> None:
+    assert {*COMMANDS, "train", "data"} == {*main.commands}
 
 
 def test_every_option_is_documented() -> None:
