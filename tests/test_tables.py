@@ -15,6 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import TESTS
+from PIL import Image
 from run_folders import HOOK, add_metric, add_snapshot, make_run, tick, ticks_of_one_kimg
 from test_launch import call
 
@@ -421,6 +422,22 @@ def test_the_page_shows_what_the_command_prints() -> None:
         results = kept / f"{name}.jsonl"
         found = read_file(load(name), results) if results.exists() else []
         assert FORMATS["markdown"](sheet_of(load(name), found)) in page, f"regan-ext tables show {name} --format=markdown"
+
+
+def test_a_picture_shows_the_corner_of_each_last_grid(tmp_path: Path, capsys: Any) -> None:
+    finished(tmp_path / "digits-few-shot" / "stylegan2-digits-100-seed3", {3: 90.0})
+    run = tmp_path / "digits-few-shot" / "stylegan2-digits-100-seed3" / "00000-a"
+    for name, shade in (("reals", 40), ("fakes_init", 0), ("fakes000003", 80), ("fakes000009", 120)):
+        Image.new("L", (512, 512), shade).save(run / f"{name}.png")
+    arguments = ["tables", "picture", "digits-few-shot", str(tmp_path / "sheet.png"), f"--out={tmp_path}"]
+    code, output = call(arguments, capsys)
+    assert code == 2 and "--seed" in output
+    code, output = call([*arguments, "--seed=3"], capsys)
+    assert code == 0 and output == f"StyleGAN2: {run / 'fakes000009.png'}\n"
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (2 * (6 * 32 + 16) + 16, 10 * 32 + 22 + 16 + 16)
+        assert [sheet.getpixel((x, 200)) for x in (16, 207, 224, 415)] == [(40,) * 3] * 2 + [(120,) * 3] * 2
+        assert sheet.getpixel((208, 200)) == (255, 255, 255)
 
 
 def test_results_of_another_table_or_of_none_are_told(tmp_path: Path) -> None:

@@ -127,6 +127,22 @@ def show_table(table: str, out: Path, results: Optional[Path], form: str) -> Non
     click.echo(FORMATS[form](sheet_of(wanted, found)), nl=False)
 
 
+@tables.command("picture", short_help="Draw the last samples of a table's runs side by side.")
+@click.argument("table", metavar="TABLE")
+@click.argument("file", type=_FOLDER, metavar="FILE.png")
+@_OUT
+@_ONLY
+@click.option("--seed", type=int, default=0, show_default=True, metavar="INT", help="Seed of the runs.")
+def draw_picture(table: str, file: Path, out: Path, only: Optional[str], seed: int) -> None:
+    """Draw FILE.png: real images, and for each cell of TABLE the first samples of its last grid."""
+    from .model import load
+    from .picture import draw
+
+    wanted = load(table)
+    for line in draw(wanted, wanted.cells(_patterns(only)), seed, out, file):
+        click.echo(line)
+
+
 @tables.command("estimate", short_help="Say what the cells of a table will cost.")
 @click.argument("table", metavar="TABLE")
 @_ONLY

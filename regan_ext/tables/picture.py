@@ -1,0 +1,87 @@
+"""The last sample grids of a table's runs, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+from training_hooks.files import whole_file
+
+from ..errors import UserError
+from .model import Cell, Table
+from .state import chain
+
+__all__ = ["draw"]
+
+_COLUMNS, _ROWS, _ACROSS = 6, 10, 5  # images of a run, and runs beside each other
+_TILE, _GAP, _HEADING = 64, 16, 22  # pixels
+
+
+def draw(table: Table, cells: Sequence[Cell], seed: int, out: Path, path: Path) -> List[str]:
+    """Draw the real images and the first generated ones of each cell's last grid: upper left corners of the host's own grids.
+
+    Args:
+        cells: which cells; those without a grid are left out.
+        seed: of the runs.
+        out: folder of the tables' results.
+        path: PNG file, written whole or not at all.
+
+    Returns:
+        Lines that say what is shown.
+
+    Raises:
+        UserError: there is nothing to show, or the file cannot be written.
+    """
+    if path.suffix.lower() != ".png":
+        raise UserError(f"{path}: the picture is a PNG; give it a name that ends in .png")
+    blocks: List[Tuple[str, Image.Image]] = []
+    told = []
+    for cell in cells:
+        grid = _last_grid(out / table.name / f"{cell.name}-seed{seed}")
+        if grid is None:
+            continue
+        if not blocks:
+            blocks.append(("real", _corner(grid.with_name("reals.png"), cell.column.resolution)))
+        title = cell.row.title if len(table.columns) == 1 else f"{cell.row.title}, {cell.column.title}"
+        blocks.append((title, _corner(grid, cell.column.resolution)))
+        told.append(f"{title}: {grid}")
+    if not blocks:
+        raise UserError(f"no run of {table.name} with seed {seed} in {out} has a sample grid; --seed and --out choose others")
+    try:
+        with whole_file(path) as file:
+            _sheet(blocks).save(file, format="png")
+    except OSError as err:
+        raise UserError(f"{path} cannot be written: {err.strerror or err}") from err
+    return told
+
+
+def _last_grid(folder: Path) -> Optional[Path]:
+    runs = chain(folder)
+    grids = sorted(path for run in runs for path in run.folder.glob("fakes[0-9]*.png"))
+    return max(grids, key=lambda path: path.name, default=None)
+
+
+def _corner(path: Path, resolution: int) -> Image.Image:
+    """The first images of a grid, no larger than ``_TILE`` each."""
+    try:
+        with Image.open(path) as grid:
+            columns, rows = min(_COLUMNS, grid.width // resolution), min(_ROWS, grid.height // resolution)
+            corner = grid.convert("RGB").crop((0, 0, columns * resolution, rows * resolution))
+    except OSError as err:
+        raise UserError(f"{path} cannot be read: {err}") from err
+    side = min(resolution, _TILE)
+    return corner.resize((columns * side, rows * side), Image.Resampling.LANCZOS) if side < resolution else corner
+
+
+def _sheet(blocks: Sequence[Tuple[str, Image.Image]]) -> Image.Image:
+    width, height = max(image.width for _, image in blocks) + _GAP, max(image.height for _, image in blocks) + _HEADING + _GAP
+    lines = -(-len(blocks) // _ACROSS)
+    sheet = Image.new("RGB", (min(len(blocks), _ACROSS) * width + _GAP, lines * height + _GAP), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
+    for index, (title, image) in enumerate(blocks):
+        left, top = _GAP + index % _ACROSS * width, _GAP + index // _ACROSS * height
+        pen.text((left, top), title, fill="black", font=font)
+        sheet.paste(image, (left, top + _HEADING))
+    return sheet
