@@ -36,6 +36,7 @@ setup(
         "scipy",
         "pillow",
         "requests",
+        "urllib3",
         "psutil",
         "tqdm",
         "ninja",

@@ -21,7 +21,7 @@ class Served:
         etag: entity tag, None for none.
         status: of the answer.
         headers: more headers.
-        lies: the Content-Length to name in place of the true one.
+        length: whether the answer has a Content-Length.
     """
 
     body: bytes = b""
@@ -30,7 +30,7 @@ class Served:
     etag: Optional[str] = '"1"'
     status: int = 200
     headers: Dict[str, str] = field(default_factory=dict)
-    lies: Optional[int] = None
+    length: bool = True
 
 
 class Server:
@@ -67,7 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if status == 206:
             self.send_header("Content-Range", f"bytes {start}-{len(served.body) - 1}/{len(served.body)}")
-        self.send_header("Content-Length", str(len(body) if served.lies is None else served.lies))
+        if served.length:
+            self.send_header("Content-Length", str(len(body)))
         if served.etag:
             self.send_header("ETag", served.etag)
         for name, value in served.headers.items():

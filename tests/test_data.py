@@ -28,12 +28,14 @@ from PIL import Image, ImageOps
 from regan_ext.cli import main
 from regan_ext.data import download as downloads
 from regan_ext.data import table
+from regan_ext.data.archive import write_list
 from regan_ext.data.check import fingerprint
 from regan_ext.data.download import DownloadError, download, part_path
 from regan_ext.data.fetch import ask
 from regan_ext.data.images import Unreadable, decode, encode, fit, mend, pixel_hash, what_is_wrong
 from regan_ext.data.manifest import Archive, Limits, Source
 from regan_ext.data.prepare import chosen
+from regan_ext.data.sources import labels_of, open_container
 from regan_ext.data.unpack import UnpackError, unpack
 from regan_ext.digits import write_digits
 from regan_ext.errors import UserError
@@ -200,13 +202,56 @@ def test_a_file_that_is_shorter_than_published_is_not_begun(server: Server, tmp_
 
 def test_an_endless_file_is_broken_off(server: Server, tmp_path: Path) -> None:
     assert "more than the 1000 that" in refused(server.put("/x", BODY), tmp_path / "x", max_bytes=1000)
+    message = refused(server.put("/x", BODY, length=False), tmp_path / "x", max_bytes=20_000)
+    assert "longer than the 20000 bytes" in message and listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
+def test_an_archive_that_is_called_an_encoding_comes_as_it_lies_there(server: Server, tmp_path: Path, encoding: str) -> None:
+    body = tarred({"a": BODY})
+    found = fetch(server.put("/x.tgz", body, headers={"Content-Encoding": encoding}), tmp_path / "x.tgz")
+    assert (tmp_path / "x.tgz").read_bytes() == body and found[-1] == len(body)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such locks")
+def test_a_file_is_fetched_by_one_at_a_time(server: Server, tmp_path: Path) -> None:
+    url, tried = server.put("/x", BODY), []
+
+    def meanwhile(done: int, total: Any) -> None:
+        if not tried:
+            tried.append(done)
+            with pytest.raises(UserError, match="another regan-ext is fetching this file"):
+                fetch(url, tmp_path / "x")
+
+    download(url, tmp_path / "x", Archive("x", ()), meanwhile)
+    assert tried and (tmp_path / "x").read_bytes() == BODY and listing(tmp_path) == ["x", "x.json"]
+
+
+def test_a_part_that_another_program_writes_into_is_not_taken(server: Server, tmp_path: Path) -> None:
+    def meddle(done: int, total: Any) -> None:
+        if done == total:
+            with open(part_path(tmp_path / "x"), "ab") as file:
+                file.write(BODY)
+
+    with pytest.raises(DownloadError, match="another program writes into it"):
+        download(server.put("/x", BODY), tmp_path / "x", Archive("x", ()), meddle)
     assert listing(tmp_path) == []
+
+
+def test_a_file_that_cannot_get_its_name_is_kept(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    message = refused(server.put("/x", BODY), tmp_path / "x")
+    assert "cannot be written" in message and f"{len(BODY)} bytes are kept in x.part" in message
+    (tmp_path / "x").rmdir()
+    fetch(server.url + "/x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == BODY and len(server.requests) == 1 and listing(tmp_path) == ["x", "x.json"]
 
 
 def test_what_was_recorded_on_first_use_is_held_to(server: Server, tmp_path: Path) -> None:
     fetch(server.put("/x", BODY), tmp_path / "x")
     (tmp_path / "x").unlink()
-    assert "on first use it was" in refused(server.put("/x", BODY[::-1]), tmp_path / "x")
+    message = refused(server.put("/x", BODY[::-1]), tmp_path / "x")
+    assert "on first use it was" in message and f"on purpose, delete {tmp_path / 'x.json'}" in message
     assert listing(tmp_path) == ["x.json"]
 
 
@@ -247,7 +292,8 @@ def test_a_page_in_place_of_an_archive_is_recognised(
 def test_a_server_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "PAUSE", 0.0)
     assert "connection failed" in refused("http://127.0.0.1:1/x", tmp_path / "x") and listing(tmp_path) == []
-    assert "x:y" in refused("x:y", tmp_path / "x")
+    for url in ("x:y", "http://a..b/x", "http://[::1/x"):
+        assert url in refused(url, tmp_path / "x")
 
 
 # Unpacking
@@ -271,6 +317,23 @@ def lying_zip() -> bytes:
     return data.replace((50_000_000).to_bytes(4, "little"), (500).to_bytes(4, "little"))
 
 
+def zip_of_version(version: int) -> bytes:
+    """A zip that says it needs that version to be unpacked."""
+    data = zipped({"0.png": png(picture(16, 16))})
+    at = data.index(b"PK\x01\x02") + 6
+    return data[:at] + version.to_bytes(2, "little") + data[at + 2 :]
+
+
+def zip_of_bytes() -> bytes:
+    """A zip with a name that says it is UTF-8 and is not."""
+    return zipped({"é.png": png(picture(16, 16))}).replace("é".encode(), b"\xff\xfe")
+
+
+def lzma_zip() -> bytes:
+    data = zipped({"a": BODY[:500]}, compression=zipfile.ZIP_LZMA)
+    return data.replace(b"\x09\x04\x05\x00\x5d", b"\x09\x04\x05\x00\xff")
+
+
 EVIL: Dict[str, Tuple[Callable[[], bytes], str]] = {
     "zip climbs": (lambda: zipped({"ok": b"", "../x": b"x"}), "outside its folder"),
     "zip climbs later": (lambda: zipped({"a/../../x": b"x"}), "outside its folder"),
@@ -284,6 +347,10 @@ EVIL: Dict[str, Tuple[Callable[[], bytes], str]] = {
     "zip twice": (lambda: zipped({"a": b"1", "./a": b"2"}), "cannot be unpacked"),
     "zip cut": (lambda: zipped({"a": BODY})[:200_000], "broken or cut short"),
     "zip damaged": (lambda: zipped({"a": b"x" * 500}).replace(b"xxx", b"xyx", 1), "broken or cut short"),
+    "zip name": (zip_of_bytes, "broken or cut short"),
+    "zip nameless": (lambda: zipped({"q": b""}).replace(b"q", b"\0"), "nothing was unpacked"),
+    "zip version": (lambda: zip_of_version(99), "broken or cut short (zip file version 9.9"),
+    "zip lzma": (lzma_zip, "broken or cut short"),
     "zip empty": (lambda: zipped({}), "holds no files"),
     "tar climbs": (lambda: tarred({"../x": b"x"}), "outside its folder"),
     "tar absolute": (lambda: tarred({"/tmp/regan-ext-evil": b"x"}), "outside its folder"),
@@ -364,6 +431,33 @@ def test_get_brings_checks_and_unpacks(server: Server, tmp_path: Path) -> None:
     assert len(server.requests) == 1 and (tmp_path / "data/panda/1.png").read_bytes() == b"2"
     (tmp_path / "data" / archive).write_bytes(b"changed")
     assert "not the right file" in cli(*arguments, code=2)
+
+
+def test_what_lies_in_the_way_of_get_is_named(server: Server, tmp_path: Path) -> None:
+    arguments = [
+        "get",
+        "obama",
+        "--dir",
+        tmp_path,
+        "--accept-licence",
+        "--url",
+        server.put("/x", zipped({"obama/1.png": b"1"})),
+    ]
+    archive, content = tmp_path / "data-efficient-gans.zip", tmp_path / "obama"
+    (content / "empty").mkdir(parents=True)
+    assert f"{content} is there, but it is no folder with files; delete it" in cli(*arguments, code=2)
+    (content / "empty").rmdir()
+    content.rmdir()
+    content.write_bytes(b"")
+    assert "no folder with files" in cli(*arguments, code=2) and not server.requests
+    content.unlink()
+    archive.mkdir()
+    assert f"{archive} is there, but it cannot be used: Is a directory; move it away" in cli(*arguments, code=2)
+    archive.rmdir()
+    archive.write_bytes(zipped({"obama/1.png": b"1"}))
+    assert "hash recorded, nobody published one" in cli(*arguments) and "hash as on first use" in cli(*arguments)
+    archive.write_bytes(b"changed")
+    assert f"delete {archive}.json" in cli(*arguments, code=2)
 
 
 def test_nothing_is_asked_of_a_server_before_the_licence_is_accepted(server: Server, tmp_path: Path) -> None:
@@ -454,6 +548,25 @@ def test_every_image_becomes_what_the_host_takes(
         assert out.tobytes() == image.tobytes()
     if (width, height) != (resolution, resolution):
         assert any(str(width) in fault or str(height) in fault for fault in faults)
+
+
+def test_the_hash_is_of_colours_and_not_of_their_numbers() -> None:
+    image = Image.fromarray(np.array([[0, 1, 2, 3]], dtype=np.uint8))
+    palettes = [[255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9], [255, 0, 0, 0, 255, 0, 0, 0, 255, 8, 9, 9]]
+    hashes = []
+    for colours in palettes:
+        image = Image.fromarray(np.array([[0, 1, 2, 3]], dtype=np.uint8))
+        image.putpalette(colours)
+        again = image.remap_palette([3, 2, 1, 0])
+        assert image.mode == again.mode == "P" and image.tobytes() != again.tobytes()
+        assert pixel_hash(image) == pixel_hash(again) == pixel_hash(image.convert("RGB"))
+        hashes.append(pixel_hash(image))
+        image.info["transparency"] = 0
+        hashes.append(pixel_hash(image))
+    assert len(set(hashes)) == 4
+    for mode in ("L", "RGB"):
+        plain = picture(3, 2, mode)
+        assert pixel_hash(plain) == hashlib.sha256(f"{mode} 3x2\n".encode() + plain.tobytes()).hexdigest()
 
 
 def test_what_is_mended_keeps_its_looks() -> None:
@@ -605,8 +718,22 @@ def test_grey_images_stay_grey_and_labels_follow(tmp_path: Path, host_dir: Path)
     assert [image.shape for image in images] == [(1, 16, 16)] * 4 and labels == [[1, 0], [0, 1], [1, 0], [0, 1]]
     (folder / "4.png").write_bytes(png(picture(16, 16, "L", 9)))
     assert "Only 4 of 5 images have a label" in cli("prepare", "my-images", folder, tmp_path / "out.zip", "--quiet")
-    (folder / "dataset.json").write_text("[]")
-    assert "dataset.json is not of the form" in cli("prepare", "my-images", folder, tmp_path / "out.zip", code=2)
+    (folder / "4.png").write_bytes(b"broken")
+    output = cli("prepare", "my-images", folder, tmp_path / "out.zip", "--resolution=16")
+    assert "4 images, 16x16, grey, with labels" in output and "Only" not in output
+    for text in ("[]", '{"labels":' + "[" * 100_000):
+        (folder / "dataset.json").write_text(text)
+        assert "dataset.json is not of the form" in cli("prepare", "my-images", folder, tmp_path / "out.zip", code=2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links as on Unix")
+def test_a_linked_folder_is_said(tmp_path: Path) -> None:
+    for name in ("mine", "mine/sub", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mine" / "0.png").write_bytes(png(picture(16, 16)))
+    (tmp_path / "mine" / "sub" / "more").symlink_to(tmp_path / "other")
+    output = cli("prepare", "my-images", tmp_path / "mine", tmp_path / "out.zip", "--resolution=16")
+    assert "sub/more: left out (a link to a folder, which is not followed)" in output
 
 
 @pytest.mark.parametrize(
@@ -672,6 +799,12 @@ def test_cifar10_is_read_from_its_archive(tmp_path: Path, host_dir: Path) -> Non
     assert "images: 24" in cli("check", "cifar10", archive, "--count=24")
 
 
+def test_labels_that_do_not_fit_the_images_of_cifar10_are_refused(tmp_path: Path) -> None:
+    fake_cifar(tmp_path / "x.tar.gz", labels=[0] * 5)
+    message = cli("prepare", "cifar10", tmp_path / "x.tar.gz", tmp_path / "out.zip", "--any-count", code=2)
+    assert "data_batch_1 has 4 images and 5 labels" in message
+
+
 class _Attack:
     def __reduce__(self) -> Any:
         return os.system, ("touch attacked",)
@@ -699,8 +832,13 @@ def test_tiny_imagenet_has_its_classes(tmp_path: Path, host_dir: Path) -> None:
     assert "2 grey among colour images" in cli("prepare", "tiny_imagenet", base, tmp_path / "out.zip", "--any-count")
     images, labels = host_reads(tmp_path / "out.zip", host_dir)
     assert len(images) == 4 and labels == [[1, 0], [1, 0], [0, 1], [0, 1]]
-    cli("prepare", "tiny_imagenet", tmp_path, tmp_path / "out.zip", "--any-count", "--split=val")
+    arguments = ["prepare", "tiny_imagenet", tmp_path, tmp_path / "out.zip", "--any-count", "--split=val"]
+    cli(*arguments)
     assert host_reads(tmp_path / "out.zip", host_dir)[1] == [[0, 1]]
+    for text in (base / "wnids.txt", base / "val" / "val_annotations.txt"):
+        text.write_bytes(b"val_0.JPEG\t\xff\n")
+        assert f"{text.name} cannot be read as text" in cli(*arguments, code=2)
+        text.unlink()
 
 
 def test_flowers_come_from_their_archive_with_labels(tmp_path: Path, host_dir: Path) -> None:
@@ -726,11 +864,11 @@ def test_ffhq_is_reduced_with_a_box_and_its_choice_is_listed(tmp_path: Path) -> 
         (folder / f"{number:05d}.png").write_bytes(png(picture(512, 512, seed=number)))
     out = tmp_path / "out.zip"
     cli("prepare", "ffhq-256", folder, out, "--any-count", "--count=2", "--seed=3")
-    names = [line for line in (tmp_path / "out.indices.txt").read_text().splitlines() if not line.startswith("#")]
-    assert names == [f"{number:05d}.png" for number in chosen(6, 2, 3)]
+    rows = [line.split("  # ") for line in (tmp_path / "out.indices.txt").read_text().splitlines()[1:]]
+    assert rows == [[str(number), f"{number:05d}.png"] for number in chosen(6, 2, 3)]
     with zipfile.ZipFile(out) as archive:
         first = np.asarray(Image.open(io.BytesIO(archive.read("00000/img00000000.png")))).astype(float)
-    source = np.asarray(Image.open(folder / names[0])).astype(float).reshape(256, 2, 256, 2, 3).mean(axis=(1, 3))
+    source = np.asarray(Image.open(folder / rows[0][1])).astype(float).reshape(256, 2, 256, 2, 3).mean(axis=(1, 3))
     assert np.abs(first - source).max() <= 1
 
 
@@ -794,6 +932,24 @@ def test_a_tool_that_fails_is_quoted(tmp_path: Path, checkout: Path, monkeypatch
     (checkout / "dataset_tool.py").unlink()
     message = cli("prepare", "my-images", tmp_path / "mine", tmp_path / "out.zip", "--host", checkout, code=2)
     assert "leave --host out" in message
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "image_00001.jpg").write_bytes(png(picture(20, 16), format="jpeg"))
+    (tmp_path / "mine.tgz").write_bytes(tarred({"image_00001.jpg": png(picture(20, 16), format="jpeg")}))
+    with_host = ["prepare", "my-images", tmp_path / "mine", tmp_path / "out.zip", "--host", checkout]
+    from_archive = ["prepare", "flowers", tmp_path / "mine.tgz", tmp_path / "out.zip", "--any-count"]
+    before = listing(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("regan_ext.data.host_tool._link", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        assert "out.zip cannot be written: No space left" in cli(*with_host, code=2)
+    monkeypatch.setattr("tempfile.mkdtemp", lambda **_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    for arguments in (with_host, from_archive):
+        assert "out.zip cannot be written: Permission denied" in cli(*arguments, code=2)
+    with pytest.raises(UnpackError, match="cannot be unpacked"):
+        unpack(tmp_path / "mine.tgz", tmp_path / "new", Limits())
+    assert listing(tmp_path) == before
 
 
 @pytest.mark.skipif("REGAN_TEST_CHECKOUT" not in os.environ, reason="needs NVIDIA's checkout, which is not ours to carry")
@@ -889,6 +1045,8 @@ def test_lists_of_every_form_are_read(prepared: Path, tmp_path: Path) -> None:
     [
         ("", "names no image"),
         ("40", "number 40"),
+        ("9" * 5000, "number 999"),
+        ("# 1 of 41 images of a.zip\n1", "chooses from 41 images, and the zip has 40"),
         ("x.png", "x.png, which is not"),
         ("1\n1", "twice"),
         (None, "cannot be read"),
@@ -899,6 +1057,62 @@ def test_a_list_that_does_not_fit_is_refused(prepared: Path, tmp_path: Path, tex
         (tmp_path / "list.txt").write_text(text)
     assert words in cli("subset", prepared, tmp_path / "out.zip", f"--indices={tmp_path / 'list.txt'}", code=2)
     assert not (tmp_path / "out.zip").exists()
+
+
+def test_a_list_of_prepare_chooses_from_the_whole(tmp_path: Path) -> None:
+    folder, whole, some, again = (tmp_path / name for name in ("faces", "whole.zip", "some.zip", "again.zip"))
+    folder.mkdir()
+    for number, name in enumerate(["#b.png", "a.png", "c d.png", "img00000000.png", "z # 1.png"]):
+        (folder / name).write_bytes(png(picture(16, 16, seed=number)))
+    arguments = ["prepare", "obama", folder, "--any-count", "--resolution=16"]
+    cli(*arguments, whole)
+    cli(*arguments, some, "--count=3")
+    listed = tmp_path / "some.indices.txt"
+    cli("subset", whole, again, f"--indices={listed}")
+    images = [[data for name, data in members(path).items() if name.endswith(".png")] for path in (some, again)]
+    assert images[0] == images[1] and len(images[0]) == 3
+    assert "chooses from 5 images, and the zip has 3" in cli("subset", some, again, f"--indices={listed}", code=2)
+    before = listed.read_bytes()
+    cli("subset", whole, some, f"--indices={listed}")
+    assert some.read_bytes() == again.read_bytes() and listed.read_bytes() == before
+    rest = f"--rest={tmp_path / 'faces' / '..' / 'some.zip'}"
+    assert "it is what is read" in cli("subset", whole, again, f"--indices={listed}", rest, code=2)
+
+
+def test_names_that_a_list_cannot_hold_are_chosen_all_the_same(tmp_path: Path) -> None:
+    names = ["#a.png", " b.png", "c\nd.png", "e\u2028.png", "5 # f.png", "g # h.png", "größe.png"]
+    (tmp_path / "in.zip").write_bytes(zipped({name: png(picture(16, 16, seed=n)) for n, name in enumerate(names)}))
+    cli("subset", tmp_path / "in.zip", tmp_path / "a.zip", "--count=6")
+    cli("subset", tmp_path / "in.zip", tmp_path / "b.zip", f"--indices={tmp_path / 'a.indices.txt'}")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links as on Unix")
+def test_what_is_read_is_never_written_over(prepared: Path, tmp_path: Path) -> None:
+    real, out, around = tmp_path / "real.zip", tmp_path / "out.zip", tmp_path / "sub" / ".."
+    real.write_bytes(prepared.read_bytes())
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.zip").symlink_to(real)
+    os.link(real, tmp_path / "hard.zip")
+    (tmp_path / "folder.indices.txt").mkdir()
+    before = listing(tmp_path)
+    for source in (tmp_path / "link.zip", tmp_path / "hard.zip", around / "real.zip"):
+        assert "it is what is read" in cli("subset", source, real, "--count=1", code=2)
+        assert "it is what is read" in cli("prepare", "my-images", source, real, code=2)
+        assert "it is what is read" in cli("check", "digits", source, f"--hashes={real}", code=2)
+    for command in (["subset", real], ["prepare", "digits", "-"]):
+        assert "a file of its own" in cli(*command, out, "--count=20", f"--rest={around / 'out.zip'}", code=2)
+        assert "folder.indices.txt cannot be written: it is a folder" in cli(
+            *command, tmp_path / "folder.zip", "--count=20", code=2
+        )
+    assert listing(tmp_path) == before and real.read_bytes() == prepared.read_bytes()
+
+
+def test_a_list_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match="No space left"):
+        write_list(tmp_path / "x.txt", [], ["a"])
+    assert listing(tmp_path) == []
 
 
 def test_subset_wants_one_choice_and_another_file(prepared: Path, tmp_path: Path) -> None:
@@ -940,6 +1154,68 @@ def test_check_names_what_the_host_would_trip_over(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(zipped({"a.png": png(picture(16, 16))}, compression=zipfile.ZIP_DEFLATED))
     assert "compressed" in cli("check", "my-images", tmp_path / "x.zip", code=1)
     assert "does not exist" in cli("check", "my-images", tmp_path / "gone", code=2)
+
+
+def two_images(path: Path, extra: Dict[str, bytes]) -> Path:
+    path.write_bytes(zipped({**{f"{n}.png": png(picture(16, 16, seed=n)) for n in range(2)}, **extra}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "extra, words",
+    [
+        ({"__MACOSX/._0.png": b"x"}, "the host takes 1 other files for images, the first is __MACOSX/._0.png"),
+        ({"licence.pdf": b"%PDF-1.4"}, "the first is licence.pdf"),
+        *(
+            ({"dataset.json": json.dumps({"labels": [["0.png", 0], ["1.png", label]]}).encode()}, "1.png has")
+            for label in ("cat", {"a": 1}, -1, [0.5])
+        ),
+        ({"dataset.json": b'{"labels": [["0.png", [1, 2]], ["1.png", [1]]]}'}, "1.png has [1]; labels are"),
+    ],
+    ids=["macos", "pdf", "text", "dict", "negative", "mixed", "lengths"],
+)
+def test_check_reports_what_the_host_cannot_open(tmp_path: Path, host_dir: Path, extra: Dict[str, bytes], words: str) -> None:
+    path = two_images(tmp_path / "x.zip", extra)
+    with pytest.raises(Exception):  # noqa: B017
+        host_reads(path, host_dir)
+    output = cli("check", "my-images", path, code=1)
+    assert (words in output or words.replace("1.png", "0.png") in output) and "fingerprint" in output
+    if "dataset.json" in extra:
+        assert "dataset.json cannot be used" in cli("prepare", "my-images", path, tmp_path / "out.zip", code=2)
+    else:
+        cli("prepare", "my-images", path, tmp_path / "out.zip", "--resolution=16")
+        cli("check", "my-images", tmp_path / "out.zip")
+
+
+_LABELS = st.one_of(
+    st.integers(-2, 3), st.booleans(), st.text(max_size=2), st.lists(st.integers(0, 2) | st.floats(0, 1), max_size=2)
+)
+
+
+@quick
+@given(pair=st.tuples(_LABELS, _LABELS))
+def test_labels_that_are_taken_are_taken_by_the_host(tmp_path: Path, host_dir: Path, pair: Tuple[Any, Any]) -> None:
+    rows = [[f"{number}.png", label] for number, label in enumerate(pair)]
+    path = two_images(tmp_path / "x.zip", {"dataset.json": json.dumps({"labels": rows}).encode()})
+    try:
+        taken = labels_of(open_container(path))
+    except UserError:
+        return
+    assert taken == dict(rows) and len(host_reads(path, host_dir)[1]) == 2
+
+
+def test_a_zip_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    for data in (zip_of_bytes(), zip_of_version(99)):
+        (tmp_path / "x.zip").write_bytes(data)
+        assert "x.zip is not a zip that can be read" in cli("check", "my-images", tmp_path / "x.zip", code=2)
+    two_images(tmp_path / "x.bin", {})
+    assert "its name does not end in .zip" in cli("check", "my-images", tmp_path / "x.bin", code=1)
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for option in (
+        ["check", "ffhq-1024", tmp_path, "--pixel-md5"],
+        ["subset", tmp_path / "x.bin", tmp_path / "o.zip", "--indices"],
+    ):
+        assert "deep.json" in cli(*option, tmp_path / "deep.json", code=2)
 
 
 def test_check_compares_with_ffhqs_own_list(tmp_path: Path) -> None:

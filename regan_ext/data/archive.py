@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import struct
+import tempfile
 import zipfile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, List, Optional, Sequence, Tuple, Type
+from typing import Any, Iterator, List, Optional, Sequence, Tuple, Type
 
 from ..errors import UserError
 
-__all__ = ["ImageZip", "check_target", "fix_dates", "member_name", "partial_path", "write_list"]
+__all__ = [
+    "ImageZip", "beside", "check_file", "check_target", "fix_dates", "indices_path", "member_name", "numbered", "one_line",
+    "partial_path", "same", "same_target", "write_list",
+]  # fmt: skip
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can name
 _STAMP = struct.pack("<HH", 0, 1 << 5 | 1)  # the same, as its time and date words
@@ -28,18 +34,63 @@ def partial_path(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
-def check_target(path: Path, *sources: Path) -> None:
-    """Refuse a target that cannot be written or would replace what is read.
+def indices_path(out: Path) -> Path:
+    """Where the images that were chosen for ``out`` are listed, beside it."""
+    return out.with_name(out.stem + ".indices.txt")
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, there already or not, by way of links and ``..`` too."""
+    try:
+        return one.resolve() == other.resolve() or one.samefile(other)
+    except (OSError, RuntimeError):  # only one of them is there; links that go round in a circle
+        return False
+
+
+def same_target(one: Path, other: Path) -> bool:
+    """Whether two zips to write, or the lists beside them, are one file."""
+    return same(one, other) or same(indices_path(one), indices_path(other))
+
+
+def check_file(path: Path, *sources: Path) -> None:
+    """Refuse a file that cannot be written or would replace what is read.
 
     Raises:
-        UserError: the name does not end in .zip, its folder does not exist, or it is one of ``sources``.
+        UserError: it is a folder, its folder does not exist, or it is one of ``sources``.
+    """
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{path}: its folder does not exist; make it first")
+    if path.is_dir() or any(same(path, source) for source in sources):
+        raise UserError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'it is what is read'}")
+
+
+def check_target(path: Path, *sources: Path, listed: bool = False) -> None:
+    """``check_file`` for a zip, and for its list of images where it is to be ``listed``.
+
+    Raises:
+        UserError: the name does not end in .zip, or one of the files cannot be written.
     """
     if path.suffix.lower() != ".zip":
         raise UserError(f"{path}: the name of the data set to write has to end in .zip")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"{path}: its folder does not exist; make it first")
-    if path.is_dir() or any(path.absolute() == source.absolute() for source in sources):
-        raise UserError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'it is what is read'}")
+    for file in (path, indices_path(path)) if listed else (path,):
+        check_file(file, *sources)
+
+
+@contextlib.contextmanager
+def beside(out: Path, prefix: str) -> Iterator[Path]:
+    """A new folder beside ``out``, for as long as the block runs.
+
+    Raises:
+        UserError: it, or something in it, cannot be written.
+    """
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=out.absolute().parent))
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as err:
+        raise UserError(f"{out} cannot be written: {err.strerror or err}") from err
 
 
 class ImageZip:
@@ -86,18 +137,32 @@ class ImageZip:
             raise UserError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
 
-def write_list(path: Path, head: List[str], names: Sequence[str]) -> None:
-    """Write a text file of names, one a line, below comment lines; whole or not at all.
+def one_line(name: str) -> str:
+    """``name``, escaped where it would break a line or could not be written."""
+    return name if name.isprintable() else ascii(name)
+
+
+def numbered(number: int, name: str) -> str:
+    """How a list names an image by its number, for a program, with its name for a reader."""
+    return f"{number}  # {one_line(name)}"
+
+
+def write_list(path: Path, head: List[str], rows: Sequence[str]) -> None:
+    """Write a text file of printable rows below comment lines; whole or not at all.
 
     Raises:
         UserError: it cannot be written.
     """
-    lines = [*(f"# {line}" for line in head), *names]
+    lines = [*(f"# {one_line(line)}" for line in head), *rows]
+    partial = partial_path(path)
     try:
-        partial_path(path).write_bytes(("\n".join(lines) + "\n").encode(errors="surrogateescape"))
-        os.replace(partial_path(path), path)
+        partial.write_bytes(("\n".join(lines) + "\n").encode())
+        os.replace(partial, path)
     except OSError as err:
         raise UserError(f"{path} cannot be written: {err.strerror or err}") from err
+    finally:
+        with contextlib.suppress(OSError):  # why it failed is being told
+            partial.unlink()
 
 
 def fix_dates(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from .archive import write_list
+from .archive import check_file, one_line, write_list
 from .cifar import cifar10_entries
 from .images import Unreadable, pixel_hash
 from .manifest import DataSet
@@ -99,6 +100,8 @@ def check(
     """
     data_set = get(name)
     listed = None if pixel_md5 is None else _read_list(pixel_md5)
+    if hashes is not None:
+        check_file(hashes, path, *([] if pixel_md5 is None else [pixel_md5]))
     entries, container = _entries(data_set, path)
     if not entries:
         raise UserError(f"{path} holds no images")
@@ -109,7 +112,7 @@ def check(
     if container is not None and prepared:
         findings.problems += _as_the_host_reads(container, findings)
     if hashes is not None:
-        rows = [f"{digest}  {entry}" for entry, digest in findings.hashes]
+        rows = [f"{digest}  {one_line(entry)}" for entry, digest in findings.hashes]
         write_list(hashes, [f"SHA-256 over the pixels of the images of {path.name}"], rows)
     found = fingerprint([digest for _, digest in findings.hashes])
     if expected is not None and found != expected.lower():
@@ -158,7 +161,7 @@ def _read_list(path: Path) -> Dict[int, str]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return {int(number): str(entry["image"]["pixel_md5"]) for number, entry in values.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise UserError(f"--pixel-md5: {path} is not FFHQ's ffhq-dataset-v2.json ({err})") from err
 
 
@@ -202,10 +205,21 @@ def _as_the_host_reads(container: Container, findings: Findings) -> List[str]:
         with zipfile.ZipFile(container.path) as archive:
             if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
                 problems.append("the zip is compressed, which makes loading slow")
-    labels = labels_of(container)
-    without = [name for name in image_names(container) if name not in labels]
+        if container.path.suffix.lower() != ".zip":
+            problems.append("its name does not end in .zip")
+    images, faults = image_names(container), []
+    Image.init()  # registers every suffix that the host's class goes by
+    strays = sorted(set(container.all_names) - set(images))
+    taken = [name for name in strays if os.path.splitext(name)[1].lower() in Image.EXTENSION]
+    if taken:
+        problems.append(f"the host takes {len(taken)} other files for images, the first is {one_line(taken[0])}")
+    try:
+        labels = labels_of(container)
+    except UserError as err:
+        labels, faults = {}, [err.message.removeprefix(f"{container.path}: ")]
+    without = [name for name in images if name not in labels]
     if labels and without:
         problems.append(f"dataset.json has no label for {len(without)} images, the first is {without[0]}")
     if problems:
         problems[-1] += f"; regan-ext data prepare my-images {container.path} OUT.zip mends that"
-    return problems
+    return problems + faults

@@ -29,6 +29,11 @@ _ALLOWED = {
     ("numpy", "dtype"),
     ("_codecs", "encode"),
 }
+# Of the archive, of the pickles as their documentation has it, and of arrays that are not what they should be.
+_BROKEN = (
+    tarfile.TarError, EOFError, OSError, zlib.error, pickle.UnpicklingError, AttributeError, ImportError, IndexError,
+    KeyError, ValueError, TypeError, OverflowError,
+)  # fmt: skip
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -79,9 +84,11 @@ def cifar10_entries(path: Path, split: str) -> List[Entry]:
                 raise UserError(f"{path} has no {name}; it is not CIFAR-10's archive for Python")
             values = _ArraysOnly(io.BytesIO(batches[name]), encoding="latin1").load()
             pixels = np.asarray(values["data"], dtype=np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+            if len(values["labels"]) != len(pixels):
+                raise ValueError(f"{name} has {len(pixels)} images and {len(values['labels'])} labels")
             for number, label in enumerate(values["labels"]):
                 entries.append(_entry(f"{name}/{number:05d}", pixels[number], int(label)))
-    except (tarfile.TarError, EOFError, OSError, zlib.error, pickle.UnpicklingError, KeyError, ValueError, TypeError) as err:
+    except _BROKEN as err:
         raise UserError(f"{path} cannot be read as CIFAR-10's archive for Python ({err})") from err
     return entries
 

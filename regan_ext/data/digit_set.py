@@ -10,7 +10,7 @@ import click
 from PIL import Image
 
 from ..errors import UserError
-from .archive import ImageZip, check_target, member_name, write_list
+from .archive import ImageZip, check_target, indices_path, member_name, same_target, write_list
 from .images import FILTERS, encode
 from .table import DIGITS
 
@@ -57,19 +57,17 @@ def prepare_digits(request: "Request") -> List[str]:
         UserError: something is wrong with the arguments.
         click.ClickException: scikit-learn is missing.
     """
-    from .prepare import indices_path
-
     if request.source != "-":
         raise UserError(f"{request.source}: the digits come with scikit-learn; the source of digits is -")
     if request.host is not None:
         raise UserError("--host is not for the digits, which are prepared without it")
-    if request.rest is not None and (request.count is None or request.rest.absolute() == request.out.absolute()):
+    if request.rest is not None and (request.count is None or same_target(request.out, request.rest)):
         raise UserError("--rest needs --count and a file of its own: it takes the digits that were not chosen")
     if request.count is None and request.seed is not None:
         raise UserError("--seed needs --count; without it all digits are taken")
     outs = [request.out] + ([] if request.rest is None else [request.rest])
     for out in outs:
-        check_target(out)
+        check_target(out, listed=request.count is not None)
     digits = _load()
     classes = [int(digit) for digit in digits.target]
     everything = list(range(len(classes)))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 from urllib.parse import urlsplit
 
 import click
 import requests
+from urllib3.exceptions import LocationParseError
 
 from .. import __version__
-from .hashes import Digest, digest, record, recorded, why_wrong
+from ..errors import UserError
+from .hashes import Digest, digest, record, why_wrong
 from .manifest import Archive
 
 __all__ = ["ATTEMPTS", "DownloadError", "Progress", "download", "part_path"]
@@ -56,44 +59,104 @@ def download(url: str, target: Path, archive: Archive, progress: Progress) -> Di
         progress: called after every piece.
 
     Raises:
-        DownloadError: the server refuses, sends a page or a wrong file, or the connection breaks in every attempt.
+        DownloadError: the server refuses, sends a page or a wrong file, the connection breaks in every attempt, or the file
+            cannot be written.
+        UserError: another process is fetching it.
     """
     part = part_path(target)
+    try:
+        with _alone(target):
+            written = _attempts(url, target, archive, progress)
+            found = digest(part)
+            wrong = why_wrong(found, archive, target)
+            if found.size != written:
+                wrong = f"{written} bytes came and {found.size} are in {part.name}, another program writes into it"
+            if wrong is not None:
+                part.unlink()
+                _note_path(target).unlink(missing_ok=True)
+                raise DownloadError(f"{url}: not the file that was expected, it was deleted: {wrong}")
+            os.replace(part, target)
+            record(target, found, url)
+            _note_path(target).unlink(missing_ok=True)
+            return found
+    except OSError as err:
+        raise DownloadError(f"{target}: cannot be written ({err.strerror or err}){_kept(part)}") from err
+
+
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keep other processes from fetching ``target`` while the block runs. A folder that this makes goes if it stays empty.
+
+    Raises:
+        UserError: another process is fetching it.
+        OSError: its folder cannot be written.
+    """
+    made = [folder for folder in target.parents if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _locked(target.with_name(target.name + ".lock")) as is_mine:
+            if not is_mine:
+                raise UserError(f"{target}: another regan-ext is fetching this file; wait for it")
+            yield
+    finally:
+        with contextlib.suppress(OSError):  # the first that is not empty
+            for folder in made:
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold a lock on the file ``path``, which is there only meanwhile; yields False where another process holds it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: nobody is kept from fetching a file twice
+        yield True
+        return
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A lock on a file that its last holder has deleted keeps nobody away.
+        is_mine = os.fstat(handle).st_nlink > 0
+    except BlockingIOError:
+        is_mine = False
+    except OSError:  # a file system without locks
+        is_mine = True
+    try:
+        yield is_mine
+    finally:
+        if is_mine:
+            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _attempts(url: str, target: Path, archive: Archive, progress: Progress) -> int:
+    """Bring the file into its part, in as many attempts as it takes. Returns its number of bytes."""
     for attempt in range(ATTEMPTS):
         try:
-            _attempt(url, target, archive, progress)
-            break
+            return _attempt(url, target, archive, progress)
         except _Cut as err:
             if attempt == ATTEMPTS - 1:
-                raise DownloadError(f"{url}: {err}{_kept(part)}") from err
+                raise DownloadError(f"{url}: {err}{_kept(part_path(target))}") from err
             time.sleep(PAUSE * 2**attempt)
-        except OSError as err:
-            raise DownloadError(f"{part}: cannot be written ({err.strerror or err}){_kept(part)}") from err
-    found = digest(part)
-    wrong = why_wrong(found, archive, recorded(target))
-    _note_path(target).unlink(missing_ok=True)
-    if wrong is not None:
-        part.unlink()
-        raise DownloadError(f"{url}: not the file that was expected: {wrong}; it was deleted")
-    os.replace(part, target)
-    record(target, found, url)
-    return found
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _kept(part: Path) -> str:
-    if part.is_file() and part.stat().st_size:
-        return f"; {part.stat().st_size} bytes are kept in {part.name}, the same command goes on from there"
-    return ""
+    try:
+        size = part.stat().st_size
+    except OSError:
+        return ""
+    return f"; {size} bytes are kept in {part.name}, the same command goes on from there" if size else ""
 
 
-def _attempt(url: str, target: Path, archive: Archive, progress: Progress) -> None:
+def _attempt(url: str, target: Path, archive: Archive, progress: Progress) -> int:
     part, note = part_path(target), _note_path(target)
     headers = {"Accept-Encoding": "identity", "User-Agent": f"regan-ext/{__version__}"}
     known = _known_part(url, target, archive)
     offset = part.stat().st_size if known is not None else 0
     if known is not None:
         if known["total"] == offset:
-            return
+            return offset
         headers["Range"] = f"bytes={offset}-"
         if known["validator"]:
             headers["If-Range"] = known["validator"]
@@ -101,11 +164,12 @@ def _attempt(url: str, target: Path, archive: Archive, progress: Progress) -> No
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             offset = _judge(url, response, offset, part)
             total = _total(response, offset)
+            # Some servers call a .tgz the gzip encoding of a tar; the file is wanted as it lies there.
+            response.raw.headers.pop("Content-Encoding", None)
             chunks = response.iter_content(_CHUNK)
             first = next(chunks, b"")
             _refuse_page(url, response, first, offset)
             _check_total(url, total, archive)
-            target.parent.mkdir(parents=True, exist_ok=True)
             note.write_text(json.dumps({"url": url, "validator": _validator(response), "total": total}), encoding="utf-8")
             with open(part, "ab" if offset else "wb") as file:
                 data: Optional[bytes] = first
@@ -119,7 +183,7 @@ def _attempt(url: str, target: Path, archive: Archive, progress: Progress) -> No
         raise _Cut(f"no answer within {TIMEOUT[1]} seconds") from err
     except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as err:
         raise _Cut(f"the connection failed ({_innermost(err)})") from err
-    except requests.exceptions.RequestException as err:
+    except (requests.exceptions.RequestException, LocationParseError) as err:
         raise DownloadError(f"{url}: {_innermost(err)}") from err
     if offset > archive.max_bytes:
         part.unlink()
@@ -127,6 +191,7 @@ def _attempt(url: str, target: Path, archive: Archive, progress: Progress) -> No
         raise DownloadError(f"{url}: longer than the {archive.max_bytes} bytes that this file can have; it was deleted")
     if total is not None and offset < total:
         raise _Cut(f"cut after {offset} of {total} bytes")
+    return offset
 
 
 def _known_part(url: str, target: Path, archive: Archive) -> Optional[Dict[str, Any]]:

@@ -52,12 +52,15 @@ def fetch(name: str, folder: Path, accepted: Callable[[], bool], say: Say, bar: 
         raise UserError(
             f"{data_set.name} cannot be fetched by a program; then: regan-ext data prepare {data_set.name} FOLDER OUT.zip"
         )
+    content = folder / data_set.name
+    unpacks = any(archive.limits is not None for archive in data_set.archives)
+    if unpacks and content.exists() and not any(path.is_file() for path in content.rglob("*")):
+        raise UserError(f"{content} is there, but it is no folder with files; delete it and call again")
     archives = _moved(data_set.archives, url)
     for archive in archives:
         say(f"From: {archive.sources[0].url} ({archive.sources[0].steps})")
     if not accepted():
         raise UserError(f"the licence of {data_set.name} was not accepted; nothing was fetched")
-    content = folder / data_set.name
     for archive in archives:
         path = folder / archive.filename
         _obtain(archive, path, data_set, say, bar)
@@ -66,7 +69,7 @@ def fetch(name: str, folder: Path, accepted: Callable[[], bool], say: Say, bar: 
             say(f"{content}: {_unpack(archive, path, content, inside, url is None)} files unpacked")
         elif archive.limits is not None:
             say(f"{content}: unpacked already")
-    source = content if content.exists() else folder / archives[0].filename
+    source = content if unpacks else folder / archives[0].filename
     say(f"Next: regan-ext data prepare {data_set.name} {source} {data_set.name}.zip")
 
 
@@ -94,11 +97,7 @@ def _obtain(archive: Archive, path: Path, data_set: DataSet, say: Say, bar: Bar)
         except DownloadError as err:
             failures.append(err)
             continue
-        if archive.md5 or archive.sha256:
-            how = "as published"
-        else:
-            how = "as on first use" if was_known else "recorded, nobody published one to compare with"
-        say(f"{path}: {found.size} bytes, SHA256 {found.sha256} ({how})")
+        say(f"{path}: {found.size} bytes, SHA256 {found.sha256} ({_compared(archive, was_known)})")
         return
     for failure in failures[:-1]:
         say(failure.message)
@@ -117,13 +116,23 @@ def _unpack(archive: Archive, path: Path, content: Path, inside: Tuple[str, ...]
 
 
 def _look_at(archive: Archive, path: Path, say: Say) -> None:
-    found = digest(path)
-    wrong = why_wrong(found, archive, recorded(path))
-    if wrong is not None:
-        raise UserError(f"{path} is there, but it is not the right file: {wrong}; delete it and call again")
-    if recorded(path) is None:
-        record(path, found, "was there before")
-    say(f"{path}: there already, {'hash as published' if archive.md5 or archive.sha256 else 'hash as on first use'}")
+    try:
+        found = digest(path)
+        wrong = why_wrong(found, archive, path)
+        if wrong is not None:
+            raise UserError(f"{path} is there, but it is not the right file: {wrong}; delete the file and call again")
+        was_known = recorded(path) is not None
+        if not was_known:
+            record(path, found, "was there before")
+    except OSError as err:
+        raise UserError(f"{path} is there, but it cannot be used: {err.strerror or err}; move it away and call again") from err
+    say(f"{path}: there already, hash {_compared(archive, was_known)}")
+
+
+def _compared(archive: Archive, was_known: bool) -> str:
+    if archive.md5 or archive.sha256:
+        return "as published"
+    return "as on first use" if was_known else "recorded, nobody published one to compare with"
 
 
 def _say_pages(pages: Tuple[Source, ...], say: Say) -> None:

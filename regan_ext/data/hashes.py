@@ -56,14 +56,15 @@ def record(target: Path, found: Digest, url: str) -> None:
     recorded_path(target).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def why_wrong(found: Digest, archive: Archive, first: Optional[Digest]) -> Optional[str]:
+def why_wrong(found: Digest, archive: Archive, target: Path) -> Optional[str]:
     """What is wrong with a file of these hashes, or None.
 
     Args:
         found: hashes of the file.
         archive: what was published of it.
-        first: what was recorded on first use, where it was.
+        target: its place, beside which its hashes were recorded on first use.
     """
+    first = recorded(target)
     if archive.size is not None and found.size != archive.size:
         return f"has {found.size} bytes, expected {archive.size}"
     for kind in ("sha256", "md5"):
@@ -71,5 +72,6 @@ def why_wrong(found: Digest, archive: Archive, first: Optional[Digest]) -> Optio
         if expected is not None and getattr(found, kind) != expected:
             return f"its {kind.upper()} is {getattr(found, kind)}, expected {expected}"
     if archive.sha256 is None and archive.md5 is None and first is not None and found.sha256 != first.sha256:
-        return f"its SHA256 is {found.sha256}, on first use it was {first.sha256}"
+        remedy = f"if it was changed on purpose, delete {recorded_path(target)}"
+        return f"its SHA256 is {found.sha256}, on first use it was {first.sha256} ({remedy})"
     return None

@@ -7,16 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 from ..errors import UserError
 from ..hosts.checkout import HostError, recognise
-from .archive import fix_dates
+from .archive import beside, fix_dates
 from .images import crop, encode
 from .mending import Plan, Report, examined
-from .sources import Entry
+from .sources import Entry, Label
 
 __all__ = ["find_tool", "pack_with_host"]
 
@@ -38,7 +37,7 @@ def find_tool(host: str) -> Path:
 
 def pack_with_host(
     tool: Path, entries: Sequence[Entry], raw: Optional[Path], out: Path, plan: Plan, report: Report, strict: bool
-) -> int:
+) -> List[Optional[Label]]:
     """Have ``tool`` write ``out``; what it cannot take is mended first, the rest it gets as it is.
 
     Args:
@@ -51,30 +50,27 @@ def pack_with_host(
         strict: write nothing where something was wrong.
 
     Returns:
-        Number of images.
+        Labels of the images that were written, None for one without.
 
     Raises:
         UserError: the tool failed; its last line is shown.
     """
-    with tempfile.TemporaryDirectory(prefix=".staging-", dir=out.absolute().parent) as temporary:
-        count, source, is_square = len(entries), raw, True
+    with beside(out, ".staging-") as temporary:
+        labels, source, is_square = [entry.label for entry in entries], raw, True
         if source is None:
-            source = Path(temporary, "images")
+            source = temporary / "images"
             source.mkdir()
-            count, is_square = _stage(source, entries, plan, report)
+            labels, is_square = _stage(source, entries, plan, report)
             report.check_strict(strict)
-            if count == 0:
+            if not labels:
                 raise UserError("there is no image that can be used; nothing was written")
-        result = Path(temporary, "result.zip")
+        result = temporary / "result.zip"
         options = [f"--source={source}", f"--dest={result}", f"--resize-filter={plan.resize}"]
         options += [f"--width={plan.resolution}", f"--height={plan.resolution}"]
         _run(tool, options + ([] if is_square else ["--transform=center-crop"]))
         fix_dates(result)
-        try:
-            os.replace(result, out)
-        except OSError as err:
-            raise UserError(f"{out} cannot be written: {err.strerror or err}") from err
-    return count
+        os.replace(result, out)
+    return labels
 
 
 def _run(tool: Path, options: List[str]) -> None:
@@ -86,28 +82,28 @@ def _run(tool: Path, options: List[str]) -> None:
         raise UserError(f"{tool} failed and said: {said}; nothing was written")
 
 
-def _stage(folder: Path, entries: Sequence[Entry], plan: Plan, report: Report) -> "tuple[int, bool]":
+def _stage(folder: Path, entries: Sequence[Entry], plan: Plan, report: Report) -> Tuple[List[Optional[Label]], bool]:
     """Lay out what the tool will read: links where an image is as it should be, PNGs otherwise, and the labels.
 
     Returns:
-        Number of images, and whether all are square.
+        Labels of the images, and whether all are square.
     """
-    labels, is_square, count = [], True, 0
+    labels: List[Tuple[str, Optional[Label]]] = []
+    is_square = True
     for entry, image, touched in examined(entries, plan, report):
         # The tool crops colour images only.
         needs_crop = plan.mode == "L" and image.width != image.height
         original = None if touched or needs_crop else entry.path
-        name = f"{count:08d}{'.png' if original is None else original.suffix.lower()}"
+        name = f"{len(labels):08d}{'.png' if original is None else original.suffix.lower()}"
         if original is not None:
             _link(original.absolute(), folder / name)
         else:
             (folder / name).write_bytes(encode(crop(image) if needs_crop else image))
         is_square &= needs_crop or image.width == image.height
         labels.append((name, entry.label))
-        count += 1
     if labels and all(label is not None for _, label in labels):
         (folder / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")
-    return count, is_square
+    return [label for _, label in labels], is_square
 
 
 def _link(target: Path, link: Path) -> None:

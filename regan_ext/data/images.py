@@ -194,5 +194,7 @@ def encode(image: Image.Image) -> bytes:
 
 def pixel_hash(image: Image.Image) -> str:
     """SHA-256 over mode, size and decoded pixels: the same for a copy that was encoded anew without loss."""
+    if image.mode in ("P", "PA"):  # numbers of colours say nothing without the palette
+        image = image.convert("RGBA" if _has_transparency(image) else "RGB")
     width, height = image.size
     return hashlib.sha256(f"{image.mode} {width}x{height}\n".encode() + image.tobytes()).hexdigest()

@@ -10,6 +10,7 @@ from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 from PIL import Image
 
 from ..errors import UserError
+from .archive import one_line
 from .images import Unreadable, is_grey, load_pixels, mend, pixel_hash, what_is_wrong
 from .sources import Entry
 
@@ -61,7 +62,7 @@ class Report:
         self.wrong += 1
         self.kinds.update({re.split(r" \(|: ", fault)[0] for fault in faults})
         if aloud:
-            self.say(f"{name if name.isprintable() else ascii(name)}: {'; '.join(faults)}")
+            self.say(f"{one_line(name)}: {'; '.join(faults)}")
 
     def check_strict(self, strict: bool) -> None:
         """

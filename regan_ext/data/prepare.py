@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import random
 import shutil
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 from ..errors import UserError
-from .archive import ImageZip, check_target, member_name, write_list
+from .archive import ImageZip, beside, check_target, indices_path, member_name, numbered, write_list
 from .cifar import cifar10_entries
 from .host_tool import find_tool, pack_with_host
 from .images import encode, fit
 from .manifest import DataSet, Limits
 from .mending import Plan, Report, common_mode, examined
-from .sources import Entry, entries_of, open_container
+from .sources import Entry, Label, entries_of, open_container
 from .table import DIGITS, OWN, get
 from .unpack import is_archive, unpack
 
-__all__ = ["Request", "chosen", "indices_path", "pack", "prepare"]
+__all__ = ["Request", "chosen", "pack", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,6 @@ class Request:
     any_count: bool = False
 
 
-def indices_path(out: Path) -> Path:
-    """Where the names of the chosen images are written, beside ``out``."""
-    return out.with_name(out.stem + ".indices.txt")
-
-
 def chosen(total: int, count: int, seed: int) -> List[int]:
     """``count`` of the numbers below ``total``, sorted: the same on every machine, and a smaller choice lies in a larger one.
 
@@ -98,27 +92,28 @@ def prepare(request: Request, say: Callable[[str], None], tick: Callable[[int, i
         from .digit_set import prepare_digits
 
         return prepare_digits(request)
-    check_target(request.out, Path(request.source))
+    count = data_set.count if request.count is None else request.count
+    check_target(request.out, Path(request.source), listed=count is not None)
     tool = None if request.host is None else find_tool(request.host)
     report = Report(say, tick)
     with _opened(request, data_set) as (all_entries, strays):
         _check_count(request, data_set, len(all_entries))
-        for name in strays if data_set is OWN else []:
-            report.note(name, ["left out (not an image by its name)"], aloud=True)
-        count = data_set.count if request.count is None else request.count
+        for name, reason in strays if data_set is OWN else []:
+            report.note(name, [f"left out ({reason})"], aloud=True)
         numbers = None if count is None else chosen(len(all_entries), count, request.seed or 0)
         entries = all_entries if numbers is None else [all_entries[number] for number in numbers]
         mode = common_mode(entries) if data_set is OWN else "RGB"
         plan = _plan(request, data_set, mode, lazy=tool is not None and data_set is not OWN)
         if tool is None:
-            written = pack(entries, request.out, plan, report, request.strict)
+            labels = pack(entries, request.out, plan, report, request.strict)
         else:
             raw = Path(request.source) if _tool_reads(request, data_set, count) else None
-            written = pack_with_host(tool, entries, raw, request.out, plan, report, request.strict)
+            labels = pack_with_host(tool, entries, raw, request.out, plan, report, request.strict)
         if numbers is not None:
             head = [f"{len(numbers)} of {len(all_entries)} images of {data_set.name}, seed {request.seed or 0}"]
-            write_list(indices_path(request.out), head, [entry.name for entry in entries])
-    return _summary(request, data_set, plan, report, written, entries, numbers is not None)
+            # The zip of all images has them in this order, under names of its own.
+            write_list(indices_path(request.out), head, [numbered(n, all_entries[n].name) for n in numbers])
+    return _summary(request, data_set, plan, report, labels, numbers is not None)
 
 
 def _check(request: Request, data_set: DataSet) -> None:
@@ -167,30 +162,27 @@ def _check_count(request: Request, data_set: DataSet, found: int) -> None:
 
 
 @contextmanager
-def _opened(request: Request, data_set: DataSet) -> Iterator[Tuple[List[Entry], List[str]]]:
-    """The images of the source, and its files that are none. What cannot be read in place is unpacked for a while."""
+def _opened(request: Request, data_set: DataSet) -> Iterator[Tuple[List[Entry], List[Tuple[str, str]]]]:
+    """The images of the source, and what else lies there with why. What cannot be read in place is unpacked for a while."""
     source = Path(request.source)
     split, _ = data_set.images_of(request.split)
     if data_set.layout == "cifar10":
         yield cifar10_entries(source, split), []
     elif source.is_file() and is_archive(source) and source.suffix.lower() != ".zip":
-        temporary = Path(tempfile.mkdtemp(prefix=".unpacked-", dir=request.out.absolute().parent))
-        try:
+        with beside(request.out, ".unpacked-") as temporary:
             unpack(source, temporary / "content", Limits())
             for labels in source.parent.glob("imagelabels.mat"):
                 shutil.copy(labels, temporary)
             yield entries_of(data_set, open_container(temporary / "content"), split)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     else:
         yield entries_of(data_set, open_container(source), split)
 
 
-def pack(entries: Sequence[Entry], out: Path, plan: Plan, report: Report, strict: bool) -> int:
+def pack(entries: Sequence[Entry], out: Path, plan: Plan, report: Report, strict: bool) -> List[Optional[Label]]:
     """Write the images into ``out`` as the host's dataset_tool.py does, byte for byte but for the dates in the zip.
 
     Returns:
-        Number of images.
+        Labels of the images that were written, None for one without.
 
     Raises:
         UserError: nothing to write, or ``strict`` and something was wrong.
@@ -205,19 +197,17 @@ def pack(entries: Sequence[Entry], out: Path, plan: Plan, report: Report, strict
         if not labels:
             raise UserError("there is no image that can be used; nothing was written")
         archive.add_labels(labels)
-        return len(labels)
+        return [label for _, label in labels]
 
 
 def _summary(
-    request: Request, data_set: DataSet, plan: Plan, report: Report, written: int, entries: Sequence[Entry], listed: bool
+    request: Request, data_set: DataSet, plan: Plan, report: Report, labels: Sequence[Optional[Label]], listed: bool
 ) -> List[str]:
-    labelled = sum(entry.label is not None for entry in entries)
+    written, labelled = len(labels), sum(label is not None for label in labels)
     side, kind = plan.resolution, "grey" if plan.mode == "L" else "RGB"
-    lines = [
-        f"{request.out}: {written} images, {side}x{side}, {kind}, {'with' if labelled == len(entries) else 'without'} labels"
-    ]
-    if 0 < labelled < len(entries):
-        lines.append(f"Only {labelled} of {len(entries)} images have a label, so none is written.")
+    lines = [f"{request.out}: {written} images, {side}x{side}, {kind}, {'with' if labelled == written else 'without'} labels"]
+    if 0 < labelled < written:
+        lines.append(f"Only {labelled} of {written} images have a label, so none is written.")
     if report.wrong:
         lines += [f"Of {report.wrong} files:", *report.lines()]
     scaled = report.kinds["too small"] + report.kinds["too large"]

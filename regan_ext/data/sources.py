@@ -8,15 +8,20 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from PIL import Image
 
 from ..errors import UserError
+from .archive import one_line
 from .images import SUFFIXES, Unreadable, decode
 from .manifest import DataSet
 
-__all__ = ["Container", "Entry", "Folder", "Zipped", "entries_of", "entry_of", "image_names", "labels_of", "open_container"]
+__all__ = [
+    "Container", "Entry", "Folder", "Label", "Zipped", "entries_of", "entry_of", "image_names", "labels_of", "open_container",
+]  # fmt: skip
+
+Label = Union[int, List[float]]  # a class from 0, or a vector
 
 MAX_FILE = 1 << 29  # bytes; no single image of a data set is larger
 
@@ -28,18 +33,23 @@ class Entry:
     Args:
         name: path inside its folder or archive.
         load: decodes it, with the pixels where the argument is true; raises ``Unreadable``.
-        label: class, from 0; None where there is none.
+        label: None where there is none.
         path: its file, where it is one of its own.
     """
 
     name: str
     load: Callable[[bool], Image.Image]
-    label: Optional[Union[int, List[float]]] = None
+    label: Optional[Label] = None
     path: Optional[Path] = None
 
 
 class Folder:
     """The files below a folder, links followed to files but not to folders.
+
+    Attributes:
+        names: of the files, sorted, without litter.
+        all_names: of litter too.
+        links: names of the links to folders.
 
     Raises:
         UserError: a folder cannot be read; its images would be missing without a word.
@@ -47,9 +57,13 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        walk = os.walk(path, onerror=_refuse)
-        found = [Path(root, file).relative_to(path).as_posix() for root, _, files in walk for file in files]
-        self.names = sorted(name for name in found if not _is_litter(name))
+        self.all_names: List[str] = []
+        self.links: List[str] = []
+        for root, folders, files in os.walk(path, onerror=_refuse):
+            here = Path(root).relative_to(path)
+            self.all_names += [(here / name).as_posix() for name in files]
+            self.links += [(here / name).as_posix() for name in folders if os.path.islink(os.path.join(root, name))]
+        self.names = sorted(name for name in self.all_names if not _is_litter(name))
 
     def read(self, name: str) -> bytes:
         """Content of a file.
@@ -71,15 +85,18 @@ class Folder:
 
 
 class Zipped:
-    """The members of a zip, read without unpacking it."""
+    """The members of a zip, read without unpacking it; ``names``, ``all_names`` and ``links`` as of a ``Folder``."""
+
+    links: Tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as err:
+        except (zipfile.BadZipFile, OSError, UnicodeDecodeError, NotImplementedError) as err:
             raise UserError(f"{path} is not a zip that can be read ({err})") from err
-        self.names = sorted({name for name in self._zip.namelist() if not name.endswith("/") and not _is_litter(name)})
+        self.all_names = sorted({name for name in self._zip.namelist() if not name.endswith("/")})
+        self.names = [name for name in self.all_names if not _is_litter(name)]
 
     def read(self, name: str) -> bytes:
         """Content of a member.
@@ -137,29 +154,47 @@ def image_names(container: Container) -> List[str]:
     return [name for name in container.names if _is_image(name)]
 
 
-def entry_of(container: Container, name: str, label: Optional[Union[int, List[float]]] = None) -> Entry:
+def entry_of(container: Container, name: str, label: Optional[Label] = None) -> Entry:
     """An image of the container."""
     return Entry(name, lambda whole: decode(container.read(name), whole), label, container.file(name))
 
 
-def labels_of(container: Container) -> Dict[str, Union[int, List[float]]]:
+def _misfit(labels: Dict[str, Any]) -> Optional[str]:
+    """What of the labels the host's loader cannot make one array of, in words, or None."""
+    length = next((len(label) for label in labels.values() if isinstance(label, list)), None)
+    for name, label in labels.items():
+        if length is None:
+            fits = type(label) is int and label >= 0  # JSON's true is an int to isinstance
+        else:
+            fits = isinstance(label, list) and len(label) == length and all(type(part) in (int, float) for part in label)
+        if not fits:
+            found = json.dumps(label)[:40]
+            return f"{one_line(name)} has {found}; labels are whole numbers from 0, or lists of equally many numbers"
+    return None
+
+
+def labels_of(container: Container) -> Dict[str, Label]:
     """Image name → label, from a ``dataset.json`` at the top; empty where there is none.
 
     Raises:
-        UserError: there is one, and it is not of the host's form.
+        UserError: there is one, and it is not of the host's form, or the host could not train with such labels.
     """
     if "dataset.json" not in container.names:
         return {}
     try:
-        labels = json.loads(container.read("dataset.json").decode("utf-8"))["labels"]
-        return {str(name): label for name, label in labels} if labels is not None else {}
-    except (Unreadable, ValueError, KeyError, TypeError) as err:
+        rows = json.loads(container.read("dataset.json").decode("utf-8"))["labels"]
+        labels = {str(name): label for name, label in rows} if rows is not None else {}
+        misfit = _misfit(labels)
+    except (Unreadable, ValueError, KeyError, TypeError, RecursionError) as err:
         raise UserError(
             f'{container.path}: dataset.json is not of the form {{"labels": [["name.png", 0], ...]}} ({err})'
         ) from err
+    if misfit is not None:
+        raise UserError(f"{container.path}: dataset.json cannot be used: {misfit}")
+    return labels
 
 
-def entries_of(data_set: DataSet, container: Container, split: str) -> Tuple[List[Entry], List[str]]:
+def entries_of(data_set: DataSet, container: Container, split: str) -> Tuple[List[Entry], List[Tuple[str, str]]]:
     """The images of a part of a data set, in an order that does not depend on the machine.
 
     Args:
@@ -168,7 +203,7 @@ def entries_of(data_set: DataSet, container: Container, split: str) -> Tuple[Lis
         split: one of the names of its parts.
 
     Returns:
-        The images, and the names of the files that are none.
+        The images, and what else lies there: name, and why it is none.
     """
     if data_set.layout == "tiny-imagenet":
         return _tiny_imagenet(container, split), []
@@ -176,7 +211,9 @@ def entries_of(data_set: DataSet, container: Container, split: str) -> Tuple[Lis
         return _flowers(container), []
     labels = labels_of(container)
     entries = [entry_of(container, name, labels.get(name)) for name in image_names(container)]
-    return entries, [name for name in container.names if not _is_image(name) and name != "dataset.json"]
+    others = [name for name in container.names if not _is_image(name) and name != "dataset.json"]
+    strays = [(name, "not an image by its name") for name in others]
+    return entries, strays + [(name, "a link to a folder, which is not followed") for name in container.links]
 
 
 def _tiny_imagenet(container: Container, split: str) -> List[Entry]:
@@ -194,9 +231,16 @@ def _tiny_imagenet(container: Container, split: str) -> List[Entry]:
         lists = [name for name in container.names if name.split("/")[-1] == "wnids.txt"]
         classes |= {name for _, name in found}
         for name in lists:
-            classes |= set(container.read(name).decode("ascii").split())
+            classes |= set(_text(container, name).split())
     ranks = {name: rank for rank, name in enumerate(sorted(classes))}
     return [entry_of(container, name, ranks[wnid]) for name, wnid in found]
+
+
+def _text(container: Container, name: str) -> str:
+    try:
+        return container.read(name).decode("utf-8")
+    except (Unreadable, UnicodeDecodeError) as err:
+        raise UserError(f"{container.path}: {name} cannot be read as text ({err})") from err
 
 
 def _tiny_imagenet_val(container: Container) -> List[Tuple[str, str]]:
@@ -204,7 +248,7 @@ def _tiny_imagenet_val(container: Container) -> List[Tuple[str, str]]:
     if not table:
         raise UserError(f"{container.path} has no val/val_annotations.txt")
     base = table[0][: -len("val_annotations.txt")] + "images/"
-    rows = [line.split("\t") for line in container.read(table[0]).decode("utf-8").splitlines() if "\t" in line]
+    rows = [line.split("\t") for line in _text(container, table[0]).splitlines() if "\t" in line]
     present = set(container.names)
     return sorted((base + row[0], row[1]) for row in rows if base + row[0] in present)
 

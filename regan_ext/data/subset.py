@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import List, Optional
 
 from ..errors import UserError
-from .archive import ImageZip, check_target, write_list
+from .archive import ImageZip, check_target, indices_path, numbered, same, same_target, write_list
 from .images import Unreadable
-from .prepare import chosen, indices_path
+from .prepare import chosen
 from .sources import Zipped, image_names, labels_of, open_container
 
 __all__ = ["read_indices", "subset"]
 
+_NUMBER = re.compile(r"(\d+)(?:\s+#.*)?")  # and a comment; no image has a bare number for its name
+
 
 def read_indices(path: Path, names: List[str]) -> List[str]:
     """The images that a list names: one a line by name or by number, below comment lines, or a JSON list of either.
+
+    The list may begin with the comment that ``prepare`` and ``subset`` write, "# 3 of 40 images": then it is for a zip of 40.
 
     Args:
         path: the list.
@@ -27,21 +32,23 @@ def read_indices(path: Path, names: List[str]) -> List[str]:
         Their names, sorted.
 
     Raises:
-        UserError: it cannot be read, is empty, or names what is not there or what it has named before.
+        UserError: it cannot be read, is empty, is for another zip, or names what is not there or what it has named before.
     """
     try:
         text = path.read_text(encoding="utf-8")
         lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
         items = [str(item) for item in json.loads(text)] if path.suffix.lower() == ".json" else lines
-    except (OSError, ValueError, TypeError) as err:
+    except (OSError, ValueError, TypeError, RecursionError) as err:
         raise UserError(f"--indices: {path} cannot be read as a list ({err})") from err
     if not items:
         raise UserError(f"--indices: {path} names no image")
-    if all(item.isdecimal() for item in items):
-        outside = [item for item in items if int(item) >= len(names)]
-        if outside:
-            raise UserError(f"--indices: {path} has the number {outside[0]}, and there are {len(names)} images")
-        items = [names[int(item)] for item in items]
+    head = re.match(r"# \d+ of (\d+) ", text)
+    if head is not None and head.group(1) != str(len(names)):
+        raise UserError(
+            f"--indices: {path} chooses from {head.group(1)[:20]} images, and the zip has {len(names)}; "
+            "take the zip that it was made for, or delete its first line"
+        )
+    items = [_name(item, names, path) for item in items]
     known = set(names)
     strangers = [item for item in items if item not in known]
     if strangers:
@@ -49,6 +56,23 @@ def read_indices(path: Path, names: List[str]) -> List[str]:
     if len(set(items)) != len(items):
         raise UserError(f"--indices: {path} names an image twice")
     return sorted(items)
+
+
+def _name(item: str, names: List[str], path: Path) -> str:
+    number = _NUMBER.fullmatch(item)
+    if number is None:
+        return item
+    try:
+        return names[int(number.group(1))]
+    except (IndexError, ValueError) as err:  # Python reads no number of more than 4,300 digits
+        found = number.group(1)[:20]
+        raise UserError(f"--indices: {path} has the number {found}, and there are {len(names)} images") from err
+
+
+def _row(number: int, name: str) -> str:
+    """How a list names an image: by its name, where ``read_indices`` would understand it so."""
+    is_plain = name.isprintable() and name == name.strip() and not name.startswith("#") and not _NUMBER.fullmatch(name)
+    return name if is_plain else numbered(number, name)
 
 
 def subset(
@@ -73,10 +97,11 @@ def subset(
     if (count is None) == (indices is None):
         raise UserError("give either --count or --indices")
     outs = [out] + ([] if rest is None else [rest])
-    if len({path.absolute() for path in outs}) < len(outs):
-        raise UserError("--rest needs a file of its own")
-    for path in outs:
-        check_target(path, source)
+    check_target(out, source, listed=True)
+    if rest is not None:
+        if same_target(out, rest):
+            raise UserError("--rest needs a file of its own")
+        check_target(rest, source, *([] if indices is None else [indices]), listed=True)
     container = open_container(source)
     if not isinstance(container, Zipped):
         raise UserError(f"{source} is a folder; prepare makes a zip of it")
@@ -93,8 +118,11 @@ def subset(
     with ExitStack() as stack:
         for path, part in zip(outs, [first, others]):
             _copy(container, stack.enter_context(ImageZip(path)), part)
+    numbers = {name: number for number, name in enumerate(names)}
     for path, part in zip(outs, [first, others]):
-        write_list(indices_path(path), [f"{len(part)} of {len(names)} images of {source.name}, {how}"], part)
+        if indices is None or not same(indices, indices_path(path)):
+            rows = [_row(numbers[name], name) for name in part]
+            write_list(indices_path(path), [f"{len(part)} of {len(names)} images of {source.name}, {how}"], rows)
         lines += [f"{path}: {len(part)} images of {len(names)}", f"They are listed in {indices_path(path)}"]
     return lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import shutil
 import stat
 import tarfile
@@ -22,6 +23,10 @@ __all__ = ["UnpackError", "is_archive", "unpack"]
 _CHUNK = 1 << 20
 _HARMLESS = 1 << 20  # bytes that may come out whatever the ratio: the padding of a small tar packs very well
 _SUFFIXES = (".zip", ".tar.gz", ".tgz")
+_BROKEN = (
+    zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, NotImplementedError,
+    UnicodeDecodeError,
+)  # fmt: skip
 
 
 class UnpackError(click.ClickException):
@@ -73,26 +78,27 @@ def unpack(archive: Path, target: Path, limits: Limits, inside: Sequence[str] = 
     Raises:
         UnpackError: broken, no archive, a member that leaves the folder, a link or device, beyond the limits, no ``inside``.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
     try:
-        content = temporary / "content"
-        content.mkdir()
-        count = _unpack_into(
-            archive, content, temporary / "nested.zip", limits, [normalised(name) for name in inside], required
-        )
-        if count == 0:
-            raise UnpackError("holds no files")
-        content.rename(target)
-        return count
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
+        try:
+            content = temporary / "content"
+            content.mkdir()
+            count = _unpack_into(
+                archive, content, temporary / "nested.zip", limits, [normalised(name) for name in inside], required
+            )
+            if count == 0:
+                raise UnpackError("holds no files")
+            content.rename(target)
+            return count
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     except UnpackError as err:
         raise UnpackError(f"{archive}: {err.message}; nothing was unpacked") from err
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, NotImplementedError) as err:
+    except _BROKEN as err:
         raise UnpackError(f"{archive}: broken or cut short ({err}); nothing was unpacked") from err
     except OSError as err:
         raise UnpackError(f"{archive}: cannot be unpacked into {target} ({err.strerror or err}); nothing was unpacked") from err
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _unpack_into(archive: Path, content: Path, nested: Path, limits: Limits, inside: List[str], required: bool) -> int:
@@ -146,7 +152,7 @@ def _zip_members(file: zipfile.ZipFile) -> Iterator[_Member]:
             raise UnpackError(f"has a link or device as a member, {info.filename!r}")
         if info.flag_bits & 1:
             raise UnpackError("is encrypted")
-        yield _Member(info.filename, _safe(info.filename), info.is_dir(), lambda info=info: file.open(info))  # type: ignore[misc]
+        yield _Member(info.filename, _safe(info.filename), info.filename.endswith("/"), lambda info=info: file.open(info))  # type: ignore[misc]
 
 
 def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
