@@ -127,6 +127,10 @@ def fid_detector(name: str, around: Surroundings) -> Finding:
     """Whether FID and its like can be computed without network access."""
     folder = dnnlib_cache() / "downloads"
     found = sorted(folder.glob(f"{_DETECTOR_HASH}_*"))
+    unfinished = [path for path in found if path.suffix == ".tmp"]
+    if unfinished:
+        detail = f"not whole, and the host takes it for the detector: {', '.join(map(str, unfinished))}"
+        return Finding(name, "todo", detail, "delete it")
     if len(found) == 1:
         return Finding(name, "ok", f"{found[0]}, metrics need no network")
     if found:

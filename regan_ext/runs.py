@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from training_hooks.config import ReconfigurationConfig
 from training_hooks.schedule import Schedule, Span
@@ -16,7 +16,7 @@ from training_hooks.schedule import Schedule, Span
 from .errors import UserError
 from .job import Job, kimgs_of, read_job
 
-__all__ = ["MetricPoint", "Run", "Tick", "hooks_of", "mapping", "read_run", "read_stats"]
+__all__ = ["MetricPoint", "Run", "Tick", "hooks_of", "mapping", "of_one_protocol", "read_run", "read_stats"]
 
 OPTIONS_FILE, STATS_FILE = "training_options.json", "stats.jsonl"
 
@@ -196,8 +196,12 @@ def read_run(folder: "str | Path") -> Run:
     metrics: List[MetricPoint] = []
     for path in sorted(folder.glob("metric-*.jsonl")):
         records, unread = _read_lines(path)
-        metrics += [point for record in records for point in _points(record)]
+        series = of_one_protocol(records)
+        metrics += [point for record in series for point in _points(record)]
         more += unread
+        if len(series) < len(records):
+            count = len(records) - len(series)
+            more.append(f"{path.name}: {count} of {len(records)} lines have another protocol than the first, and were left out")
     return Run(folder, options, tuple(ticks), tuple(metrics), tuple(notes + more), job)
 
 
@@ -253,6 +257,13 @@ def _read_lines(path: Path) -> Tuple[List[Mapping[str, Any]], List[str]]:
     if unread and unread[-1] == len(lines):
         notes.append(f"{path.name}: the last line is cut off, as by a killed job, and was left out")
     return records, notes
+
+
+def of_one_protocol(records: Sequence[Mapping[str, Any]]) -> List[Mapping[str, Any]]:
+    """The lines of a metric-*.jsonl that make one series: of its first protocol, with any seed, and those without one."""
+    protocols = [{k: v for k, v in mapping(record.get("protocol")).items() if k != "seed"} for record in records]
+    first = next(filter(None, protocols), {})
+    return [record for record, protocol in zip(records, protocols) if protocol in ({}, first)]
 
 
 def _points(record: Mapping[str, Any]) -> List[MetricPoint]:

@@ -287,7 +287,11 @@ def test_fid_detector(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = doctor_checks.fid_detector("FID detector", Surroundings())
     assert missing.status == "info" and str(home / "downloads" / name) in missing.detail
     (home / "downloads").mkdir()
-    (home / "downloads" / name).write_bytes(b"")
+    unfinished = home / "downloads" / f"{name}.123.tmp"
+    unfinished.write_bytes(b"")
+    found = doctor_checks.fid_detector("FID detector", Surroundings())
+    assert found.status == "todo" and str(unfinished) in found.detail
+    unfinished.rename(home / "downloads" / name)
     assert doctor_checks.fid_detector("FID detector", Surroundings()).status == "ok"
     (home / "downloads" / (name + ".old")).write_bytes(b"")  # the host takes a file only where there is exactly one
     assert doctor_checks.fid_detector("FID detector", Surroundings()).status == "todo"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
@@ -16,10 +18,11 @@ import torch
 from click.testing import CliRunner, Result
 from conftest import SMALL, TESTS, Run, finished_run, run_python
 from PIL import Image
+from run_folders import make_run, ticks_of_one_kimg
 
 from regan_ext.cli import main
 from regan_ext.errors import UserError
-from regan_ext.metrics import check, content, digit_detector, fetch, install, nearest, protocol, registry
+from regan_ext.metrics import check, content, digit_detector, fetch, install, nearest, prepare, protocol, registry
 from regan_ext.metrics.settings import MetricSettings
 from regan_ext.runs import read_run
 
@@ -31,10 +34,10 @@ FEATURES, SIDE = 24, 16
 class Tiny(torch.nn.Module):
     """Random linear features of an image, and probabilities, by the call convention of NVIDIA's detectors."""
 
-    def __init__(self, features: int, seed: int = 0):
+    def __init__(self, features: int, seed: int = 0, scale: float = 1):
         super().__init__()
         numbers = torch.Generator().manual_seed(seed)
-        self.weight = torch.nn.Parameter(torch.randn([3 * 16 * 16, features], generator=numbers) / 1000)
+        self.weight = torch.nn.Parameter(torch.randn([3 * 16 * 16, features], generator=numbers) / 1000 * scale)
 
     def forward(self, img: torch.Tensor, return_features: bool = False, no_output_bias: bool = False) -> torch.Tensor:
         small = torch.nn.functional.adaptive_avg_pool2d(img.float(), [16, 16])
@@ -42,8 +45,8 @@ class Tiny(torch.nn.Module):
         return features if return_features else features.softmax(dim=1)
 
 
-def write_detector(path: Path, features: int = FEATURES, seed: int = 0) -> Path:
-    torch.jit.script(Tiny(features, seed).eval()).save(str(path))
+def write_detector(path: Path, features: int = FEATURES, seed: int = 0, scale: float = 1) -> Path:
+    torch.jit.script(Tiny(features, seed, scale).eval()).save(str(path))
     return path
 
 
@@ -109,7 +112,7 @@ def host(host_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     if str(host_dir) not in sys.path:
         sys.path.insert(0, str(host_dir))
     importlib.import_module("dnnlib")
-    modules = [importlib.import_module(f"metrics.{name}") for name in ("metric_main", "metric_utils")]
+    modules = [importlib.import_module(f"metrics.{name}") for name in ("metric_main", "metric_utils", "precision_recall")]
     before = [dict(vars(module)) for module in modules]
     names = dict(modules[0]._metric_dict)
     yield modules[0], modules[1]
@@ -177,6 +180,18 @@ def test_kid_and_precision_tell_copies_from_noise(host: Tuple[Any, Any], tmp_pat
     assert found["noise"][1] < 0.2
 
 
+def test_precision_and_recall_do_not_depend_on_the_length_of_features(host: Tuple[Any, Any], tmp_path: Path) -> None:
+    """In the host's half precision squared distances beyond 65504 are one, and everything is near."""
+    data, found = write_images(tmp_path / "real.zip", random_images(100, 0)), []
+    for scale in (1.0, 2.0**12, 2.0**-12):
+        detector = write_detector(tmp_path / f"{scale:g}.pt", scale=scale)
+        found.append(measure(host, "pr1k3_full", data, Painter(), detector=str(detector))["results"])
+    assert found[0] == found[1] == found[2] and all(value < 0.9 for value in found[0].values())
+    with pytest.raises(ValueError, match="no finite numbers"):
+        broken = write_detector(tmp_path / "broken.pt", scale=float("nan"))
+        measure(host, "pr1k3_full", data, Painter(), detector=str(broken))
+
+
 def test_a_family_has_any_number_of_images_and_the_hosts_own_stay() -> None:
     assert registry.parse("fid5k_full") == registry.Metric("fid", 5000, "full")
     assert registry.parse("pr12k3_train") == registry.Metric("pr", 12000, "train")
@@ -219,6 +234,50 @@ def test_the_protocol_names_what_was_measured(host: Tuple[Any, Any], tmp_path: P
     assert measure(host, "fid1k_test", data, Painter(), **against)["results"]["fid1k_test"] == full["results"]["fid1k_full"]
     with pytest.raises(ValueError, match="--metricdata"):
         measure(host, "fid1k_test", data, Painter(), detector=str(detector))
+
+
+def test_the_protocol_names_which_images_were_chosen(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "a.zip", random_images(6, 0))
+
+    def reference(**kwargs: Any) -> Dict[str, Any]:
+        noted = protocol.Protocol("G_ema", {})
+        noted.compared_with({"path": str(data), **kwargs}, 4, content.read_content(data))
+        return noted.to_dict(open)
+
+    whole, subset = reference(max_size=6, random_seed=1), reference(max_size=4, random_seed=1)
+    assert whole == reference(max_size=None) and "reference_subset" not in whole and "mirrored" not in whole
+    assert subset == {**whole, "reference_subset": {"max_size": 4, "random_seed": 1}}
+    assert reference(max_size=4) == {**whole, "reference_subset": {"max_size": 4, "random_seed": 0}}
+    assert reference(max_size=4, random_seed=1, xflip=True) == {**subset, "mirrored": True}
+
+
+def test_images_that_lie_elsewhere_are_still_those_that_were_trained_on(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "a.zip", random_images(2, 0))
+    wanted = prepare.Wanted(Path("s.pkl"), str(data), None, None, "G_ema", 1.0, 0, None, True, "cpu")
+    known = {"class_name": "a.B", "path": "/gone.zip", "max_size": 4, "random_seed": 3, "xflip": True}
+    shape = types.SimpleNamespace(img_resolution=SIDE, c_dim=0)
+    expected = {"path": str(data), "resolution": SIDE, "use_labels": False, "xflip": False}
+    assert prepare._dataset_kwargs(wanted, known, shape) == {**known, **expected}
+    assert prepare._dataset_kwargs(wanted, None, shape)["max_size"] is None
+
+
+def test_a_link_to_nothing_beside_the_images_is_no_matter(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "folder", random_images(2, 0))
+    whole = content.read_content(folder, tmp_path)
+    (folder / "notes.txt").symlink_to(tmp_path / "gone.txt")
+    assert content.read_content(folder, tmp_path) == whole
+
+
+def test_lines_of_another_protocol_are_no_part_of_a_series(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "00000-a", ticks_of_one_kimg(10))
+    lines = [(1, None), (2, {"network": "G_ema"}), (3, {"network": "G"}), (2, {"network": "G_ema", "seed": 5})]
+    with open(run / "metric-fid1k_full.jsonl", "w") as file:
+        for value, measured_on in lines:
+            line: Dict[str, Any] = {"results": {"fid1k_full": value}, "snapshot_pkl": f"network-snapshot-{value:06d}.pkl"}
+            file.write(json.dumps(line if measured_on is None else {**line, "protocol": measured_on}) + "\n")
+    found = read_run(run)
+    assert [point.value for point in found.metrics] == [1, 2, 2]
+    assert [note for note in found.notes if "metric-fid1k_full.jsonl: 1 of 4 lines" in note]
 
 
 def test_statistics_are_kept_by_content(host: Tuple[Any, Any], tmp_path: Path) -> None:
@@ -315,6 +374,9 @@ def test_a_snapshot_is_measured_outside_of_training(
     assert lines[-1]["protocol"]["truncation"] == 0.5
     (saved,) = (tmp_path / "metric-fid1k_full.jsonl").read_text().splitlines()
     assert json.loads(saved)["results"]["fid1k_full"] == values[0]
+    (tmp_path / "metric-fid1k_full.jsonl").unlink()
+    (tmp_path / "metric-fid1k_full.jsonl").mkdir()
+    assert "--save: metric-fid1k_full.jsonl in " in command(*given, "--metrics=fid1k_full", "--save", code=1)
 
 
 def test_a_detector_that_cannot_be_had_is_one_line_with_the_way_out(
@@ -342,6 +404,30 @@ def test_the_sheet_of_nearest_images(host: Tuple[Any, Any], measured: Tuple[Run,
     assert Image.open(tmp_path / "features.png").size == (4 * (3 * 64 + 4 + 12) - 12, 2 * (64 + 12) - 12)
 
 
+def test_nearest_draws_only_when_every_image_has_been_read(
+    host: Tuple[Any, Any], measured: Tuple[Run, Path, Path], data_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, detector, test = measured
+    data, other = tmp_path / "data", tmp_path / "other"
+    for source, folder in ((data_zip, data), (test, other)):
+        with zipfile.ZipFile(source) as archive:
+            archive.extractall(folder)
+    cut, small = sorted(data.rglob("*.png"))[5], sorted(other.rglob("*.png"))[3]
+    shutil.copy(detector, tmp_path / "tiny.pt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = ["nearest", run.snapshot(2), "--trust", "--host=embedded", "--count=2", f"--out={tmp_path / 'sheet.png'}",
+             "--data=~/data", "--metricdata=~/other", "--metric-detector=~/tiny.pt"]  # fmt: skip
+    whole, right = cut.read_bytes(), small.read_bytes()
+    cut.write_bytes(whole[:60])
+    assert f"--data: {cut.relative_to(data)} of {data} cannot be used" in command(*given, code=2)
+    cut.write_bytes(whole)
+    Image.new("L", (4, 4)).save(small)
+    assert f"--metricdata: {small.relative_to(other)} of {other} cannot be used" in command(*given, code=2)
+    assert not (tmp_path / "sheet.png").exists()
+    small.write_bytes(right)
+    assert "20 images of other" in command(*given) and (tmp_path / "sheet.png").exists()
+
+
 def test_the_share_of_close_images() -> None:
     training = torch.tensor([[0.0], [1.0], [10.0]])
     points = torch.tensor([[0.1], [0.4], [1.9], [2.1], [15.0], [30.0]])
@@ -365,6 +451,15 @@ def test_fetch_puts_the_file_where_the_host_looks(host: Tuple[Any, Any], tmp_pat
     data = write_images(tmp_path / "real.zip", random_images(20, 0))
     assert measure(host, "kid1k_full", data, Painter())["protocol"]["detector"] == "inception-2015-12-05"
     assert fetch.DETECTORS["vgg16"].filename == "5982b9427714baaab6e0a48ef3b1dbfd_vgg16.pt"
+
+
+def test_a_host_finds_no_file_that_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    source, replace, seen = write_detector(tmp_path / "mine.pt", features=2048), os.replace, []
+    folder, pattern = tmp_path / "cache" / "downloads", fetch.DETECTORS["inception"].prefix + "*"
+    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append(list(folder.glob(pattern))), replace(a, b)))
+    command("fetch", f"--from={source}")
+    assert seen == [[]] and [path.name for path in folder.iterdir()] == [fetch.DETECTORS["inception"].filename]
 
 
 def test_fetch_downloads_where_no_file_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,4 +544,5 @@ def test_bad_options_of_run_are_one_line(host: Tuple[Any, Any], measured: Tuple[
     assert "--trust" in command("run", measured[0].snapshot(2), "--host=embedded", code=2)
     colour = write_images(tmp_path / "colour.zip", random_images(4, 0))
     assert "3 channels, the network 1" in command(*given, f"--data={colour}", code=2)
+    assert "'--seed'" in command(*given, "--seed=99999999999999999999", code=2)
     assert ".png" in command("nearest", *given[1:], "--out=sheet.gif", code=2)

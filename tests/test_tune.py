@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -23,11 +24,13 @@ from test_metrics import write_detector
 from regan_ext.cli import main
 from regan_ext.errors import UserError
 from regan_ext.presets import read_file
+from regan_ext.tables.state import locked
 from regan_ext.tune import runner, series, training
 from regan_ext.tune.series import Objective, Point
 from regan_ext.tune.space import Choices, Range, parse
 from regan_ext.tune.study import StudyFile, report
 from regan_ext.tune.training import Plan, Refused, Training
+from training_hooks import stop
 
 FID = Objective("fid5k_full")
 PLAN = Plan(iterations=900, batch=10, total_kimg=9, ticks=9)
@@ -100,6 +103,9 @@ def test_reading_a_metric_file_that_grows() -> None:
     text = "\n".join([line(0, 1.0), line(1, 90.0), failed, line(2, float("nan")), "[1]", line(4, 80), line(5, 70.0)])
     assert series.read(text.split("\n"), "fid5k_full") == [Point(1, 90.0), Point(4, 80.0), Point(5, 70.0)]
     assert series.read(text[:-9].split("\n"), "fid5k_full") == [Point(1, 90.0), Point(4, 80.0)]
+    measured = [line(1, 90.0, protocol={"network": "G_ema"}), line(2, 5.0, protocol={"network": "G"}), line(3, 80.0)]
+    again = line(4, 70.0, protocol={"network": "G_ema", "seed": 1})
+    assert series.read([*measured, again], "fid5k_full") == [Point(1, 90.0), Point(3, 80.0), Point(4, 70.0)]
 
 
 def test_a_run_that_went_on_has_one_series(tmp_path: Path) -> None:
@@ -167,6 +173,48 @@ def test_the_baseline_keeps_what_a_preset_sets_of_the_host() -> None:
     assert plain == ("--data=x.zip", "--kimg=100", "--cfg=stylegan2", "--batch=16", "--gamma=10")
 
 
+STUBBORN = """
+import os, signal, sys, time
+
+def handle(number, frame):
+    if handle.asked:
+        os._exit(9)
+    handle.asked = True
+    print("Stopping after this iteration, with a snapshot.", flush=True)
+
+handle.asked = False
+signal.signal(signal.SIGTERM, handle)
+print("ready", flush=True)
+while not handle.asked:
+    time.sleep(0.05)
+end = time.monotonic() + 1.5
+while time.monotonic() < end:
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("reached", [False, True])
+def test_a_signal_to_all_processes_is_not_passed_on_once_more(
+    reached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one would end the training at once, without its state."""
+    monkeypatch.setattr(training, "_MOMENT", 0.5)
+    log = tmp_path / "train.log"
+    log.write_text("Stopping after this iteration, before\n")
+    process = training.Process([sys.executable, "-c", STUBBORN], log, ())
+
+    def look() -> None:
+        if "ready" in log.read_text() and not process.was_asked:
+            if reached:
+                os.killpg(process._child.pid, signal.SIGTERM)
+            process.stop()
+
+    assert process.watch(look, every=0.1) == 0
+    assert log.read_text().count("Stopping after this iteration, with") == 1
+    assert training._STOPPING.decode() in inspect.getsource(stop)
+
+
 # ---------------------------------------------------------------- studies, with processes that only write run folders
 
 
@@ -230,7 +278,9 @@ def test_trials_are_run_once_and_the_best_is_written(tmp_path: Path, monkeypatch
     assert {"metric": "fid5k_full", "value": 59.0, "kimg": 4, "trial": 1}.items() <= content["study"].items()
     left = sorted(path.name for path in (tmp_path / "s.runs" / "trial-0001" / "00000-a").glob("*-0*"))
     assert left == ["network-snapshot-000004.pkl"]
+    (tmp_path / "s.preset.json").unlink()  # as a search leaves it that is killed when a trial has its value
     assert search(tmp_path / "s.db", monkeypatch, trainer)[0] == 0 and len(trainer.commands) == 2
+    assert json.loads((tmp_path / "s.preset.json").read_text())["study"]["value"] == 59.0
     assert search(tmp_path / "s.db", monkeypatch, trainer, trials=3)[0] == 0 and len(trainer.commands) == 3
     ratios = [trial.params["ratio"] for trial in StudyFile.open(tmp_path / "s.db").trials()]
     assert len(set(ratios)) == 3  # the two that are known are the same here, and are tried once
@@ -258,15 +308,17 @@ def test_settings_that_the_network_does_not_admit_do_not_count(tmp_path: Path, m
 
     def dry(command: Sequence[str]) -> Plan:
         if any("--regan-ratio" in argument for argument in command):
-            raise Refused("ratio 0.3 prunes no channel")
+            raise Refused("Invalid value for --regan-ratio: ratio 0.3 prunes no channel")
         return PLAN
 
     code, lines = search(tmp_path / "s.db", monkeypatch, Trainer(act), trials=1, dry_run=dry)
-    assert code == 0 and "trial 0: inadmissible: ratio 0.3 prunes no channel" in lines
+    assert code == 0 and "trial 0: inadmissible: Invalid value for --regan-ratio: ratio 0.3 prunes no channel" in lines
     first, second = StudyFile.open(tmp_path / "s.db").trials()
     assert (first.state, second.state) == (TrialState.PRUNED, TrialState.COMPLETE)
     output = tune("--show", f"--study={tmp_path / 's.db'}").output
-    assert "inadmissible" in output and "trial 0: ratio 0.3 prunes no channel" in output and "Best: trial 1" in output
+    assert "inadmissible" in output and "ratio 0.3 prunes no channel" in output and "Best: trial 1" in output
+    again = "regan-ext train --data=x.zip --outdir=runs --metrics=fid5k_full --regan-preset="
+    assert f"{again}{tmp_path / 's.preset.json'}" in output
 
 
 def test_failures_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,6 +370,36 @@ def test_a_trial_of_another_process_is_left_alone(tmp_path: Path, monkeypatch: p
         assert [trial.state for trial in file.trials()] == [TrialState.RUNNING, TrialState.COMPLETE]
     assert search(tmp_path / "s.db", monkeypatch, trainer)[0] == 0
     assert [trial.state for trial in file.trials()] == [TrialState.COMPLETE] * 2
+
+
+def test_two_searches_that_begin_together_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, make = tmp_path / "s.db", optuna.storages.RDBStorage.__init__
+    shared = Training(("--data=x.zip",), "pr5k3_full")
+
+    def make_alone(*args: Any, **kwargs: Any) -> None:
+        with locked(path.with_suffix(".runs")) as handles:
+            assert handles is None, "two processes that make a storage at the same time end with an error of SQLite's"
+        make(*args, **kwargs)
+
+    def dry(command: Sequence[str]) -> Plan:
+        monkeypatch.setattr(runner, "dry_run", lambda command: PLAN)
+        runner.prepare(path, shared, Objective("pr5k3_full_recall"), RATIO_ALONE)  # the other search is faster
+        return PLAN
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "__init__", make_alone)
+    monkeypatch.setattr(runner, "dry_run", dry)
+    said = refused(lambda: runner.prepare(path, shared, FID, "interval=10,granularity=weight"))
+    assert "was begun with metric pr5k3_full_recall, now fid5k_full" in said
+    file, _, space = runner.prepare(path, shared, Objective("pr5k3_full_recall"), RATIO_ALONE)
+    assert file.study.direction.name == "MAXIMIZE" and "interval=50" in str(space)
+
+
+def test_a_study_whose_beginning_was_cut_short_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 's.db'}")
+    optuna.create_study(study_name="regan-ext", storage=storage, direction="maximize").enqueue_trial({"ratio": 0.9})
+    monkeypatch.setattr(runner, "dry_run", lambda command: PLAN)
+    file, *_ = runner.prepare(tmp_path / "s.db", Training(("--data=x.zip",), "fid5k_full"), FID, RATIO_ALONE)
+    assert file.study.direction.name == "MINIMIZE" and len(file.study.get_trials()) == 1
 
 
 def test_the_next_trial_does_not_depend_on_how_often_a_search_was_stopped(
@@ -411,6 +493,23 @@ def test_what_train_refuses_is_told_and_begins_no_study(tmp_path: Path, monkeypa
     monkeypatch.setattr(runner, "dry_run", refuse)
     assert tune(f"--study={tmp_path / 's.db'}", code=2).output == "Error: train: Missing option '--data'.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_misspelt_option_of_the_method_begins_no_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dry(command: Sequence[str]) -> Plan:
+        if "--regan-finsh=dense" in command:
+            raise Refused("No such option '--regan-finsh'. (Did you mean one of: '--regan-finish', '--regan-ratio'?)")
+        return PLAN
+
+    monkeypatch.setattr(runner, "dry_run", dry)
+    output = tune(f"--study={tmp_path / 's.db'}", "--", "--data=x", "--regan-finsh=dense", code=2).output
+    assert output.startswith("Error: train: No such option '--regan-finsh'") and len(output.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_would_be_the_folder_of_its_runs(tmp_path: Path) -> None:
+    output = tune(f"--study={tmp_path / 's.runs'}", "--", "--data=x", code=2).output
+    assert output.startswith("Error: --study: ") and len(output.splitlines()) == 1 and list(tmp_path.iterdir()) == []
 
 
 def test_a_study_about_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

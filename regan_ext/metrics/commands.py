@@ -11,6 +11,7 @@ import click
 __all__ = ["metrics"]
 
 _FILE = click.Path(path_type=Path)
+_SEED = click.IntRange(0, 2**63 - 1)  # what PyTorch takes
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -22,7 +23,7 @@ def metrics() -> None:
 @metrics.command("detector", short_help="Train a small feature network.")
 @click.argument("name", type=click.Choice(["digits"]))
 @click.argument("out", type=_FILE, metavar="OUT.pt")
-@click.option("--seed", type=int, default=0, show_default=True, metavar="INT", help="Random seed.")
+@click.option("--seed", type=_SEED, default=0, show_default=True, metavar="INT", help="Random seed.")
 @click.option("--folds", type=click.IntRange(0, 20), default=5, show_default=True, help="For the accuracy; 0 leaves it out.")
 def detector(name: str, out: Path, seed: int, folds: int) -> None:
     """Train the feature network NAME and write it to OUT.pt, for --metric-detector.
@@ -51,7 +52,7 @@ def _measuring(command: _Command) -> _Command:
         click.option("--metric-detector", "detector", metavar="FILE", help="TorchScript file of the feature network."),
         click.option("--which", type=click.Choice(["G_ema", "G"]), default="G_ema", show_default=True, help="Network."),
         click.option("--trunc", type=float, default=1.0, show_default=True, help="Truncation psi."),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."),
+        click.option("--seed", type=_SEED, default=0, show_default=True, help="Random seed."),
         click.option("--host", metavar="DIR", help="Checkout whose classes the snapshot names.  [default: as train finds it]"),
         click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),

@@ -104,7 +104,7 @@ def _state(path: Path) -> str:
     """Sizes and times of last change, hashed."""
     digest = hashlib.sha256()
     for name in sorted(_files(path)):
-        found = os.stat(name)
+        found = os.stat(name) if os.path.exists(name) else os.lstat(name)  # a link to nothing may lie beside the images
         digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 

@@ -13,6 +13,7 @@ from typing import Any, Dict, Optional
 from training_hooks import loop
 
 from .cache import StatisticsCache
+from .half_precision import common_factor, scaled
 from .protocol import Protocol
 from .registry import register
 from .settings import MetricSettings
@@ -31,16 +32,15 @@ def install(metric_main: ModuleType, settings: MetricSettings) -> None:
     """
     register(metric_main, settings.names)
     utils = importlib.import_module("metrics.metric_utils")
-    plain = vars(metric_main).setdefault(
-        _INSTALLED,
-        {
-            **{name: vars(metric_main)[name] for name in ("calc_metric", "report_metric")},
-            **{name: vars(utils)[name] for name in _Metrics.replaced},
-        },
-    )
+    replaced = [
+        (vars(metric_main), ("calc_metric", "report_metric")),
+        (vars(utils), _Metrics.replaced),
+        (vars(importlib.import_module("metrics.precision_recall")), ("compute_pr",)),
+    ]
+    plain = vars(metric_main).setdefault(_INSTALLED, {name: functions[name] for functions, names in replaced for name in names})
     ours = _Metrics(utils, settings, plain)
-    vars(metric_main).update(calc_metric=ours.calc_metric, report_metric=ours.report_metric)
-    vars(utils).update({name: getattr(ours, name) for name in _Metrics.replaced})
+    for functions, names in replaced:
+        functions.update({name: getattr(ours, name) for name in names})
 
 
 class _Metrics:
@@ -81,6 +81,24 @@ class _Metrics:
         """The host's, but for snapshots that are passed over: they have no result to report."""
         if not result_dict.get("passed_over"):
             self._plain["report_metric"](result_dict, *args, **kwargs)
+
+    # ---------------------------------------------------------------- precision_recall
+
+    def compute_pr(self, opts: Any, max_real: Any, num_gen: Any, **kwargs: Any) -> Any:
+        """The host's; of the features of another detector, scaled to fit half precision."""
+        plain = self._plain["compute_pr"]
+        if self._settings.detector is None:
+            return plain(opts, max_real=max_real, num_gen=num_gen, **kwargs)
+        asked = {"opts": opts, "detector_url": self._settings.detector, "detector_kwargs": {"return_features": True}}
+        real = self.compute_feature_stats_for_dataset(**asked, rel_lo=0, rel_hi=0, capture_all=True, max_items=max_real)
+        made = self.compute_feature_stats_for_generator(**asked, rel_lo=0, rel_hi=1, capture_all=True, max_items=num_gen)
+        factor, utils = common_factor([real, made]), vars(self._utils)
+        given = {name: utils[name] for name in ("compute_feature_stats_for_dataset", "compute_feature_stats_for_generator")}
+        utils.update({name: lambda *_, of=stats, **__: scaled(of, factor) for name, stats in zip(given, (real, made))})
+        try:
+            return plain(opts, max_real=max_real, num_gen=num_gen, **kwargs)
+        finally:
+            utils.update(given)
 
     # ---------------------------------------------------------------- metric_utils
 

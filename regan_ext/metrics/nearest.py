@@ -21,7 +21,8 @@ from training_hooks.files import whole_file
 
 from ..errors import UserError
 from .check import check_data, check_detector
-from .prepare import Prepared, Wanted, prepare
+from .content import images_of
+from .prepare import Prepared, Wanted, absolute, prepare
 
 __all__ = ["Sheet", "nearest_to", "run", "share_of_close"]
 
@@ -62,17 +63,18 @@ def run(sheet: Sheet) -> List[str]:
         raise UserError(f"--out: {sheet.out} is not a .png in a folder that is there")
     prepared = prepare(wanted)
     construct = sys.modules["dnnlib"].util.construct_class_by_name
-    if wanted.metricdata is not None:
-        check_data(wanted.metricdata, prepared.dataset_kwargs, construct)
-    if wanted.detector is not None:
-        check_detector(Path(wanted.detector), side=prepared.generator.img_resolution)
+    metricdata, detector, path = absolute(wanted.metricdata), absolute(wanted.detector), prepared.dataset_kwargs["path"]
+    if metricdata is not None:
+        check_data(metricdata, prepared.dataset_kwargs, construct)
+    if detector is not None:
+        check_detector(Path(detector), side=prepared.generator.img_resolution)
     if len(prepared.dataset) < 2:
-        raise UserError(f"--data: {prepared.dataset_kwargs['path']} has fewer than two images")
-    space, describe = _space(wanted.detector, prepared)
+        raise UserError(f"--data: {path} has fewer than two images")
+    space, describe = _space(detector, prepared)
     images = _generate(prepared, sheet.count, wanted.seed)
-    generated, training = _described(images.split(_BATCH), describe), _described(_batches(prepared.dataset), describe)
+    generated = _described(images.split(_BATCH), describe)
+    training = _described(_batches(prepared.dataset, "--data", path), describe)
     order = nearest_to(generated, training, min(sheet.neighbours, len(training)))
-    _draw(sheet.out, images, order, prepared.dataset)
     found = share_of_close(generated, training)
     lines = [
         f"{sheet.out}: {sheet.count} generated images of {wanted.which}, each left of its {order.shape[1]} nearest of "
@@ -80,11 +82,11 @@ def run(sheet: Sheet) -> List[str]:
         "Closer to a training image than that image's nearest other training image:",
         f"  {found:.1%} of the generated images",
     ]
-    if wanted.metricdata is not None:
-        path = str(Path(wanted.metricdata).expanduser().absolute())
-        other = construct(**{**prepared.dataset_kwargs, "path": path, "max_size": None, "use_labels": False})
-        held_out = share_of_close(_described(_batches(other), describe), training)
-        lines.append(f"  {held_out:.1%} of the {len(other)} images of {Path(path).name}")
+    if metricdata is not None:
+        other = construct(**{**prepared.dataset_kwargs, "path": metricdata, "max_size": None, "use_labels": False})
+        held_out = share_of_close(_described(_batches(other, "--metricdata", metricdata), describe), training)
+        lines.append(f"  {held_out:.1%} of the {len(other)} images of {Path(metricdata).name}")
+    _draw(sheet.out, images, order, prepared.dataset)
     return lines
 
 
@@ -137,10 +139,27 @@ def _described(batches: "Iterator[torch.Tensor] | Sequence[torch.Tensor]", descr
 # ---------------------------------------------------------------- images
 
 
-def _batches(dataset: Any) -> Iterator[torch.Tensor]:
-    """All images, uint8 [N, C, H, W], some at a time."""
-    for begin in range(0, len(dataset), _BATCH):
-        yield torch.from_numpy(np.stack([dataset[i][0] for i in range(begin, min(begin + _BATCH, len(dataset)))]))
+def _batches(dataset: Any, option: str, path: str) -> Iterator[torch.Tensor]:
+    """All images, uint8 [N, C, H, W], some at a time.
+
+    Args:
+        dataset: the host's.
+        option: what ``path``, the data set's, was given with.
+
+    Raises:
+        UserError: an image cannot be read, or is unlike the first.
+    """
+    images = []
+    for number in range(len(dataset)):
+        try:
+            images.append(dataset[number][0])
+        except Exception as err:  # decoders fail in many ways
+            name, _ = images_of(Path(path))[dataset.get_details(number).raw_idx]
+            said = (str(err).splitlines() or ["its size or its channels are not those of the first image"])[0][:160]
+            raise UserError(f"{option}: {name} of {path} cannot be used ({said})") from err
+        if len(images) == _BATCH or number == len(dataset) - 1:
+            yield torch.from_numpy(np.stack(images))
+            images = []
 
 
 def _generate(prepared: Prepared, count: int, seed: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from .. import device as devices
 from ..errors import UserError
 from ..export_snapshot import check_bytes, check_trust, open_snapshot
 
-__all__ = ["Prepared", "Wanted", "prepare"]
+__all__ = ["Prepared", "Wanted", "absolute", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,16 @@ def prepare(wanted: Wanted) -> Prepared:
     return Prepared(generator, G_kwargs, kwargs, _dataset(kwargs, generator), torch.device(kind))
 
 
+def absolute(path: Optional[str]) -> Optional[str]:
+    """An option's path as an absolute one; the shell leaves a ``~`` after a ``=`` as it is."""
+    return None if path is None else str(Path(path).expanduser().absolute())
+
+
 def _dataset_kwargs(wanted: Wanted, known: Any, generator: Any) -> Dict[str, Any]:
-    kwargs = dict(known) if isinstance(known, dict) else {}
+    kwargs: Dict[str, Any] = {"class_name": "training.dataset.ImageFolderDataset", "max_size": None}
+    kwargs.update(known if isinstance(known, dict) else {})
     if wanted.data is not None:
-        class_name = kwargs.get("class_name", "training.dataset.ImageFolderDataset")
-        kwargs = {"class_name": class_name, "path": str(Path(wanted.data).expanduser().absolute()), "max_size": None}
+        kwargs["path"] = absolute(wanted.data)
     if "path" not in kwargs:
         raise UserError(f"{wanted.snapshot} does not say what it was trained on; give the images with --data")
     if not Path(kwargs["path"]).exists():

@@ -58,13 +58,19 @@ class Protocol:
             "reference_sha256": None if content is None else content.sha256,
             "filter": None if path is None else resize_filter(Path(path)),
         }
+        most = dataset_kwargs.get("max_size")
+        if most is not None and (content is None or most < content.images):
+            self._reference["reference_subset"] = {"max_size": most, "random_seed": dataset_kwargs.get("random_seed", 0)}
+        if dataset_kwargs.get("xflip"):
+            self._reference["mirrored"] = True
 
     def to_dict(self, open_url: Callable[..., Any]) -> Dict[str, Any]:
         """The facts as JSON can hold them.
 
         Keys: generated (number of images; None for path lengths); reference (file name), reference_images, reference_sha256
         (of its images), filter (that they were scaled with, where the data set says so), all four absent where nothing is
-        compared with; detector, detector_sha256; truncation (psi); network.
+        compared with; reference_subset (how the host chose a part of them) and mirrored (true), absent where they do not apply;
+        detector, detector_sha256; truncation (psi); network.
         """
         detector: Dict[str, Any] = {}
         if self.detector_url is not None:

@@ -6,8 +6,7 @@ import contextlib
 import importlib
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Optional, Tuple
+from typing import Any, Tuple
 
 import click
 
@@ -15,7 +14,7 @@ from ..errors import UserError
 from .check import check_settings
 from .fetch import DETECTORS
 from .install import install
-from .prepare import Prepared, Wanted, prepare
+from .prepare import Prepared, Wanted, absolute, prepare
 from .registry import register
 from .settings import MetricSettings
 
@@ -44,13 +43,13 @@ def run(measurement: Measurement) -> None:
 
     Raises:
         UserError: something is wrong with the options, the snapshot or the data; nothing was computed.
-        click.ClickException: a metric failed.
+        click.ClickException: a metric failed, or its result, which has been printed, cannot be saved.
     """
     wanted = measurement.wanted
     if not measurement.metrics:
         raise UserError("--metrics: name one at least, such as fid5k_full")
     settings = MetricSettings(
-        _absolute(wanted.metricdata), _absolute(wanted.detector), names=measurement.metrics, network=wanted.which
+        absolute(wanted.metricdata), absolute(wanted.detector), names=measurement.metrics, network=wanted.which
     )
     prepared = prepare(wanted)
     metric_main = importlib.import_module("metrics.metric_main")
@@ -64,7 +63,12 @@ def run(measurement: Measurement) -> None:
     folder = str(wanted.snapshot.absolute().parent) if measurement.save else None
     for name in measurement.metrics:
         result = _measure(metric_main, name, prepared, wanted)
-        metric_main.report_metric(result, run_dir=folder, snapshot_pkl=str(wanted.snapshot.absolute()))
+        try:
+            metric_main.report_metric(result, run_dir=folder, snapshot_pkl=str(wanted.snapshot.absolute()))
+        except OSError as err:
+            if folder is None:
+                raise
+            raise click.ClickException(f"--save: metric-{name}.jsonl in {folder}: {err.strerror or err}") from err
 
 
 def _measure(metric_main: Any, name: str, prepared: Prepared, wanted: Wanted) -> Any:
@@ -98,7 +102,3 @@ def _remedy(err: BaseException) -> str:
     missing = isinstance(err, requests.exceptions.RequestException)
     name = next((name for name, known in DETECTORS.items() if known.url.rsplit("/", 1)[1] in str(err)), "inception")
     return f"; without network access: regan-ext metrics fetch {name} --from=FILE" if missing else ""
-
-
-def _absolute(path: Optional[str]) -> Optional[str]:
-    return None if path is None else str(Path(path).expanduser().absolute())

@@ -21,7 +21,7 @@ from ..runs import Run
 from ..tables.state import chain, locked
 from .series import Objective, Point, failure
 from .space import Space, parse
-from .study import Claim, StudyFile, report
+from .study import Claim, StudyFile, report, runs_of
 from .training import Plan, Process, Refused, Training, dry_run, tidy
 from .winner import baseline_value, write_preset
 
@@ -40,22 +40,33 @@ def prepare(path: Path, training: Training, objective: Objective, space: str) ->
     Raises:
         UserError: ``train`` does not take the options, the space does not fit the runs, or the study is about something else.
     """
+    runs = runs_of(path)
+    if runs == path:
+        raise UserError(f"--study: {path} would be the folder of its runs; give it another ending, such as .db")
     settings = {"metric": objective.metric, "objective": objective.of, "space": space, "train options": list(training.options)}
-    if path.is_file():
-        file = StudyFile.open(path, create=objective)
-        if file.plan:
-            file.agree(settings)
-            plan = Plan(**{each.name: file.plan[each.name] for each in dataclasses.fields(Plan)})
-            return file, plan, parse(space, plan.iterations, plan.batch)
+    file = StudyFile.find(path)
+    if file is None:
+        plan, searched = _plan(runs, training, space)
+        noted = {**dataclasses.asdict(plan), "space": str(searched), "fixed": searched.fixed()}
+        file = StudyFile.begin(path, objective, settings, noted, searched.known())
+    file.agree(settings)
+    plan = Plan(**{each.name: file.plan[each.name] for each in dataclasses.fields(Plan)})
+    return file, plan, parse(space, plan.iterations, plan.batch)
+
+
+def _plan(runs: Path, training: Training, space: str) -> Tuple[Plan, Space]:
+    """How long runs are and what is searched, once ``train`` has taken the options, with the method and without."""
     try:
-        plan = dry_run(training.without_method().command(path.with_suffix(".runs"), []))
+        plan = dry_run(training.without_method().command(runs, []))
     except Refused as err:
         raise UserError(f"train: {err}") from err
     searched = parse(space, plan.iterations, plan.batch)
-    file = StudyFile.open(path, create=objective)
-    noted = {**dataclasses.asdict(plan), "space": str(searched), "fixed": searched.fixed()}
-    file.begin(settings, noted, searched.known())
-    return file, plan, searched
+    try:
+        dry_run(training.command(runs, searched.options(searched.known()[0])))
+    except Refused as err:
+        if not err.is_about_search:
+            raise UserError(f"train: {err}") from err
+    return plan, searched
 
 
 @dataclass
@@ -96,6 +107,7 @@ class Search:
                 if self.fruitless.get("failed", 0) >= _FAILURES or self.fruitless.get("inadmissible", 0) >= _INADMISSIBLE:
                     self.say("Given up: these trials failed one after the other. The same command tries again.")
                     return 1
+        write_preset(self.file)  # a search that was killed may have told a trial's value and not written it
         if self.stopped is not None:
             self.say(f"{self.stopped}. The same command goes on.")
         return 130 if self.stopped == _SIGNAL else 0

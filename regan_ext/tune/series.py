@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ..errors import UserError
+from ..runs import of_one_protocol
 
 __all__ = ["Objective", "Point", "failure", "read"]
 
@@ -84,12 +85,11 @@ class Objective:
 def read(lines: Iterable[str], metric: str) -> List[Point]:
     """The values in lines of a metric-*.jsonl, in their order.
 
-    Left out: a last line that is still being written, a metric that failed, what is no finite number, and the host's first
-    snapshot at 0 kimg, which has been trained for one batch: noise can be the best of a short run.
+    Left out: a last line that is still being written, a metric that failed, what is no finite number, another protocol than the
+    first, and the host's snapshot at 0 kimg, which has been trained for one batch: noise can be the best of a short run.
     """
     points = []
-    for line in lines:
-        record = _record(line)
+    for record in of_one_protocol([_record(line) for line in lines]):
         value = _dict(record.get("results")).get(metric)
         match = re.search(r"(\d+)\.pkl$", str(record.get("snapshot_pkl") or ""))
         if match and int(match[1]) and isinstance(value, (int, float)) and math.isfinite(value):

@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..tables.state import locked
 from .series import Objective, Point
 
-__all__ = ["Claim", "StudyFile", "report"]
+__all__ = ["Claim", "StudyFile", "report", "runs_of"]
 
 _NAME = "regan-ext"
 _SETTINGS, _PLAN = "settings", "plan"
@@ -45,37 +45,76 @@ class StudyFile:
     study: "optuna.Study"
 
     @classmethod
-    def open(cls, path: Path, create: Optional[Objective] = None) -> "StudyFile":
+    def open(cls, path: Path) -> "StudyFile":
         """Open the study in ``path``.
-
-        Args:
-            path: of the file.
-            create: make it where there is none, for this objective.
 
         Raises:
             UserError: there is none, or it is no study.
         """
-        if create is None and not path.is_file():
+        if not path.is_file():
             raise UserError(f"--study: there is no {path}")
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
-            if create is None:
-                study = optuna.load_study(study_name=_NAME, storage=storage)
-            else:
-                direction = optuna.study.StudyDirection[create.direction.upper()]
-                study = optuna.create_study(study_name=_NAME, storage=storage, direction=direction, load_if_exists=True)
-        except Exception as err:
-            # SQLAlchemy's, Optuna's and the system's errors: whatever is there, it is no study
-            said = (str(err).splitlines() or [type(err).__name__])[0]
-            raise UserError(f"--study: {path} is no study that can be used ({said})") from err
-        return cls(path, study)
+        with _usable(path):
+            return cls(path, optuna.load_study(study_name=_NAME, storage=_storage(path)))
+
+    @classmethod
+    def find(cls, path: Path) -> Optional["StudyFile"]:
+        """The study in ``path``; None where none has been begun.
+
+        Raises:
+            UserError: there is something else.
+        """
+        if not path.is_file():
+            return None
+        with _usable(path), _alone(runs_of(path), create=False):
+            return cls._begun(path, _storage(path))
+
+    @classmethod
+    def begin(
+        cls,
+        path: Path,
+        objective: Objective,
+        settings: Mapping[str, Any],
+        plan: Mapping[str, Any],
+        first: Sequence[Mapping[str, Any]],
+    ) -> "StudyFile":
+        """Make the study; where another search has begun it meanwhile, it is that one's.
+
+        Args:
+            path: of the file.
+            objective: what is made best.
+            settings: what the study is about.
+            plan: length of a run and what is searched.
+            first: values of the trials to begin with.
+
+        Raises:
+            UserError: it cannot be written, or there is something else.
+        """
+        with _usable(path), _alone(runs_of(path)):
+            storage = _storage(path)
+            file = cls._begun(path, storage)
+            if file is not None:
+                return file
+            if _NAME in optuna.get_all_study_names(storage):  # the search that made it was killed at once
+                optuna.delete_study(study_name=_NAME, storage=storage)
+            direction = optuna.study.StudyDirection[objective.direction.upper()]
+            study = optuna.create_study(study_name=_NAME, storage=storage, direction=direction)
+            study.set_user_attr(_SETTINGS, dict(settings))
+            for values in first:
+                study.enqueue_trial(dict(values), skip_if_exists=True)
+            study.set_user_attr(_PLAN, dict(plan))
+            return cls(path, study)
+
+    @classmethod
+    def _begun(cls, path: Path, storage: "optuna.storages.RDBStorage") -> Optional["StudyFile"]:
+        if _NAME not in optuna.get_all_study_names(storage):
+            return None
+        file = cls(path, optuna.load_study(study_name=_NAME, storage=storage))
+        return file if file.plan else None
 
     @property
     def runs(self) -> Path:
         """Folder of the trials' folders."""
-        return self.path.with_suffix(".runs")
+        return runs_of(self.path)
 
     @property
     def preset(self) -> Path:
@@ -95,15 +134,6 @@ class StudyFile:
     def plan(self) -> Dict[str, Any]:
         """Length of a run and what is searched, once known."""
         return dict(self.study.user_attrs.get(_PLAN, {}))
-
-    def begin(self, settings: Mapping[str, Any], plan: Mapping[str, Any], first: Sequence[Mapping[str, Any]]) -> None:
-        """Note what the study is about, what was planned, and the trials to begin with; where another search has not yet."""
-        with self._alone():
-            if not self.plan:
-                self.study.set_user_attr(_SETTINGS, dict(settings))
-                for values in first:
-                    self.study.enqueue_trial(dict(values), skip_if_exists=True)
-                self.study.set_user_attr(_PLAN, dict(plan))
 
     def agree(self, settings: Mapping[str, Any]) -> None:
         """Compare what the study is about with what a search is to be about.
@@ -151,7 +181,7 @@ class StudyFile:
             None where there are enough, others' included.
         """
         with contextlib.ExitStack() as stack:
-            with self._alone():
+            with _alone(self.runs):
                 claim = self._left_behind(stack) or self._new(stack, trials, seed)
                 self.study.pruner = optuna.pruners.MedianPruner(_STARTUP_TRIALS, prune_from)
             yield claim
@@ -176,18 +206,42 @@ class StudyFile:
         assert handles is not None, "no other search gets here meanwhile"
         return Claim(trial, folder, handles)
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """No other search chooses a trial while the block runs."""
-        until = time.monotonic() + _PATIENCE
-        while True:
-            with locked(self.runs) as handles:
-                if handles is not None:
-                    yield
-                    return
-            if time.monotonic() > until:
-                raise UserError(f"--study: another process keeps {self.runs} to itself")
-            time.sleep(0.1)
+
+def runs_of(path: Path) -> Path:
+    """Folder of the trials' folders of the study in ``path``."""
+    return path.with_suffix(".runs")
+
+
+def _storage(path: Path) -> "optuna.storages.RDBStorage":
+    """Of Optuna, made where it is missing. Two processes cannot make one at the same time."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+
+
+@contextlib.contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as err:
+        # SQLAlchemy's, Optuna's and the system's errors: whatever is there, it is no study
+        said = (str(err).splitlines() or [type(err).__name__])[0]
+        raise UserError(f"--study: {path} is no study that can be used ({said})") from err
+
+
+@contextlib.contextmanager
+def _alone(runs: Path, create: bool = True) -> Iterator[None]:
+    """No other search begins the study or chooses a trial while the block runs."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        with locked(runs, create) as handles:
+            if handles is not None:
+                yield
+                return
+        if time.monotonic() > until:
+            raise UserError(f"--study: another process keeps {runs} to itself")
+        time.sleep(0.1)
 
 
 def report(trial: "optuna.Trial", points: Sequence[Point]) -> bool:

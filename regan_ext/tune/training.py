@@ -22,6 +22,9 @@ __all__ = ["Plan", "Process", "Refused", "Training", "dry_run", "tidy"]
 _SNAPSHOTS = 10  # in a run, where the user does not say how often
 _GRACE = 600.0  # seconds that a process has for its last snapshot and metric, before it is told to end at once
 _POLL = 2.0
+_MOMENT = 1.0  # seconds that a process has to note a signal that reached it too
+_STOPPING = b"Stopping after this iteration"  # as training_hooks.stop tells it
+_SEARCHED = tuple(f"--regan-{name}" for name in ("ratio", "interval", "warmup", "lr-scale", "granularity", "moments"))
 # Options that are the search's own, and how to say what they would say.
 _RESERVED = {
     "--outdir": "runs lie beside the study",
@@ -31,14 +34,19 @@ _RESERVED = {
     "-n": "there is no dry run of a search",
     "--dry-run": "there is no dry run of a search",
     "--help": "see regan-ext train --help",
-    **{f"--regan-{name}": f"give --space={name.replace('-', '_')}=… before the --"
-       for name in ("ratio", "interval", "warmup", "lr-scale", "granularity", "moments")},
-}  # fmt: skip
+    **{flag: f"give --space={flag[len('--regan-') :].replace('-', '_')}=… before the --" for flag in _SEARCHED},
+}
 _DEFAULTS = {"--pairs": "none", "--keep-states": "1"}  # a search writes many runs
 
 
 class Refused(Exception):
     """``train`` does not take these options; the message is its own."""
+
+    @property
+    def is_about_search(self) -> bool:
+        """Whether it is the value of a setting that is searched: another one may be taken."""
+        named = re.match(r"Invalid value for '?(--[a-z-]+)", str(self))
+        return named is not None and named[1] in _SEARCHED
 
 
 @dataclass(frozen=True)
@@ -148,9 +156,11 @@ class Process:
         if os.name == "posix":
             options.update(start_new_session=True, pass_fds=tuple(handles))
         self.log = log
+        self._before = log.stat().st_size if log.exists() else 0  # of other processes
         with open(log, "ab") as output:
             self._child = subprocess.Popen(list(command), stdout=output, stderr=subprocess.STDOUT, **options)
         self._asked: Optional[float] = None
+        self._is_told = False
 
     def watch(self, look: Callable[[], None], every: float = _POLL) -> int:
         """Wait for its end, and call ``look`` meanwhile; returns its exit code."""
@@ -159,8 +169,7 @@ class Process:
                 return self._child.wait(every)
             except subprocess.TimeoutExpired:
                 look()
-            if self._asked is not None and time.monotonic() - self._asked > _GRACE:
-                self.stop()
+            self._pass_on()
 
     @property
     def was_asked(self) -> bool:
@@ -168,8 +177,34 @@ class Process:
         return self._asked is not None
 
     def stop(self) -> None:
-        """Ask it to end with a snapshot; if it was asked before, to end at once."""
-        self._asked = time.monotonic()
+        """Ask it to end with a snapshot, which ``watch`` does in a moment; if it was asked before, to end at once."""
+        again, self._asked = self.was_asked, time.monotonic()
+        if again:
+            self._signal()
+
+    def _pass_on(self) -> None:
+        """Tell the process what ``stop`` was told.
+
+        The second signal means to end at once, and who signals us may have signalled the process too (``scancel``, systemd): it
+        is told only if it has not noted that in its log.
+        """
+        if self._asked is None:
+            return
+        waited = time.monotonic() - self._asked
+        if not self._is_told and waited > _MOMENT:
+            self._is_told = True
+            if not self._is_stopping():
+                self._signal()
+        if waited > _GRACE:
+            self.stop()
+
+    def _is_stopping(self) -> bool:
+        with open(self.log, "rb") as file:
+            file.seek(self._before)
+            return _STOPPING in file.read()
+
+    def _signal(self) -> None:
+        self._is_told = True
         if self._child.poll() is None:
             self._child.send_signal(signal.SIGTERM)
 

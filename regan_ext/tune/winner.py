@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 from typing import Any, Dict, List, Mapping, Optional
 
 from optuna.trial import FrozenTrial, TrialState
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from ..tables.state import chain
 from .study import StudyFile
+from .training import Training
 
 __all__ = ["baseline_value", "show", "write_preset"]
 
@@ -106,8 +108,16 @@ def _winner(file: StudyFile) -> str:
     trial = file.winner()
     if trial is None:
         return "No trial has been trained to the end yet."
-    where = f"regan-ext train --regan-preset={file.preset}" if file.preset.is_file() else "the next search writes its preset"
-    return f"Best: trial {trial.number}, {file.objective.metric} {trial.values[0]:.5g}: {where}"
+    how = _command(file) if file.preset.is_file() else "the next search writes its preset"
+    return f"Best: trial {trial.number}, {file.objective.metric} {trial.values[0]:.5g}: {how}"
+
+
+def _command(file: StudyFile) -> str:
+    """What trains as the winner was trained."""
+    objective = file.objective
+    shared = Training(tuple(file.settings.get("train options") or ()), objective.host_metric).without_method()
+    more = ["--outdir=runs", f"--metrics={objective.host_metric}", f"--regan-preset={file.preset}"]
+    return shlex.join(["regan-ext", "train", *shared.options, *more])
 
 
 def _value(trial: FrozenTrial) -> Optional[float]:
