@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import click
 
-from training_hooks import loop, stop
+from training_hooks import exploration, loop, stop
 from training_hooks.config import ReconfigurationConfig
 from training_hooks.planning import describe_cost, select_parameters, targets
 from training_hooks.seams import Ticker
@@ -21,6 +21,7 @@ __all__ = ["HostModule", "Setup", "edit", "set_up"]
 
 HostModule = Callable[[str], Any]  # the host's module of a name, such as "dnnlib"
 Setup = Callable[..., Tuple[str, Any]]  # the host's setup_training_loop_kwargs
+_LAZY = 4  # the host's loop regularises G in every so many iterations unless it is told otherwise
 _Shapes = Dict[str, Dict[str, Tuple[int, ...]]]  # network → parameter name → shape
 
 
@@ -30,6 +31,7 @@ def set_up(
     """The host's own description and keyword arguments of the loop, and ``found`` with what is known of it now.
 
     A run that goes on is set up without ``--resume``: the host would forget the ramp-up of the average and the pace of ADA.
+    Those of a run that began from other networks are in its state.
 
     Args:
         setup: the host's own function.
@@ -49,7 +51,10 @@ def set_up(
         found = resume.continuation(found, content, args)
     if found.goes_on:
         found = resume.unless_over(found, args["total_kimg"])
-    return (description, args, found) if found.goes_on else (*setup(**config), found)
+    if not found.goes_on:
+        return (*setup(**config), found)
+    resume.keep_beginning(found, args)
+    return description, args, found
 
 
 def edit(
@@ -188,7 +193,20 @@ def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes) 
         "phases": list(schedule.describe(args["batch_size"], total)),
         "theory": describe_cost(config, shapes["G"], shapes["D"], args["batch_size"], total),
     }
+    if config.granularity == "weight" and "G" in targets(config):
+        plan["exploration"] = _exploration(config, args)
     return {"class_name": "training_hooks.reconfiguration.Reconfiguration", **config.to_dict(), "plan": plan}
+
+
+def _exploration(config: ReconfigurationConfig, args: Any) -> str:
+    """Says whether G's masks are likely to change, and how to make them."""
+    lr, beta2 = args["G_opt_kwargs"]["lr"] * config.lr_scale, args["G_opt_kwargs"].get("betas", (0.9, 0.999))[1]
+    forgotten = config.moments == "keep"
+    found = exploration.estimate(config.ratio, config.interval, lr, beta2, args.get("G_reg_interval", _LAZY), forgotten)
+    if not found.is_likely:
+        remedy = "a longer --regan-interval, a larger --regan-lr-scale or a smaller --regan-ratio lets others in"
+        click.echo(f"Note: {found}: every pruning is likely to choose the same weights again; {remedy}.", err=True)
+    return str(found)
 
 
 def _install_seams(args: Any, hooks: List[Dict[str, Any]], needed: Sequence[str]) -> None:

@@ -15,7 +15,8 @@ from training_hooks import state as states
 from .errors import UserError
 
 __all__ = [
-    "Resume", "check_architecture", "check_options", "continuation", "describe_plain", "find", "newest_pair", "unless_over",
+    "Resume", "check_architecture", "check_options", "continuation", "describe_plain", "find", "keep_beginning", "newest_pair",
+    "unless_over",
 ]  # fmt: skip
 
 # Arguments of the loop that may differ between the two parts of a run.
@@ -24,6 +25,9 @@ _FREE = {
     "resume_pkl", "data_loader_kwargs", "progress_fn", "abort_fn", "cudnn_benchmark", "allow_tf32", "batch_gpu",
     "slideflow_kwargs",
 }  # fmt: skip
+
+# Arguments that the host makes of whether a run begins from other networks.
+_OF_BEGINNING = ("ema_rampup", "ada_kimg")
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,22 @@ def unless_over(found: Resume, total_kimg: float) -> Resume:
         raise UserError(f"--resume: {where}; give a larger --kimg")
     click.echo(f"{where}: a new run begins from its networks.", err=True)
     return replace(found, state=None, state_file=None, plain=None)
+
+
+def keep_beginning(found: Resume, args: Any) -> None:
+    """Edit the loop's keyword arguments, so that a run which began from other networks goes on as it began.
+
+    Args:
+        found: the snapshot of the run that goes on.
+        args: as the host makes them without ``--resume``.
+    """
+    options = None if found.state is None else found.state["options"]
+    if options is None:
+        return
+    for key in _OF_BEGINNING:
+        args.pop(key, None)
+        if key in options:
+            args[key] = options[key]
 
 
 # ---------------------------------------------------------------- does it fit?

@@ -76,17 +76,22 @@ def test_two_ranks_of_the_real_loop_stay_equal(train: Any, host_dir: Path) -> No
 # ---------------------------------------------------------------- ranks against one process
 
 
-def train_ranks(rank: int, num_ranks: int, port: int, host: str, out: str) -> None:
-    """40 iterations on this rank's share of a common batch, with the host's networks and loss in the host's wrappers."""
+def begin_rank(rank: int, num_ranks: int, port: int, host: str) -> None:
+    """Make this process a rank that can import the host."""
     sys.path.insert(0, host)
     __import__("dnnlib")
-    from training.loss import StyleGAN2Loss  # type: ignore[import-not-found]
-    from training.networks import Discriminator, Generator  # type: ignore[import-not-found]
-
     torch.set_num_threads(1)
     if num_ranks > 1:
         init = f"tcp://127.0.0.1:{port}"
         torch.distributed.init_process_group("gloo", init_method=init, rank=rank, world_size=num_ranks)
+
+
+def train_ranks(rank: int, num_ranks: int, port: int, host: str, out: str) -> None:
+    """40 iterations on this rank's share of a common batch, with the host's networks and loss in the host's wrappers."""
+    begin_rank(rank, num_ranks, port, host)
+    from training.loss import StyleGAN2Loss  # type: ignore[import-not-found]
+    from training.networks import Discriminator, Generator  # type: ignore[import-not-found]
+
     torch.manual_seed(0)
     # Noise is drawn by each rank for itself, and the deviation within a batch is that of a rank's share: neither is here.
     synthesis = {"channel_base": 128, "channel_max": 12, "use_noise": False}
@@ -131,3 +136,37 @@ def test_two_ranks_equal_one_with_the_same_total_batch(host_dir: Path, tmp_path:
         assert torch.equal(first["params"][name], second["params"][name]), name
         torch.testing.assert_close(first["params"][name], p, rtol=1e-5, atol=1e-5, msg=name)
     assert all(torch.equal(a, b) for a, b in zip(one["kept"], first["kept"]))
+
+
+def train_own_loop(rank: int, num_ranks: int, port: int, host: str, out: str) -> None:
+    """Iterations of a loop of one's own, each rank on latents of its own: warm-up, sparse, dense, sparse."""
+    begin_rank(rank, num_ranks, port, host)
+    from training.networks import Generator
+
+    torch.manual_seed(0)
+    G = Generator(
+        z_dim=8, c_dim=0, w_dim=8, img_resolution=8, img_channels=1, synthesis_kwargs={"channel_base": 128, "channel_max": 12}
+    )
+    config = ReconfigurationConfig(ratio=0.4, interval=3, warmup=2, granularity="channel", channel_multiple=1, channel_min=1)
+    optimizer = torch.optim.Adam(G.parameters(), lr=0.01, betas=(0.0, 0.99))
+    hook = Reconfiguration(G, config).attach(optimizer)
+    torch.manual_seed(rank)
+    params = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        (hook.synthesis(G.mapping(torch.randn(2, 8), None)) - 0.3).square().mean().backward()
+        optimizer.step()
+        params.append([p.detach().clone() for p in G.parameters()])
+    torch.save(params, f"{out}/{rank}.pt")
+
+    drifting = torch.nn.Linear(8, 8)  # its weights are another's on each rank
+    with pytest.raises(RuntimeError, match="ranks chose different masks at iteration 0"):
+        Reconfiguration(drifting, ReconfigurationConfig()).attach(torch.optim.Adam(drifting.parameters()))
+    torch.distributed.destroy_process_group()
+
+
+def test_two_ranks_of_ones_own_loop_stay_equal(host_dir: Path, tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(train_own_loop, (2, free_port(), str(host_dir), str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    for iteration, (ours, theirs) in enumerate(zip(first, second)):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs)), iteration

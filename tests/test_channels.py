@@ -505,6 +505,58 @@ def test_a_loss_without_a_synthesis_network_is_refused(networks: Any) -> None:
         SynthesisSwitch(G, layout_of(G), object(), 1)
 
 
+class OwnLoop:
+    """A loop of one's own, sparse in iterations 2-4 and 8-10."""
+
+    def __init__(self, networks: Any, saved: Any = None):
+        self.G = generator(networks)
+        self.optimizer = torch.optim.Adam(self.G.parameters(), lr=0.01, betas=(0.0, 0.99))
+        self.hook = Reconfiguration(self.G, ReconfigurationConfig(**CHANNELS))
+        if saved is not None:
+            self.G.load_state_dict(saved[0])
+            self.optimizer.load_state_dict(saved[1])
+        self.hook.attach(self.optimizer, state=None if saved is None else saved[2])
+
+    def train(self, iterations: int, whole: Sequence[int] = ()) -> "OwnLoop":
+        for i in range(iterations):
+            self.optimizer.zero_grad()
+            torch.manual_seed(self.hook._iteration)
+            images = self.G.synthesis if i in whole else self.hook.synthesis
+            (images(self.G.mapping(torch.randn(2, 8), None)) - 0.3).square().mean().backward()
+            self.optimizer.step()
+        return self
+
+
+@pytest.mark.parametrize("cut", [4, 6], ids=["sparse", "dense"])
+def test_own_loop_goes_on_from_its_state(networks: Any, cut: int) -> None:
+    first = OwnLoop(networks).train(cut)
+    saved = copy.deepcopy([x.state_dict() for x in (first.G, first.optimizer, first.hook)])
+    first.train(4)
+    again = OwnLoop(networks, saved).train(4)
+    first_kept, again_kept = (loop.hook._networks["G"].kept for loop in (first, again))
+    assert first.hook.is_sparse() and again.hook.is_sparse()
+    assert all(torch.equal(a, b) for a, b in zip(first_kept, again_kept))
+    assert all(torch.equal(a, b) for a, b in zip(first.G.parameters(), again.G.parameters()))
+    assert first.optimizer.param_groups[0]["lr"] == again.optimizer.param_groups[0]["lr"]
+
+
+def test_own_loop_that_calls_the_generator_itself_in_a_sparse_phase_is_told(networks: Any) -> None:
+    loop = OwnLoop(networks).train(2, whole=[0, 1])
+    assert loop.hook.is_sparse()
+    with pytest.raises(RuntimeError, match=r"calls the generator itself in a sparse phase; call hook\.synthesis"):
+        loop.train(1, whole=[0])
+    with pytest.raises(RuntimeError, match="calls the generator itself"), loop.hook.extra_step():
+        loop.train(1, whole=[0])
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_weight_decay_is_refused(networks: Any, kind: Any) -> None:
+    G = generator(networks)
+    hook = Reconfiguration(G, ReconfigurationConfig(**CHANNELS))
+    with pytest.raises(ValueError, match=r"granularity=channel needs .* weight_decay=0, got weight_decay=0\.1"):
+        hook.attach(kind(G.parameters(), weight_decay=0.1))
+
+
 def test_own_loop_calls_the_hooks_synthesis(networks: Any) -> None:
     torch.manual_seed(0)
     G = generator(networks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import math
 import pickle
 
@@ -368,6 +369,34 @@ def test_iterations_that_begin_by_themselves_train_like_those_begun_by_hand():
         if manual.phase() == manual.hook.schedule.span(manual.iteration + 1).phase:
             assert all(torch.equal(manual.params[n], automatic.params[n]) for n in manual.params)
             assert all(torch.equal(manual.ema[n], automatic.ema[n]) for n in manual.ema)
+
+
+@pytest.mark.parametrize("door", ["automatic", "manual"])
+@pytest.mark.parametrize("cut", [6, 10], ids=["dense", "sparse"])
+def test_ones_own_loop_goes_on_from_its_state(door, cut):
+    settings = dict(ratio=0.3, interval=4, moments="restore")
+    whole, first = Loop(settings, door=door).train(cut), Loop(settings, door=door).train(cut)
+    saved = io.BytesIO()
+    torch.save([x.state_dict() for x in (first.G, first.G_ema, first.optimizer, first.hook)], saved)
+    saved.seek(0)
+    network, average, optimizer, state = torch.load(saved, weights_only=True)
+    again = Loop()
+    again.G.load_state_dict(network)
+    again.G_ema.load_state_dict(average)
+    again.optimizer.load_state_dict(optimizer)
+    again.hook = Reconfiguration(again.G, ReconfigurationConfig(**settings))
+    again.hook.attach(again.optimizer, ema=again.G_ema, manual=door == "manual", state=state)
+    again.door, again.iteration = door, first.iteration
+    assert same_training(whole.train(12), again.train(12))
+    assert whole.optimizer.param_groups[0]["lr"] == again.optimizer.param_groups[0]["lr"]
+
+
+def test_a_state_without_learning_rates_leaves_the_optimizers_own():
+    settings = dict(ratio=0.3, interval=4)
+    first, again = Loop(settings).train(2), Loop()
+    state = {key: value for key, value in first.hook.state_dict().items() if key != "base_lr"}
+    hook = Reconfiguration(again.G, ReconfigurationConfig(**settings)).attach(again.optimizer, manual=True, state=state)
+    assert hook.is_sparse() and again.optimizer.param_groups[0]["lr"] == 0.02
 
 
 def test_nothing_of_the_hook_is_in_the_networks():

@@ -175,6 +175,28 @@ def test_other_options_are_listed(whole: Run, copied: Path, capsys: Any) -> None
         assert part in output
 
 
+def test_a_run_begun_from_other_networks_goes_on(whole: Run, copied: Path, capsys: Any) -> None:
+    """The host gives a run with ``--resume`` another pace of ADA, and no ramp-up of the average."""
+    (copied / "regan-state-000001.pt").unlink()
+    other = (copied / "network-snapshot-000001.pkl").rename(copied / "other.pkl")
+
+    def options(*more: str) -> Dict[str, Any]:
+        code, output = outcome(whole, copied, capsys, *more, value=str(other))
+        assert code == 0, output
+        return json.JSONDecoder().raw_decode(output[output.index("{", output.index("Training options:")) :])[0]
+
+    begun = options()
+    assert (begun["ada_kimg"], begun["ema_rampup"]) == (100, None)
+    state = copied / "regan-state-000002.pt"
+    states.save({**states.load(state), "options": begun}, state)
+    folder = copied / "runs" / "00000-begun"
+    folder.mkdir(parents=True)
+    for path in copied.glob("*-000002.*"):
+        path.rename(folder / path.name)
+    again = options("--resume=latest")
+    assert (again["ada_kimg"], again["ema_rampup"]) == (100, None) and again["resume_pkl"].startswith(str(folder))
+
+
 def test_a_plain_snapshot_of_another_architecture_is_refused(whole: Run, copied: Path, capsys: Any) -> None:
     (copied / "regan-state-000002.pt").unlink()
     code, output = outcome(whole, copied, capsys, "--cfg=paper256")

@@ -126,6 +126,14 @@ def test_a_ratio_too_high_for_a_tensor_is_an_error_that_names_it_and_the_remedy(
         select_parameters(ReconfigurationConfig(ratio=0.9), "G", shapes)
 
 
+def test_a_ratio_too_high_for_the_mapping_network_is_an_error_with_channels_too():
+    shapes = {**SHAPES, "mapping.embed.weight": (16, 2)}
+    settings = dict(ratio=0.6, granularity="channel", channel_multiple=1, channel_min=1)
+    assert select_parameters(ReconfigurationConfig(**settings), "G", shapes)
+    with pytest.raises(ValueError, match=r"^ratio 0.6 .*G\.mapping\.embed\.weight.* highest ratio is 0.5$"):
+        select_parameters(ReconfigurationConfig(**settings, mapping="weight"), "G", shapes)
+
+
 def test_shapes_of_a_module_come_in_its_own_order():
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5), torch.nn.Linear(6, 7, bias=False))
     assert list(parameter_shapes(module).items()) == [

@@ -50,6 +50,20 @@ class ChannelNetwork(MaskedNetwork):
             self.keep.append(self._spread(self._all[name], (None, flags[into])))
         self.keep += [masks.keep_smallest_out(p, ratio) for p in self.params[self._masked]]
 
+    @staticmethod
+    def check(optimizer: torch.optim.Optimizer) -> None:
+        """Check that an optimizer leaves alone what has neither gradient nor momentum.
+
+        Raises:
+            ValueError: it has weight decay.
+        """
+        decay = next((group["weight_decay"] for group in optimizer.param_groups if group.get("weight_decay")), 0)
+        if decay:
+            raise ValueError(
+                f"granularity=channel needs an optimizer with weight_decay=0, got weight_decay={decay:g}: the weights that "
+                "write pruned channels have to rest"
+            )
+
     @torch.no_grad()
     def rest(self, optimizer: torch.optim.Optimizer) -> None:
         """Clear the momentum of what does not train, which would move it although its gradient is zero."""

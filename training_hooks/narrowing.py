@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
 
 import torch
 
 from .channels import PREFIX, Layout
+from .ranks import average_gradients
 
 __all__ = ["NarrowSynthesis", "SynthesisSwitch", "narrow_tensor", "narrowed_copy"]
 
@@ -64,6 +65,15 @@ class NarrowSynthesis(torch.nn.Module):
         with self._block_inputs():
             return torch.func.functional_call(self.synthesis, narrow, (ws,), kwargs)
 
+    def is_bypassed(self) -> bool:
+        """Whether the gradients are those of the whole network: weights that read channels which are not kept have some."""
+        return any(
+            grad is not None and bool(grad.index_fill(1, index, 0).any())
+            for feature, index in zip(self.layout.features, self.kept)
+            if index is not None
+            for grad in (self.params[name].grad for name in feature.readers)
+        )
+
     @contextlib.contextmanager
     def _block_inputs(self) -> Iterator[None]:
         """The host's blocks assert the number of channels that they are given: state the narrow one for the call."""
@@ -118,6 +128,9 @@ class SynthesisSwitch:
         self._narrow = NarrowSynthesis(generator, layout)
         self._whole: Any = generator.synthesis if loss is None else loss.G_synthesis
         self._loss, self._num_ranks = loss, num_ranks
+        # A host calls the mapping network through its wrapper in narrow calls too; a loop of one's own may have none at all.
+        self._averaged = list(self._narrow.params.values()) if loss is not None else list(generator.parameters())
+        self._unchecked: Set[str] = set()  # phases of the loop whose first step in this sparse phase is still to come
         #: What computes images at the moment: latents [batch, num_ws, w_dim] → images.
         self.synthesis = self._whole
 
@@ -125,29 +138,34 @@ class SynthesisSwitch:
         """Compute with these channels of each feature map from now on."""
         self._narrow.keep(kept)
         self._set(self._narrow)
+        self._unchecked = {"Gmain", "Greg"} if self._loss is None else set()
 
     def widen(self) -> None:
         """Compute with the whole network from now on."""
         self._set(self._whole)
+        self._unchecked = set()
+
+    def check_gradients(self, phase: str) -> None:
+        """Look whether a loop of one's own calls ``synthesis``, once in a sparse phase: at the first step of ``phase``.
+
+        Raises:
+            RuntimeError: it calls the generator itself, which would move weights that are pruned.
+        """
+        if phase not in self._unchecked:
+            return
+        self._unchecked.discard(phase)
+        if self._narrow.is_bypassed():
+            raise RuntimeError(
+                "weights that read pruned channels have gradients, so the loop calls the generator itself in a sparse phase; "
+                "call hook.synthesis(G.mapping(z, c)) instead"
+            )
 
     def average_gradients(self) -> None:
-        """Average the gradients of all ranks. A narrow call by-passes the wrapper that does so in a whole one."""
-        if self._num_ranks > 1 and self.synthesis is self._narrow:
-            _average_gradients(list(self._narrow.params.values()), self._num_ranks)
+        """Average the gradients of all ranks where no wrapper has: of a host's narrow calls, and of a loop of one's own."""
+        if self._num_ranks > 1 and (self._loss is None or self.synthesis is self._narrow):
+            average_gradients(self._averaged, self._num_ranks)
 
     def _set(self, synthesis: torch.nn.Module) -> None:
         self.synthesis = synthesis
         if self._loss is not None:
             self._loss.G_synthesis = synthesis
-
-
-@torch.no_grad()
-def _average_gradients(params: Sequence[torch.Tensor], num_ranks: int) -> None:
-    grads = [p.grad for p in params if p.grad is not None]
-    if not grads:
-        return
-    flat = torch.cat([g.reshape(-1) for g in grads])
-    torch.distributed.all_reduce(flat)
-    flat /= num_ranks
-    for grad, part in zip(grads, flat.split([g.numel() for g in grads])):
-        grad.copy_(part.view_as(grad))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, Optional, TypeVar
+from typing import Any, Iterator, Mapping, Optional, TypeVar
 
 import torch
 
 from .config import ReconfigurationConfig
 from .hook import Hook, Step, Training
+from .ranks import rank_and_size
 
 __all__ = ["OwnLoop"]
 
@@ -29,6 +30,7 @@ class OwnLoop(Hook):
         ema: Optional[torch.nn.Module] = None,
         total_iterations: Optional[int] = None,
         manual: bool = False,
+        state: Optional[Mapping[str, Any]] = None,
     ) -> _Self:
         """Work on any PyTorch loop: every ``optimizer.step()`` from here on is one iteration of the schedule.
 
@@ -36,28 +38,39 @@ class OwnLoop(Hook):
         regularisation alone go into ``with hook.extra_step():`` and do not count; a loop that has some after its main
         step passes ``manual=True`` and calls ``hook.begin_iteration()`` at the top instead.
 
-        The hook sets the learning rate of every parameter group at each iteration, from what it was at this call; a
-        scheduler that sets it too has to be left out. ``on_report`` speaks of the iteration that has begun last.
+        The hook sets the learning rate of every parameter group at each iteration, from what it was at this call or, with a
+        state, at that of the run that goes on; a scheduler that sets it too has to be left out. ``on_report`` speaks of the
+        iteration that has begun last.
+
+        In a run of several processes every one has to attach, after ``torch.distributed.init_process_group``.
 
         Args:
             optimizer: holds the generator's parameters.
             ema: averaged copy of the generator with the same parameter names, or None.
             total_iterations: length of the run, needed for ``finish`` other than "as-is".
             manual: iterations begin where ``begin_iteration`` is called.
+            state: ``state_dict`` of the run to go on with, taken between two of its iterations. Nothing is pruned then: the
+                networks have to be restored with it.
 
         Returns:
             The hook itself.
+
+        Raises:
+            ValueError: the settings do not fit the network, the optimizer, the length of the run or the state.
         """
         if self._generator is None:
             raise ValueError("the hook has to be given the generator before attach")
         if self.config.target != "G":
             raise ValueError(f"attach reconfigures the network it is given; target must be 'G', got {self.config.target!r}")
         networks = {"G": self._generator} if ema is None else {"G": self._generator, "G_ema": ema}
-        self.start(Training(networks, {"G": optimizer}, total_iterations=total_iterations))
+        rank, size = rank_and_size()
+        self.start(Training(networks, {"G": optimizer}, total_iterations=total_iterations, rank=rank, num_ranks=size))
+        if state is not None:
+            self.load_state_dict(state)
         self._manual = manual
         optimizer.register_step_pre_hook(self._before_own_step)
         optimizer.register_step_post_hook(self._after_own_step)
-        if not manual:
+        if not manual and state is None:
             self.begin_iteration()
         return self
 

@@ -38,15 +38,25 @@ def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mappi
     default = config.exclude is None
     exclude = DEFAULT_EXCLUDE[network] if config.exclude is None else config.exclude
     names = select(shapes, config.scope, exclude, strict=not default)
-    for name in names:
-        probe = torch.empty(shapes[name], device="meta")
-        count, limit = masks.pruned_count(probe.numel(), config.ratio), masks.max_pruned(probe)
-        if config.rule == "exact" and count > limit:
+    if config.rule == "exact":
+        _check_ratio(config.ratio, network, {name: shapes[name] for name in names})
+    return names
+
+
+def _check_ratio(ratio: float, network: str, shapes: Mapping[str, Any]) -> None:
+    """Check that these parameters of ``network`` can keep one weight per output channel.
+
+    Raises:
+        ValueError: the ratio is too high for one of them.
+    """
+    for name, shape in shapes.items():
+        probe = torch.empty(shape, device="meta")
+        count, limit = masks.pruned_count(probe.numel(), ratio), masks.max_pruned(probe)
+        if count > limit:
             raise ValueError(
-                f"ratio {config.ratio:g} would prune {count} of the {probe.numel()} weights of {network}.{name}, but at "
+                f"ratio {ratio:g} would prune {count} of the {probe.numel()} weights of {network}.{name}, but at "
                 f"most {limit} can go while each output channel keeps one; the highest ratio is {limit / probe.numel():g}"
             )
-    return names
 
 
 def sparse_cost(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> float:
@@ -170,7 +180,7 @@ def plan_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[i
 
     Raises:
         SelectionError: no channel is pruned, or a pattern matches nothing.
-        ValueError: it has no StyleGAN2 synthesis network.
+        ValueError: it has no StyleGAN2 synthesis network, or the ratio is too high for its mapping network.
     """
     layout = Layout.of(shapes)
     chosen = set(select(shapes, "weights" if config.scope == "reference" else config.scope, config.exclude or ()))
@@ -189,4 +199,5 @@ def plan_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[i
         )
     readers = [name for name in shapes if layout.axes.get(name, (None, None))[1] in pruned]
     mapping = [n for n in shapes if not n.startswith(PREFIX) and n in chosen] if config.mapping == "weight" else []
+    _check_ratio(config.ratio, "G", {name: shapes[name] for name in mapping})
     return ChannelPlan(layout, tuple(kept), tuple(readers), tuple(mapping))

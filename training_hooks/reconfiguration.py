@@ -28,6 +28,7 @@ from .narrowing import SynthesisSwitch
 from .own_loop import OwnLoop
 from .phase_clock import PhaseClock
 from .planning import plan_channels, select_parameters, sparse_cost, targets
+from .ranks import differs
 from .schedule import Phase, Span
 from .selection import parameter_shapes
 
@@ -122,9 +123,10 @@ class Reconfiguration(OwnLoop, Hook):
                 self._prune(step.network)
             elif network.sparse and step.is_main and self.config.steps == "main":
                 network.zero_ema()  # weights that moved at an extra step have leaked into it
+            if self._switch is not None:
+                self._switch.check_gradients(step.phase)
+                self._switch.average_gradients()
             if network.sparse and self._holds_through(step):
-                if self._switch is not None:
-                    self._switch.average_gradients()
                 network.zero_gradients()
 
     def after_step(self, step: Step) -> None:
@@ -166,6 +168,7 @@ class Reconfiguration(OwnLoop, Hook):
             "iteration": self._iteration,
             "span": None if span is None else [int(span.phase), span.cycle, span.start],
             "pending": sorted(self._pending),
+            "base_lr": dict(self._base_lr),
             "networks": {kind: network.state_dict() for kind, network in self._networks.items()},
         }
 
@@ -186,9 +189,11 @@ class Reconfiguration(OwnLoop, Hook):
             network.load_state_dict(state["networks"][kind])
         self._set_synthesis()
         self._iteration, self._pending = state["iteration"], set(state["pending"])
+        self._base_lr.update(state.get("base_lr", {}))  # older states leave them as the optimizer has them
         if state["span"] is not None:
             phase, cycle, start = state["span"]
             self._span = Span(Phase(phase), cycle, start, None)
+            self._set_learning_rates(self._span)
 
     # ---------------------------------------------------------------- what happens at a switch
 
@@ -253,6 +258,7 @@ class Reconfiguration(OwnLoop, Hook):
             self._cost = sparse_cost(config, kind, shapes)
         if config.granularity == "weight":
             return MaskedNetwork(select_parameters(config, kind, shapes), module, ema)
+        ChannelNetwork.check(self._training.optimizers[kind])
         plan = plan_channels(config, shapes)
         self._switch = SynthesisSwitch(module, plan.layout, self._training.loss, self._training.num_ranks)
         return ChannelNetwork(plan, module, ema, config.importance)
@@ -281,11 +287,7 @@ class Reconfiguration(OwnLoop, Hook):
         """Masks come from the weights alone, so ranks that disagree have drifted apart: better an error than a hang."""
         if self._training is None or self._training.num_ranks == 1:
             return
-        low = torch.tensor(checksum, device=network.params[0].device)
-        high = low.clone()
-        torch.distributed.all_reduce(low, torch.distributed.ReduceOp.MIN)
-        torch.distributed.all_reduce(high, torch.distributed.ReduceOp.MAX)
-        if int(low) != int(high):
+        if differs(checksum, network.params[0].device):
             raise RuntimeError(f"ranks chose different masks at iteration {self._iteration}: their weights have diverged")
 
     @contextlib.contextmanager

@@ -1,0 +1,77 @@
+"""Whether regrown weights can get past the pruning threshold, or are likely to be pruned again. An estimate.
+
+A regrown weight starts at 0, and Adam moves it by about the learning rate a step, whatever the size of its gradient. StyleGAN2
+draws its weights from the standard normal distribution and scales them in each layer (those of the mapping network are 100
+times as large), so the magnitude below which fresh weights are pruned follows from the ratio alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Optional
+
+__all__ = ["Exploration", "estimate", "fresh_threshold", "movement"]
+
+
+def fresh_threshold(ratio: float) -> float:
+    """The magnitude below which the share ``ratio`` (of 0 to 1, without 1) of standard normal numbers lies."""
+    return NormalDist().inv_cdf((1 + ratio) / 2)
+
+
+def movement(steps: int, lr: float, beta2: float, forgotten: bool) -> float:
+    """How far Adam without momentum moves a weight whose gradient is the same in all ``steps`` steps.
+
+    Args:
+        steps: how many.
+        lr: learning rate.
+        beta2: decay of the second moment, below 1.
+        forgotten: the second moment begins at 0 and is not corrected for that, as it is of a weight that has long been pruned:
+            the first step is 1 / sqrt(1 - beta2) times the nominal one.
+    """
+    total, decay, step = 0.0, beta2, 0
+    while forgotten and step < steps and decay > 1e-4:
+        total += 1 / math.sqrt(1 - decay)
+        decay *= beta2
+        step += 1
+    return lr * (total + steps - step)
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What a dense phase can do for weights that were pruned.
+
+    Args:
+        reach: how far a regrown weight gets in a dense phase, see :func:`movement`.
+        threshold: the magnitude below which fresh weights are pruned.
+    """
+
+    reach: float
+    threshold: float
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether regrown weights can stay in the next sparse network."""
+        return self.reach >= self.threshold
+
+    def __str__(self) -> str:
+        far = f"a regrown weight moves about {self.reach:.2g} in a dense phase"
+        return f"{far}, fresh weights are pruned below {self.threshold:.2g}"
+
+
+def estimate(
+    ratio: float, interval: int, lr: float, beta2: float, reg_interval: Optional[int], is_forgotten: bool
+) -> Exploration:
+    """The exploration of a schedule.
+
+    Args:
+        ratio: share of the weights that is pruned.
+        interval: iterations of a dense phase.
+        lr, beta2: of the optimizer as configured, the factor of dense phases included. With lazy regularisation every r
+            iterations (``reg_interval``; None where it is off) the host multiplies lr by r / (r + 1), raises beta2 to that
+            power, and makes one step more in r iterations.
+        is_forgotten: see :func:`movement`.
+    """
+    share = 1.0 if reg_interval is None else reg_interval / (reg_interval + 1)
+    return Exploration(movement(round(interval / share), lr * share, beta2**share, is_forgotten), fresh_threshold(ratio))
