@@ -28,10 +28,11 @@ class Sheet:
 
 def text(sheet: Sheet) -> str:
     """For a terminal."""
-    blocks = [f"{sheet.title}\n{'=' * len(sheet.title)}"]
-    for part in sheet.parts:
-        blocks.append(part if isinstance(part, str) else _text_grid(part))
-    return "\n\n".join(blocks) + "\n"
+    return _joined(f"{sheet.title}\n{'=' * len(sheet.title)}", sheet, _text_grid)
+
+
+def _joined(heading: str, sheet: Sheet, drawn: Callable[[Grid], str]) -> str:
+    return "\n\n".join([heading, *(part if isinstance(part, str) else drawn(part) for part in sheet.parts)]) + "\n"
 
 
 def _text_grid(grid: Grid) -> str:
@@ -48,10 +49,7 @@ def _text_grid(grid: Grid) -> str:
 
 def markdown(sheet: Sheet) -> str:
     """As Markdown, below a heading of the third level."""
-    blocks = [f"### {sheet.title}"]
-    for part in sheet.parts:
-        blocks.append(part if isinstance(part, str) else _markdown_grid(part))
-    return "\n\n".join(blocks) + "\n"
+    return _joined(f"### {sheet.title}", sheet, _markdown_grid)
 
 
 def _markdown_grid(grid: Grid) -> str:
