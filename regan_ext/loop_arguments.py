@@ -199,13 +199,13 @@ def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes) 
 
 
 def _exploration(config: ReconfigurationConfig, args: Any) -> str:
-    """Says whether G's masks are likely to change, and how to make them."""
+    """Says whether G's masks can change, and what could make them."""
     lr, beta2 = args["G_opt_kwargs"]["lr"] * config.lr_scale, args["G_opt_kwargs"].get("betas", (0.9, 0.999))[1]
     forgotten = config.moments == "keep"
     found = exploration.estimate(config.ratio, config.interval, lr, beta2, args.get("G_reg_interval", _LAZY), forgotten)
-    if not found.is_likely:
-        remedy = "a longer --regan-interval, a larger --regan-lr-scale or a smaller --regan-ratio lets others in"
-        click.echo(f"Note: {found}: every pruning is likely to choose the same weights again; {remedy}.", err=True)
+    if not found.is_possible:
+        remedy = "a longer --regan-interval, a larger --regan-lr-scale or a smaller --regan-ratio could let others in"
+        click.echo(f"Note: {found}: every pruning will choose nearly the same weights again; {remedy}.", err=True)
     return str(found)
 
 

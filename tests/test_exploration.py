@@ -40,7 +40,7 @@ def test_the_threshold_is_the_quantile_of_fresh_weights(ratio: float) -> None:
 def test_lazy_regularisation_scales_the_rate_and_adds_steps() -> None:
     plain, lazy = (estimate(0.3, 100, 0.01, 0.99, interval, False) for interval in (None, 4))
     assert plain.reach == pytest.approx(1.0) and lazy.reach == pytest.approx(125 * 0.008)
-    assert plain.is_likely and not estimate(0.3, 10, 0.01, 0.99, None, False).is_likely
+    assert plain.is_possible and not estimate(0.3, 10, 0.01, 0.99, None, False).is_possible
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_run_tells_that_its_masks_will_not_change(
     common = ["train", "--host=embedded", "-n", "--outdir=nowhere", f"--data={data_zip}", "--device=cpu", "--cbase=128",
               "--cmax=8", "--kimg=100", "--batch=16", "--regan-ratio=0.3", "--regan-interval=60"]  # fmt: skip
     code, output = call([*common, option], capsys)
-    assert code == 0 and '"exploration": "a regrown weight moves about ' in output
-    assert ("Note: a regrown weight moves about " in output) == told
+    assert code == 0 and '"exploration": "a regrown weight moves by about ' in output
+    assert ("Note: a regrown weight moves by about " in output) == told
     code, output = call([*common, "--regan-granularity=channel", "--regan-channel-multiple=1", "--regan-channel-min=1"], capsys)
     assert code == 0 and "exploration" not in output and "Note: " not in output

@@ -1,8 +1,9 @@
-"""Whether regrown weights can get past the pruning threshold, or are likely to be pruned again. An estimate.
+"""Whether regrown weights can get past the pruning threshold, or are bound to be pruned again. An estimate.
 
 A regrown weight starts at 0, and Adam moves it by about the learning rate a step, whatever the size of its gradient. StyleGAN2
 draws its weights from the standard normal distribution and scales them in each layer (those of the mapping network are 100
-times as large), so the magnitude below which fresh weights are pruned follows from the ratio alone.
+times as large), so the magnitude below which fresh weights are pruned follows from the ratio alone. Gradients that change their sign
+get a weight less far than the estimate says.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Exploration:
     """What a dense phase can do for weights that were pruned.
 
     Args:
-        reach: how far a regrown weight gets in a dense phase, see :func:`movement`.
+        reach: how far a regrown weight gets in a dense phase at most, see :func:`movement`.
         threshold: the magnitude below which fresh weights are pruned.
     """
 
@@ -51,12 +52,12 @@ class Exploration:
     threshold: float
 
     @property
-    def is_likely(self) -> bool:
-        """Whether regrown weights can stay in the next sparse network."""
+    def is_possible(self) -> bool:
+        """Whether regrown weights could stay in the next sparse network."""
         return self.reach >= self.threshold
 
     def __str__(self) -> str:
-        far = f"a regrown weight moves about {self.reach:.2g} in a dense phase"
+        far = f"a regrown weight moves by about {self.reach:.2g} at most in a dense phase"
         return f"{far}, fresh weights are pruned below {self.threshold:.2g}"
 
 
