@@ -285,7 +285,7 @@ def test_no_place_for_the_lines(tmp_path, train, words):
 
 def test_a_result_that_is_not_valid_python_is_not_written(tmp_path, monkeypatch):
     path = make_host(tmp_path)
-    monkeypatch.setattr(patching, "_ATTACH", "regan_ext.attach_to(")
+    monkeypatch.setattr(patch_lines, "_ATTACH", "regan_ext.attach_to(")
     assert_refused(run("apply", tmp_path), "with the two lines is not valid Python")
     assert path.read_bytes() == PLAIN.encode()
 
