@@ -494,8 +494,8 @@ def test_estimates_follow_what_they_are_given(capsys: Any) -> None:
 def test_only_whole_channels_make_a_run_cheaper() -> None:
     dense, weight = (cost_of(cell("few-shot", f"{name}-obama")) for name in ("stylegan2", "re-stylegan2"))
     assert weight.run == dense.run and weight.forward == dense.forward and weight.mean_forward < dense.mean_forward
-    channel = cost_of(cell("digits-ablation", "channel-0.5-g0.75kimg"))
-    assert channel.run < cost_of(cell("digits-ablation", "weight-0.5-g0.75kimg")).run
+    channel = cost_of(cell("digits-ablation", "channel-0.5-g0.7kimg"))
+    assert channel.run < cost_of(cell("digits-ablation", "weight-0.5-g0.7kimg")).run
 
 
 # ---------------------------------------------------------------- presets
