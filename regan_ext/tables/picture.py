@@ -68,7 +68,7 @@ def _corner(path: Path, resolution: int) -> Image.Image:
     try:
         with Image.open(path) as grid:
             columns, rows = min(_COLUMNS, grid.width // resolution), min(_ROWS, grid.height // resolution)
-            corner = grid.convert("RGB").crop((0, 0, columns * resolution, rows * resolution))
+            corner = grid.crop((0, 0, columns * resolution, rows * resolution)).convert("L" if grid.mode == "L" else "RGB")
     except OSError as err:
         raise UserError(f"{path} cannot be read: {err}") from err
     side = min(resolution, _TILE)
@@ -78,7 +78,8 @@ def _corner(path: Path, resolution: int) -> Image.Image:
 def _sheet(blocks: Sequence[Tuple[str, Image.Image]]) -> Image.Image:
     width, height = max(image.width for _, image in blocks) + _GAP, max(image.height for _, image in blocks) + _HEADING + _GAP
     lines = -(-len(blocks) // _ACROSS)
-    sheet = Image.new("RGB", (min(len(blocks), _ACROSS) * width + _GAP, lines * height + _GAP), "white")
+    mode = "L" if all(image.mode == "L" for _, image in blocks) else "RGB"
+    sheet = Image.new(mode, (min(len(blocks), _ACROSS) * width + _GAP, lines * height + _GAP), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
     for index, (title, image) in enumerate(blocks):
         left, top = _GAP + index % _ACROSS * width, _GAP + index // _ACROSS * height
