@@ -2,8 +2,8 @@
 
 A regrown weight starts at 0, and Adam moves it by about the learning rate a step, whatever the size of its gradient. StyleGAN2
 draws its weights from the standard normal distribution and scales them in each layer (those of the mapping network are 100
-times as large), so the magnitude below which fresh weights are pruned follows from the ratio alone. Gradients that change their sign
-get a weight less far than the estimate says.
+times as large), so the magnitude below which fresh weights are pruned follows from the ratio alone. Gradients that change their
+sign get a weight less far than the estimate says.
 """
 
 from __future__ import annotations
