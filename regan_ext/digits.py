@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import List, Tuple
 
 import click
+
+from training_hooks.files import whole_file
 
 __all__ = ["RESOLUTION", "write_digits"]
 
@@ -39,8 +40,7 @@ def write_digits(path: Path, per_class: int = 10) -> None:
             raise click.ClickException(f"there are only {len(indices)} images of the digit {digit}")
         chosen += [int(index) for index in indices]
     labels: List[Tuple[str, int]] = []
-    temporary = path.with_suffix(".tmp")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for number, index in enumerate(chosen):
             pixels = (digits.images[index] * (255 / 16)).round().astype("uint8")
             image = Image.fromarray(pixels).resize((RESOLUTION, RESOLUTION), Image.Resampling.BICUBIC)
@@ -50,4 +50,3 @@ def write_digits(path: Path, per_class: int = 10) -> None:
             archive.writestr(name, encoded.getvalue())
             labels.append((name, int(digits.target[index])))
         archive.writestr("dataset.json", json.dumps({"labels": labels}))
-    os.replace(temporary, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any, Dict, List
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from training_hooks.files import whole_file
 
 from .hosts.embedded_train import host_module
 
@@ -78,6 +79,5 @@ def make_grid(data: Path, dense: Path, sparse: Path, path: Path) -> None:
         pen.text((left, 4), title, fill="black", font=font)
         picture.paste(block, (left, _HEADING))
         left += block.width + _GAP
-    temporary = path.with_suffix(".tmp")
-    picture.save(temporary, format="png")
-    os.replace(temporary, path)
+    with whole_file(path) as file:
+        picture.save(file, format="png")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import List, Optional, Sequence
+
+from training_hooks.files import whole_file
 
 from . import chart_drawing
 from .charts import charts, phase_bars
@@ -55,11 +56,6 @@ def _write_charts(folder: Path, runs: Sequence[Run]) -> List[Path]:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    """Write whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write(content)
     return path

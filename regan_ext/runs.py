@@ -16,7 +16,7 @@ from training_hooks.schedule import Schedule, Span
 from .errors import UserError
 from .job import Job, kimgs_of, read_job
 
-__all__ = ["MetricPoint", "Run", "Tick", "hooks_of", "mapping", "of_one_protocol", "read_run", "read_stats"]
+__all__ = ["MetricPoint", "Run", "Tick", "hooks_of", "mapping", "of_one_protocol", "read_lines", "read_run", "read_stats"]
 
 OPTIONS_FILE, STATS_FILE = "training_options.json", "stats.jsonl"
 
@@ -195,7 +195,7 @@ def read_run(folder: "str | Path") -> Run:
     ticks, more = read_stats(folder / STATS_FILE)
     metrics: List[MetricPoint] = []
     for path in sorted(folder.glob("metric-*.jsonl")):
-        records, unread = _read_lines(path)
+        records, unread = read_lines(path)
         series = of_one_protocol(records)
         metrics += [point for record in series for point in _points(record)]
         more += unread
@@ -209,7 +209,7 @@ def read_stats(path: Path) -> Tuple[List[Tick], List[str]]:
     """The ticks of a stats.jsonl, and what could not be read of it."""
     if not path.is_file():
         return [], [f"{path.name} is missing: no tick was finished"]
-    records, notes = _read_lines(path)
+    records, notes = read_lines(path)
     ticks: List[Tick] = []
     for record in records:
         values = {name: _number(value) for name, value in record.items()}
@@ -239,7 +239,7 @@ def _read_options(path: Path) -> Tuple[Mapping[str, Any], List[str]]:
     return mapping(options), []
 
 
-def _read_lines(path: Path) -> Tuple[List[Mapping[str, Any]], List[str]]:
+def read_lines(path: Path) -> Tuple[List[Mapping[str, Any]], List[str]]:
     """The JSON objects in a file of one a line, and notes about lines that are none."""
     lines = [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
     records: List[Mapping[str, Any]] = []

@@ -18,13 +18,14 @@ def whole_file(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
     """A binary file to write, which gets the name ``path`` when the block ends well and leaves nothing when it fails.
 
     Args:
-        path: the file; one that is there already is replaced.
+        path: the file; one that is there already is replaced. Until then its content has a hidden name, which no pattern for
+            the beginning of ``path``'s name matches.
         durable: have it on the disk before it gets its name, so that a crash of the machine leaves the old file or the new.
 
     Raises:
         OSError: it cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file

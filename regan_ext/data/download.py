@@ -17,6 +17,7 @@ from urllib3.exceptions import LocationParseError
 
 from .. import __version__
 from ..errors import UserError
+from ..locks import locked_file
 from .hashes import Digest, digest, record, why_wrong
 from .manifest import Archive
 
@@ -107,26 +108,14 @@ def _alone(target: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
     """Hold a lock on the file ``path``, which is there only meanwhile; yields False where another process holds it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: nobody is kept from fetching a file twice
-        yield True
-        return
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with locked_file(path) as handles:
         # A lock on a file that its last holder has deleted keeps nobody away.
-        is_mine = os.fstat(handle).st_nlink > 0
-    except BlockingIOError:
-        is_mine = False
-    except OSError:  # a file system without locks
-        is_mine = True
-    try:
-        yield is_mine
-    finally:
-        if is_mine:
-            path.unlink(missing_ok=True)
-        os.close(handle)
+        is_mine = handles is not None and all(os.fstat(handle).st_nlink > 0 for handle in handles)
+        try:
+            yield is_mine
+        finally:
+            if is_mine:
+                path.unlink(missing_ok=True)
 
 
 def _attempts(url: str, target: Path, archive: Archive, progress: Progress) -> int:

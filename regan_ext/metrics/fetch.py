@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
+
+from training_hooks.files import whole_file
 
 from ..data.download import Progress, download
 from ..data.manifest import Archive
@@ -79,7 +79,8 @@ def fetch(name: str, source: Optional[Path], sha256: Optional[str], progress: Pr
     found = _check(name, source, sha256)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _copy(source, target)
+        with open(source, "rb") as file, whole_file(target) as copy:
+            shutil.copyfileobj(file, copy)
     except OSError as err:
         raise UserError(f"{target} cannot be written: {err.strerror or err}") from err
     if fetched is not None:
@@ -87,21 +88,6 @@ def fetch(name: str, source: Optional[Path], sha256: Optional[str], progress: Pr
             path.unlink(missing_ok=True)
     lines = [f"{target}: metrics find it there and need no network", f"SHA-256 {found}"]
     return lines if sha256 else [*lines, "NVIDIA publishes no hash of this file; compare this one with a copy that you trust."]
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy whole or not at all, under a name that the hosts do not look for until it is whole.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    temporary = target.with_name(f"tmp_{os.getpid()}_{target.name}")
-    try:
-        shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    finally:
-        with contextlib.suppress(OSError):  # why the copying failed is being told
-            temporary.unlink()
 
 
 def _check(name: str, source: Path, sha256: Optional[str]) -> str:

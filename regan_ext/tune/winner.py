@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
-import os
 import platform
 import shlex
 from typing import Any, Dict, List, Mapping, Optional
@@ -13,6 +12,8 @@ from typing import Any, Dict, List, Mapping, Optional
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
+
+from training_hooks.files import whole_file
 
 from ..tables.state import chain
 from .study import StudyFile
@@ -31,9 +32,8 @@ def write_preset(file: StudyFile) -> bool:
     if trial is None:
         return False
     content = {"regan": _as_options(trial.user_attrs["config"]), "study": _facts(file, trial)}
-    temporary = file.preset.with_name(f"{file.preset.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(file.preset)
+    with whole_file(file.preset) as preset:
+        preset.write(json.dumps(content, indent=2).encode() + b"\n")
     return True
 
 
