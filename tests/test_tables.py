@@ -164,7 +164,7 @@ def test_train_accepts_every_cells_command(data_dir: Path, tmp_path: Path, host_
             code, output = call(arguments, capsys)
             assert code == 0 and "Dry run; exiting." in output, (arguments, output[-800:])
             assert "Preset " not in output  # the tables say everything themselves
-    assert len(tried) == 84 and not (tmp_path / "out").exists()
+    assert len(tried) == 89 and not (tmp_path / "out").exists()
 
 
 def test_few_shot_command_in_full(tmp_path: Path) -> None:

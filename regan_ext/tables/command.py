@@ -84,19 +84,23 @@ class Job:
 
     def command(self, resume: bool) -> List[str]:
         """The whole command; ``resume`` goes on from the newest state in the cell's folder."""
-        where = [] if self.place.host is None else [f"--host={self.place.host}"]
-        where.append(f"--outdir={self.folder}")
-        where += [f"{option}={self.place.data / name}" for option, name in self.cell.column.files().items()]
+        where = [*self._host, f"--outdir={self.folder}", *self._files]
         where += [] if self.place.gpus is None else [f"--gpus={self.place.gpus}"]
         going_on = ["--resume=latest"] if resume else []
         return [sys.executable, "-m", "regan_ext", "train", *where, *self.settings, *going_on]
 
     def measuring(self, snapshot: Path, metrics: Sequence[str]) -> List[str]:
         """The command that measures a snapshot and notes the results beside it."""
-        where = [] if self.place.host is None else [f"--host={self.place.host}"]
-        where += [f"{option}={self.place.data / name}" for option, name in self.cell.column.files().items()]
         given = [f"--metrics={','.join(metrics)}", "--save", "--trust", f"--seed={self.seed}"]
-        return [sys.executable, "-m", "regan_ext", "metrics", "run", str(snapshot), *where, *given]
+        return [sys.executable, "-m", "regan_ext", "metrics", "run", str(snapshot), *self._host, *self._files, *given]
+
+    @property
+    def _host(self) -> List[str]:
+        return [] if self.place.host is None else [f"--host={self.place.host}"]
+
+    @property
+    def _files(self) -> List[str]:
+        return [f"{option}={self.place.data / name}" for option, name in self.cell.column.files().items()]
 
     def shell(self, resume: bool) -> str:
         """The same as a line for a shell."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import UserError
-from ..runs import MetricPoint, Run
+from ..runs import MetricPoint, Run, mapping, of_one_protocol, read_lines
 from .model import Measure, Table
 from .state import chain, machine_of, points, settings_of
 
@@ -107,13 +107,10 @@ def _result(table: Table, cell: str, seed: int, folder: Path, runs: Sequence[Run
 
 
 def _protocols(folder: Path) -> Dict[str, Dict[str, Any]]:
-    """The last protocol that each metric's file notes."""
+    """The last protocol of each metric's series."""
     found: Dict[str, Dict[str, Any]] = {}
     for path in sorted(folder.glob("metric-*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                content = json.loads(line)
-                found[str(content["metric"])] = dict(content["protocol"])
-            except (ValueError, KeyError, TypeError):  # a line cut short, or one that a plain host wrote
-                continue
+        for record in of_one_protocol(read_lines(path)[0]):
+            if "metric" in record and mapping(record.get("protocol")):
+                found[str(record["metric"])] = dict(record["protocol"])
     return found

@@ -17,6 +17,7 @@ from training_hooks.files import whole_file
 
 from ..errors import UserError
 from ..job import resumable
+from ..locks import locked_file
 from ..runs import MetricPoint, Run, read_run
 from .command import Job
 from .model import Measure
@@ -144,23 +145,8 @@ def locked(folder: Path, create: bool = True) -> Iterator[Optional[Tuple[int, ..
     """
     if create:
         folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows: nobody is kept from running a cell twice
-        yield ()
-        return
     if not folder.is_dir():
         yield ()
         return
-    handle = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mine: Optional[Tuple[int, ...]] = (handle,)
-    except BlockingIOError:
-        mine = None
-    except OSError:  # a file system without locks
-        mine = (handle,)
-    try:
+    with locked_file(folder / _LOCK_FILE) as mine:
         yield mine
-    finally:
-        os.close(handle)
