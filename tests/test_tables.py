@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -195,6 +196,13 @@ def test_dry_run_prints_commands_and_nothing_else(tmp_path: Path, capsys: Any) -
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 * 3 and all(line.startswith(f"{sys.executable} -m regan_ext train --outdir=") for line in lines)
     assert all(line.endswith(" --kimg=100") for line in lines)
+
+
+@pytest.mark.parametrize("only", [["--only=stylegan2-obama, *apa-panda"], ["--only=stylegan2-obama", "--only=*apa-panda"]])
+def test_only_takes_several_patterns(only: List[str], tmp_path: Path, capsys: Any) -> None:
+    code, output = call(["tables", "run", "few-shot", *only, "--seeds=4", "--dry-run", f"--out={tmp_path}"], capsys)
+    cells = ["re-stylegan2-apa-panda-seed4", "stylegan2-apa-panda-seed4", "stylegan2-obama-seed4"]
+    assert code == 0 and sorted(re.findall(r"--outdir=\S+/(\S+)", output)) == cells
 
 
 @pytest.mark.parametrize(

@@ -33,11 +33,17 @@ class _Seeds(click.ParamType):
         return tuple(dict.fromkeys(seeds))
 
 
-def _patterns(value: Optional[str]) -> List[str]:
-    return [part.strip() for part in (value or "").split(",") if part.strip()]
+def _patterns(context: click.Context, option: click.Parameter, values: Tuple[str, ...]) -> List[str]:
+    return [part.strip() for part in ",".join(values).split(",") if part.strip()]
 
 
-_ONLY = click.option("--only", metavar="PATTERNS", help="Rows, columns or cells, such as obama,re-*.  [default: all]")
+_ONLY = click.option(
+    "--only",
+    multiple=True,
+    callback=_patterns,
+    metavar="PATTERNS",
+    help="Rows, columns or cells, such as obama,re-*; can be given again.  [default: all]",
+)
 _SEEDS = click.option("--seeds", type=_Seeds(), metavar="LIST", help="Such as 0,1,2 or 0-2.  [default: the table's]")
 
 
@@ -72,7 +78,7 @@ def run_table(
     data_dir: Path,
     out: Path,
     host: Optional[str],
-    only: Optional[str],
+    only: List[str],
     seeds: Optional[Tuple[int, ...]],
     gpus: Optional[int],
     dry_run: bool,
@@ -89,7 +95,7 @@ def run_table(
     from .runner import dry_run as show_commands
     from .runner import jobs_of, run
 
-    jobs = jobs_of(load(table).cells(_patterns(only)), seeds, Place(data_dir, out, host, gpus, extra))
+    jobs = jobs_of(load(table).cells(only), seeds, Place(data_dir, out, host, gpus, extra))
     if dry_run:
         show_commands(jobs)
     else:
@@ -133,13 +139,13 @@ def show_table(table: str, out: Path, results: Optional[Path], form: str) -> Non
 @_OUT
 @_ONLY
 @click.option("--seed", type=int, default=0, show_default=True, metavar="INT", help="Seed of the runs.")
-def draw_picture(table: str, file: Path, out: Path, only: Optional[str], seed: int) -> None:
+def draw_picture(table: str, file: Path, out: Path, only: List[str], seed: int) -> None:
     """Draw FILE.png: real images, and for each cell of TABLE the first samples of its last grid."""
     from .model import load
     from .picture import draw
 
     wanted = load(table)
-    for line in draw(wanted, wanted.cells(_patterns(only)), seed, out, file):
+    for line in draw(wanted, wanted.cells(only), seed, out, file):
         click.echo(line)
 
 
@@ -152,7 +158,7 @@ def draw_picture(table: str, file: Path, out: Path, only: Optional[str], seed: i
 @click.option("--format", "form", type=click.Choice(["text", "markdown", "html"]), default="text", show_default=True)
 def estimate_table(
     table: str,
-    only: Optional[str],
+    only: List[str],
     seeds: Optional[Tuple[int, ...]],
     sec_per_kimg: Optional[float],
     pflops: Optional[float],
@@ -165,4 +171,4 @@ def estimate_table(
 
     if sec_per_kimg is not None and pflops is not None:
         raise click.UsageError("--sec-per-kimg and --pflops are two ways to say the same; give one of them.")
-    click.echo(FORMATS[form](estimate(load(table), _patterns(only), seeds, sec_per_kimg, pflops)), nl=False)
+    click.echo(FORMATS[form](estimate(load(table), only, seeds, sec_per_kimg, pflops)), nl=False)
