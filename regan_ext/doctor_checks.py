@@ -136,7 +136,7 @@ def fid_detector(name: str, around: Surroundings) -> Finding:
     if found:
         detail = f"the host takes none of several files: {', '.join(map(str, found))}"
         return Finding(name, "todo", detail, "delete all but one of them")
-    offline = f"offline, put the file there as {folder / _DETECTOR_FILE}"
+    offline = f"offline, regan-ext metrics fetch --from=FILE puts it there as {folder / _DETECTOR_FILE}"
     return Finding(name, "info", f"metrics other than --metrics=none will download it from NVIDIA; {offline}")
 
 
