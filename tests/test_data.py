@@ -39,6 +39,7 @@ from regan_ext.data.sources import labels_of, open_container
 from regan_ext.data.unpack import UnpackError, unpack
 from regan_ext.digits import write_digits
 from regan_ext.errors import UserError
+from regan_ext.metrics.content import resize_filter
 
 RANDOM = np.random.default_rng(0)
 BODY = RANDOM.bytes(300_000)
@@ -916,6 +917,30 @@ def test_the_hosts_own_tool_is_used(tmp_path: Path, host_dir: Path, checkout: Pa
     first = out.read_bytes()
     cli(*arguments)
     assert out.read_bytes() == first and not [name for name in listing(tmp_path) if "staging" in name]
+
+
+def images_and_filter(path: Path) -> Tuple[Dict[str, bytes], Any]:
+    content = members(path)
+    return content, json.loads(content.pop("dataset.json")).get("resize_filter")
+
+
+@pytest.mark.parametrize("side, named", [(16, None), (32, "box"), (8, "box")])
+def test_what_images_were_scaled_with_is_noted(tmp_path: Path, checkout: Path, side: int, named: Any, host_dir: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for number in range(3):
+        picture(side, side, seed=number).save(tmp_path / "mine" / f"{number}.png")
+    arguments = ["prepare", "my-images", tmp_path / "mine"]
+    options = ["--resolution=16", "--filter=box", "--quiet"]
+    cli(*arguments, tmp_path / "ours.zip", *options)
+    cli(*arguments, tmp_path / "tool.zip", *options, "--host", checkout)
+    cli("subset", tmp_path / "ours.zip", tmp_path / "part.zip", "--count=2", "--rest", tmp_path / "rest.zip")
+    for name in ("ours.zip", "tool.zip", "part.zip", "rest.zip"):
+        content, found = images_and_filter(tmp_path / name)
+        assert found == named and resize_filter(tmp_path / name) == named, name
+        assert [image.shape for image in host_reads(tmp_path / name, host_dir)[0]] == [(3, 16, 16)] * len(content)
+    with zipfile.ZipFile(tmp_path / "tool.zip") as archive:
+        assert archive.testzip() is None and len(archive.namelist()) == len(set(archive.namelist())) == 4
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_a_tool_that_fails_is_quoted(tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,11 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple, Type
 from ..errors import UserError
 
 __all__ = [
-    "ImageZip", "beside", "check_file", "check_target", "fix_dates", "indices_path", "member_name", "numbered", "one_line",
-    "partial_path", "same", "same_target", "write_list",
+    "FILTER_KEY", "ImageZip", "add_filter", "beside", "check_file", "check_target", "fix_dates", "indices_path", "member_name",
+    "numbered", "one_line", "partial_path", "same", "same_target", "write_list",
 ]  # fmt: skip
+
+FILTER_KEY = "resize_filter"  # of dataset.json; the hosts read its "labels" only
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can name
 _STAMP = struct.pack("<HH", 0, 1 << 5 | 1)  # the same, as its time and date words
@@ -109,16 +111,15 @@ class ImageZip:
 
     def add(self, name: str, data: bytes) -> None:
         """Write one member."""
-        info = zipfile.ZipInfo(name, _EPOCH)
-        info.external_attr = 0o600 << 16
-        info.create_system = 3  # Unix; otherwise the bytes would depend on the machine
-        self._zip.writestr(info, data)
+        self._zip.writestr(_member(name), data)
         self.count += name != "dataset.json"
 
-    def add_labels(self, labels: Sequence[Tuple[str, Any]]) -> None:
-        """Write ``dataset.json``: the labels where every image has one, as the host wants it, else null."""
+    def add_labels(self, labels: Sequence[Tuple[str, Any]], resize: Optional[str] = None) -> None:
+        """Write ``dataset.json``: the labels where every image has one, as the host wants it, else null; and the filter that
+        images were scaled with, where any was."""
         whole = [[name, label] for name, label in labels if label is not None]
-        self.add("dataset.json", json.dumps({"labels": whole if len(whole) == len(labels) else None}).encode())
+        named = {} if resize is None else {FILTER_KEY: resize}
+        self.add("dataset.json", json.dumps({"labels": whole if len(whole) == len(labels) else None, **named}).encode())
 
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
@@ -135,6 +136,13 @@ class ImageZip:
             partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None:
             raise UserError(f"{self.path} cannot be written: {error.strerror or error}") from error
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.external_attr = 0o600 << 16
+    info.create_system = 3  # Unix; otherwise the bytes would depend on the machine
+    return info
 
 
 def one_line(name: str) -> str:
@@ -163,6 +171,23 @@ def write_list(path: Path, head: List[str], rows: Sequence[str]) -> None:
     finally:
         with contextlib.suppress(OSError):  # why it failed is being told
             partial.unlink()
+
+
+def add_filter(path: Path, resize: str) -> None:
+    """Have ``dataset.json`` name the filter that images were scaled with, in place: the zip may be a hundred gigabytes.
+
+    Raises:
+        ValueError: it is not the last member, which is where the host's dataset_tool.py writes it.
+    """
+    with zipfile.ZipFile(path, "a") as archive:
+        last = max(archive.infolist(), key=lambda info: info.header_offset)
+        if last.filename != "dataset.json":
+            raise ValueError(f"{path}: the last member is {last.filename}, not dataset.json")
+        content = json.loads(archive.read(last))
+        archive.filelist.remove(last)
+        del archive.NameToInfo[last.filename]
+        archive.start_dir = last.header_offset
+        archive.writestr(_member(last.filename), json.dumps({**content, FILTER_KEY: resize}))
 
 
 def fix_dates(path: Path) -> None:

@@ -110,4 +110,4 @@ def _write(archive: ImageZip, digits: Any, numbers: List[int], resolution: int, 
         name = member_name(position)
         archive.add(name, encode(image))
         labels.append((name, int(digits.target[index])))
-    archive.add_labels(labels)
+    archive.add_labels(labels, resize if resolution != digits.images.shape[1] else None)

@@ -12,7 +12,7 @@ from typing import List, Optional, Sequence, Tuple
 
 from ..errors import UserError
 from ..hosts.checkout import HostError, recognise
-from .archive import beside, fix_dates
+from .archive import add_filter, beside, fix_dates
 from .images import crop, encode
 from .mending import Plan, Report, examined
 from .sources import Entry, Label
@@ -68,6 +68,8 @@ def pack_with_host(
         options = [f"--source={source}", f"--dest={result}", f"--resize-filter={plan.resize}"]
         options += [f"--width={plan.resolution}", f"--height={plan.resolution}"]
         _run(tool, options + ([] if is_square else ["--transform=center-crop"]))
+        if report.scaled:
+            add_filter(result, plan.resize)
         fix_dates(result)
         os.replace(result, out)
     return labels

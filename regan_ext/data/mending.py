@@ -64,6 +64,11 @@ class Report:
         if aloud:
             self.say(f"{one_line(name)}: {'; '.join(faults)}")
 
+    @property
+    def scaled(self) -> int:
+        """Number of images that were too large or too small."""
+        return self.kinds["too small"] + self.kinds["too large"]
+
     def check_strict(self, strict: bool) -> None:
         """
         Raises:

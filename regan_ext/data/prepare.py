@@ -196,7 +196,7 @@ def pack(entries: Sequence[Entry], out: Path, plan: Plan, report: Report, strict
         report.check_strict(strict)
         if not labels:
             raise UserError("there is no image that can be used; nothing was written")
-        archive.add_labels(labels)
+        archive.add_labels(labels, plan.resize if report.scaled else None)
         return [label for _, label in labels]
 
 
@@ -210,8 +210,7 @@ def _summary(
         lines.append(f"Only {labelled} of {written} images have a label, so none is written.")
     if report.wrong:
         lines += [f"Of {report.wrong} files:", *report.lines()]
-    scaled = report.kinds["too small"] + report.kinds["too large"]
-    if scaled:
+    if report.scaled:
         lines.append(f"Scaled with the {plan.resize} filter.")
     elif data_set.raw_size is not None and data_set.raw_size != plan.resolution and request.host is None:
         lines.append(

@@ -13,12 +13,13 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 from PIL import Image
 
 from ..errors import UserError
-from .archive import one_line
+from .archive import FILTER_KEY, one_line
 from .images import SUFFIXES, Unreadable, decode
 from .manifest import DataSet
 
 __all__ = [
-    "Container", "Entry", "Folder", "Label", "Zipped", "entries_of", "entry_of", "image_names", "labels_of", "open_container",
+    "Container", "Entry", "Folder", "Label", "Zipped", "entries_of", "entry_of", "filter_of", "image_names", "labels_of",
+    "open_container",
 ]  # fmt: skip
 
 Label = Union[int, List[float]]  # a class from 0, or a vector
@@ -192,6 +193,15 @@ def labels_of(container: Container) -> Dict[str, Label]:
     if misfit is not None:
         raise UserError(f"{container.path}: dataset.json cannot be used: {misfit}")
     return labels
+
+
+def filter_of(container: Container) -> Optional[str]:
+    """The filter that images were scaled with, where a ``dataset.json`` at the top names one; it is no fault if not."""
+    try:
+        found = json.loads(container.read("dataset.json"))[FILTER_KEY]
+    except (Unreadable, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def entries_of(data_set: DataSet, container: Container, split: str) -> Tuple[List[Entry], List[Tuple[str, str]]]:

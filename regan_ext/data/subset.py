@@ -12,7 +12,7 @@ from ..errors import UserError
 from .archive import ImageZip, check_target, indices_path, numbered, same, same_target, write_list
 from .images import Unreadable
 from .prepare import chosen
-from .sources import Zipped, image_names, labels_of, open_container
+from .sources import Zipped, filter_of, image_names, labels_of, open_container
 
 __all__ = ["read_indices", "subset"]
 
@@ -134,4 +134,4 @@ def _copy(source: Zipped, archive: ImageZip, names: List[str]) -> None:
             archive.add(name, source.read(name))
         except Unreadable as err:
             raise UserError(f"{source.path}: {name}: {err}") from err
-    archive.add_labels([(name, labels.get(name)) for name in names])
+    archive.add_labels([(name, labels.get(name)) for name in names], filter_of(source))

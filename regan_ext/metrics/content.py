@@ -15,6 +15,9 @@ from PIL import Image
 
 from training_hooks.files import tolerate_write_failure, whole_file
 
+from ..data.sources import filter_of, open_container
+from ..errors import UserError
+
 __all__ = ["Content", "file_sha256", "images_of", "read_content", "resize_filter"]
 
 _BLOCK = 1 << 20
@@ -118,14 +121,8 @@ def _files(path: Path) -> Iterator[str]:
 
 
 def resize_filter(path: Path) -> Optional[str]:
-    """The filter that a data set's images were scaled with, where its dataset.json names one as "resize_filter"."""
+    """The filter that a data set's images were scaled with, where its dataset.json names one."""
     try:
-        if path.is_dir():
-            text = (path / "dataset.json").read_bytes()
-        else:
-            with zipfile.ZipFile(path) as archive:
-                text = archive.read("dataset.json")
-        found = json.loads(text).get("resize_filter")
-    except (OSError, KeyError, ValueError, AttributeError, zipfile.BadZipFile):
+        return filter_of(open_container(path))
+    except UserError:
         return None
-    return found if isinstance(found, str) else None
