@@ -297,7 +297,16 @@ def test_two_processes_share_a_table(tmp_path: Path, data_dir: Path) -> None:
         assert other.stdout is not None and other.stdout.readline() == "True\n"
         lines: List[str] = []
         assert runner.run([job], lines.append) == 1
-        assert "another process is at it" in lines[0] and list(job.folder.glob("0*")) == []
+        assert len(lines) == 2 and all("another process is at it" in line for line in lines)
+        assert list(job.folder.glob("0*")) == []
+
+        def other_finishes(line: str) -> None:
+            lines.append(line)
+            if not list(job.folder.glob("0*")):
+                add_metric(make_run(job.folder / "00000-a", [tick(8, 9.0)]), "fid1k_full", {9: 3.0})
+
+        assert runner.run([job], other_finishes) == 0
+        assert len(lines) == 3 and "another process is at it" in lines[-1]
         other.communicate("")
     with locked(job.folder) as mine:
         assert mine is not None

@@ -76,9 +76,11 @@ def run(jobs: Sequence[Job], say: Say) -> int:
     if progress.stopped:
         say("Stopped. The same command goes on.")
         return 130
-    for name, reason in progress.failures:
-        say(f"not finished: {name}: {reason}")
-    return 1 if progress.failures else 0
+    # What another process was at may be finished by now.
+    failures = [(job, reason) for job, reason in progress.failures if read_state(job).kind != FINISHED]
+    for job, reason in failures:
+        say(f"not finished: {job.name}: {reason}")
+    return 1 if failures else 0
 
 
 def _check_files(jobs: Sequence[Job]) -> None:
@@ -127,7 +129,7 @@ class _Progress:
 
     total: int
     say: Say
-    failures: List[Tuple[str, str]] = field(default_factory=list)
+    failures: List[Tuple[Job, str]] = field(default_factory=list)
     stopped: bool = False
     child: "Optional[subprocess.Popen[bytes]]" = None
 
@@ -147,7 +149,7 @@ class _Progress:
                 self._work(job, label, state, mine)
 
     def _leave_out(self, job: Job, label: str, reason: str) -> None:
-        self.failures.append((job.name, reason))
+        self.failures.append((job, reason))
         self.say(f"{label}: {reason}")
 
     def _work(self, job: Job, label: str, state: State, handles: Tuple[int, ...]) -> None:
