@@ -11,6 +11,8 @@ from typing import Any, Mapping, Sequence
 
 import click
 
+from training_hooks import loop
+
 from . import options
 from .errors import UserError
 
@@ -57,7 +59,7 @@ def plan(args: Mapping[str, Any], shapes: Mapping[str, Mapping[str, Sequence[int
     G, D = (sum(math.prod(shape) for shape in shapes[kind].values()) for kind in ("G", "D"))
     every, snapshots = args["network_snapshot_ticks"], 0
     if every is not None:
-        last_tick = math.ceil(args["total_kimg"] / args["kimg_per_tick"])
+        last_tick = math.ceil(args["total_kimg"] / loop.kimg_per_tick(args))
         snapshots = math.ceil(last_tick / every) + 1  # the first one's, tick 0, too
     sparse_phases = [hook["plan"]["sparse_phases"] for hook in args["loss_kwargs"].get("hooks", []) if "plan" in hook]
     members, kinds = 0, 1

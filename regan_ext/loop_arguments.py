@@ -11,8 +11,9 @@ import click
 
 from training_hooks import exploration, loop, stop
 from training_hooks.config import ReconfigurationConfig
-from training_hooks.planning import describe_cost, select_parameters, targets
+from training_hooks.planning import check_patterns, describe_cost, select_parameters, targets
 from training_hooks.seams import Ticker
+from training_hooks.selection import parameter_shapes
 
 from . import compat, disk, options, resume
 from .errors import UserError
@@ -22,7 +23,7 @@ __all__ = ["HostModule", "Setup", "edit", "set_up"]
 HostModule = Callable[[str], Any]  # the host's module of a name, such as "dnnlib"
 Setup = Callable[..., Tuple[str, Any]]  # the host's setup_training_loop_kwargs
 _LAZY = 4  # the host's loop regularises G in every so many iterations unless it is told otherwise
-_Shapes = Dict[str, Dict[str, Tuple[int, ...]]]  # network → parameter name → shape
+_Shapes = Dict[str, Dict[str, Tuple[int, ...]]]  # network → name of a weight or bias → shape
 
 
 def set_up(
@@ -45,9 +46,10 @@ def set_up(
     if found is None:
         return (*setup(**config), None)
     description, args = setup(**{**config, "resume": None})
+    found = resume.unless_other_images(found, args)
     if found.state is None:
         content = _open_snapshot(host, found)
-        found = replace(found, shapes={kind: _parameter_shapes(content[kind]) for kind in ("G", "D")})
+        found = replace(found, shapes={kind: _shapes_of(content[kind]) for kind in ("G", "D")})
         found = resume.continuation(found, content, args)
     if found.goes_on:
         found = resume.unless_over(found, args["total_kimg"])
@@ -87,8 +89,10 @@ def edit(
     if any(fix.name == "betas" and fix.is_present() for fix in compat.FIXES):
         for key in ("G_opt_kwargs", "D_opt_kwargs"):
             compat.float_betas(args[key])
-    shapes = _network_shapes(host, args)
-    suffix += _add_hooks(args, request, list(hooks), shapes)
+    networks = _networks(host, args)
+    shapes = {kind: _shapes_of(network) for kind, network in networks.items()}
+    trained = {kind: parameter_shapes(network) for kind, network in networks.items()}
+    suffix += _add_hooks(args, request, list(hooks), shapes, trained)
     args["abort_fn"] = stop.Stopper()
     args["data_loader_kwargs"]["worker_init_fn"] = stop.OutliveSignals()
     args["progress_fn"] = Ticker(states=request.states, keep_states=request.keep_states)
@@ -131,13 +135,13 @@ def _check_batch_gpu(batch_gpu: int, args: Any) -> None:
 # ---------------------------------------------------------------- hooks
 
 
-def _add_hooks(args: Any, request: options.Request, hooks: List[Dict[str, Any]], shapes: _Shapes) -> str:
+def _add_hooks(args: Any, request: options.Request, hooks: List[Dict[str, Any]], shapes: _Shapes, trained: _Shapes) -> str:
     """Re-GAN where it was asked for, what goes with it, and the seams that they need."""
     suffix, settings = "", request.settings
     needed: Tuple[str, ...] = ("G",)
     if settings is not None and settings["ratio"] > 0:
         config = options.configuration(settings, args["batch_size"])
-        reconfiguration = _reconfiguration(config, args, shapes)
+        reconfiguration = _reconfiguration(config, args, shapes, trained)
         hooks.insert(0, reconfiguration)
         if request.pairs != "none":
             planless = {key: value for key, value in reconfiguration.items() if key != "plan"}
@@ -167,20 +171,21 @@ def _add_others(request: options.Request, hooks: List[Dict[str, Any]]) -> str:
     return suffix
 
 
-def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes) -> Dict[str, Any]:
-    """Keyword arguments of the hook, with the plan for the reader of the resolved options."""
+def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes, trained: _Shapes) -> Dict[str, Any]:
+    """Keyword arguments of the hook, with the plan for the reader of the resolved options.
+
+    Args:
+        config: the settings.
+        args: keyword arguments of the loop.
+        shapes: of the networks' weights and biases.
+        trained: the same without those that are frozen, which are not pruned.
+    """
     total = loop.total_iterations(args)
     try:
         schedule = config.schedule(total)
     except ValueError as err:
         raise click.BadParameter(str(err), param_hint="--regan-finish") from err
-    selected: Dict[str, List[str]] = {}
-    for kind in targets(config):
-        try:
-            selected[kind] = select_parameters(config, kind, shapes[kind])
-        except ValueError as err:
-            hint = "--regan-ratio" if str(err).startswith("ratio") else "--regan-scope"
-            raise click.BadParameter(str(err), param_hint=hint) from err
+    selected = _selected(config, trained)
     weights = sum(math.prod(shapes[kind][name]) for kind in selected for name in selected[kind])
     spans = schedule.spans(total)
     plan = {
@@ -193,15 +198,36 @@ def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes) 
         "phases": list(schedule.describe(args["batch_size"], total)),
         "theory": describe_cost(config, shapes["G"], shapes["D"], args["batch_size"], total),
     }
-    if config.granularity == "weight" and "G" in targets(config):
+    if plan["sparse_phases"] == 0:
+        shorter = "a shorter --regan-warmup or a larger --kimg lets it begin"
+        click.echo(
+            f"Note: Re-GAN prunes nothing in this run, its warm-up lasts to the end of all {total} iterations; {shorter}.",
+            err=True,
+        )
+    elif config.granularity == "weight" and "G" in targets(config):
         plan["exploration"] = _exploration(config, args)
     return {"class_name": "training_hooks.reconfiguration.Reconfiguration", **config.to_dict(), "plan": plan}
+
+
+def _selected(config: ReconfigurationConfig, trained: _Shapes) -> Dict[str, List[str]]:
+    """ "G", "D" or both → names of the parameters that are pruned.
+
+    Raises:
+        click.BadParameter: a pattern matches nothing, or the ratio is too high.
+    """
+    try:
+        check_patterns(config, trained)
+        return {kind: select_parameters(config, kind, trained[kind]) for kind in targets(config)}
+    except ValueError as err:
+        of = str(err).split()[0]
+        hint = f"--regan-{of}" if of in ("ratio", "exclude") else "--regan-scope"
+        raise click.BadParameter(str(err), param_hint=hint) from err
 
 
 def _exploration(config: ReconfigurationConfig, args: Any) -> str:
     """Says whether G's masks can change, and what could make them."""
     lr, beta2 = args["G_opt_kwargs"]["lr"] * config.lr_scale, args["G_opt_kwargs"].get("betas", (0.9, 0.999))[1]
-    forgotten = config.moments == "keep"
+    forgotten = config.moments != "restore"
     found = exploration.estimate(config.ratio, config.interval, lr, beta2, args.get("G_reg_interval", _LAZY), forgotten)
     if not found.is_possible:
         remedy = "a longer --regan-interval, a larger --regan-lr-scale or a smaller --regan-ratio could let others in"
@@ -252,14 +278,15 @@ def _open_snapshot(host: HostModule, found: resume.Resume) -> Any:
         raise UserError(f"--resume: {found.snapshot} cannot be read as a network pickle ({reason})") from err
 
 
-def _network_shapes(host: HostModule, args: Any) -> _Shapes:
-    """Parameter shapes of "G" and "D", from the host's own classes."""
+def _networks(host: HostModule, args: Any) -> Dict[str, Any]:
+    """ "G" and "D", made by the host's own classes."""
     util = host("dnnlib").util
     dataset = util.construct_class_by_name(**args["training_set_kwargs"])
     common = dict(c_dim=dataset.label_dim, img_resolution=dataset.resolution, img_channels=dataset.num_channels)
-    modules = {kind: util.construct_class_by_name(**args[f"{kind}_kwargs"], **common) for kind in ("G", "D")}
-    return {kind: _parameter_shapes(module) for kind, module in modules.items()}
+    return {kind: util.construct_class_by_name(**args[f"{kind}_kwargs"], **common) for kind in ("G", "D")}
 
 
-def _parameter_shapes(module: Any) -> Dict[str, Tuple[int, ...]]:
-    return {name: tuple(p.shape) for name, p in module.named_parameters()}
+def _shapes_of(network: Any) -> Dict[str, Tuple[int, ...]]:
+    """Of the weights and biases; those of frozen layers (``--freezed``) are buffers in the host's networks."""
+    frozen = {name: tuple(b.shape) for name, b in network.named_buffers() if name.split(".")[-1] in ("weight", "bias")}
+    return {**parameter_shapes(network), **frozen}

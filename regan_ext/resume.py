@@ -16,7 +16,7 @@ from .errors import UserError
 
 __all__ = [
     "Resume", "check_architecture", "check_options", "continuation", "describe_plain", "find", "keep_beginning", "newest_pair",
-    "unless_over",
+    "unless_other_images", "unless_over",
 ]  # fmt: skip
 
 # Arguments of the loop that may differ between the two parts of a run.
@@ -113,15 +113,47 @@ def find(value: Optional[str], outdir: str) -> Optional[Resume]:
         raise UserError(f"--resume: {err}; delete it to start from the networks alone") from err
 
 
-# ---------------------------------------------------------------- going on without a state
+# ---------------------------------------------------------------- the same images, or others?
 
 _SAME_DATA = ("resolution", "max_size", "use_labels", "xflip")
 
 
-def _data(training_set_kwargs: Mapping[str, Any]) -> List[Any]:
-    """What tells one set of training images from another, wherever they lie."""
-    name = re.split(r"[/\\]", str(training_set_kwargs.get("path", "")).rstrip("/\\"))[-1]
-    return [name, *(training_set_kwargs.get(key) for key in _SAME_DATA)]
+def _name(training_set_kwargs: Mapping[str, Any]) -> str:
+    """Name of a data set, the same for a folder and for its zip, wherever they lie."""
+    last = re.split(r"[/\\]", str(training_set_kwargs.get("path", "")).rstrip("/\\"))[-1]
+    return re.sub(r"\.zip$", "", last)
+
+
+def _data(training_set_kwargs: Mapping[str, Any]) -> Dict[str, Any]:
+    """What tells one set of training images from another."""
+    return {"data": _name(training_set_kwargs), **{key: training_set_kwargs.get(key) for key in _SAME_DATA}}
+
+
+def unless_other_images(found: Resume, args: Mapping[str, Any]) -> Resume:
+    """``found``, or its networks alone where its run was trained on other images: transfer learning then, as in the host.
+
+    Args:
+        found: a snapshot with its state.
+        args: keyword arguments of this run's loop.
+
+    Raises:
+        UserError: they are other images, and a folder was asked for, which can only mean to go on.
+    """
+    options = None if found.state is None else found.state["options"]
+    if options is None:
+        return found
+    before, now = _data(options["training_set_kwargs"]), _data(args["training_set_kwargs"])
+    other = "; ".join(f"{key} was {before[key]}, is {now[key]}" for key in now if before[key] != now[key])
+    if not other:
+        return found
+    where = f"{found.snapshot} was trained on other images ({other})"
+    if found.asked_for_folder:
+        raise UserError(f"--resume: {where}; --resume={found.snapshot} begins a new run from its networks")
+    click.echo(f"{where}: a new run begins from its networks.", err=True)
+    return replace(found, state=None, state_file=None)
+
+
+# ---------------------------------------------------------------- going on without a state
 
 
 def continuation(found: Resume, content: Mapping[str, Any], args: Mapping[str, Any]) -> Resume:
@@ -223,7 +255,8 @@ def check_options(resume: Resume, args: Mapping[str, Any]) -> None:
     if names:
         listed = "; ".join(f"{name} was {saved.get(name)}, is {now.get(name)}" for name in names[:6])
         more = f"; and {len(names) - 6} more" if len(names) > 6 else ""
-        raise UserError(f"--resume: {resume.snapshot} was trained with other options: {listed}{more}")
+        remedy = "to begin a new run from its networks, copy it into another folder and name the copy"
+        raise UserError(f"--resume: {resume.snapshot} was trained with other options: {listed}{more}; {remedy}")
 
 
 Shapes = Mapping[str, Mapping[str, Sequence[int]]]

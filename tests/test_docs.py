@@ -63,13 +63,19 @@ def home(tmp_path: Path, host_dir: Path, data_zip: Path, regan_run: Run) -> Path
     return tmp_path
 
 
+SHORT = "--device=cpu --cbase=256 --cmax=16 --batch=32 --kimg=1"  # what the snippets say is longer; the last one counts
+
+
 def prepared(code: str) -> str:
-    """The snippet with what would take long or needs the network cut short: training becomes a dry run."""
+    """The snippet without what needs the network, and with training as a dry run and, but for metrics, small and short."""
     lines = []
     for line in code.splitlines():
         if line.startswith("pip install"):
             continue
-        lines.append(line + " -n --device=cpu" if re.match(r"(regan-ext train|python train\.py) ", line) else line)
+        if re.match(r"(regan-ext train|python train\.py) ", line):
+            lines += [f"{line} -n --device=cpu"] + ([f"{line} {SHORT}"] if "--metrics=none" in line else [])
+        else:
+            lines.append(line)
     return "\n".join(lines)
 
 
@@ -93,6 +99,8 @@ def test_shell_snippets_run(page: str, code: str, home: Path) -> None:
     assert result.returncode == 0, result.stdout[-3000:]
     if " -n " in prepared(code):
         assert "Dry run; exiting." in result.stdout
+    if SHORT in prepared(code):
+        assert "Run folder: " in result.stdout
 
 
 def test_the_readmes_install_commands_are_those_of_ci() -> None:

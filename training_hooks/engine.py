@@ -138,6 +138,10 @@ class Engine:
             for hook in self.hooks:
                 hook.start(self.training)
 
+    def observes(self) -> bool:
+        """Whether the hooks only look on."""
+        return all(hook.observes for hook in self.hooks)
+
     def is_sparse(self) -> bool:
         """Whether any hook has the generator sparse at the moment."""
         return any(hook.is_sparse() for hook in self.hooks)

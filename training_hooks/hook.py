@@ -99,6 +99,9 @@ class Hook:
     #: Hooks see each event in the order of this number; equal ones in the order in which they are listed.
     order: int = 0
 
+    #: Whether the hook only looks on, so that the run is the host's own but for it.
+    observes: bool = False
+
     def start(self, training: Training) -> None:
         """Networks and optimizers exist; nothing has been trained."""
 
@@ -121,6 +124,9 @@ class Hook:
 
     def on_tick(self) -> None:
         """A tick is over: snapshot, metrics and statistics are written. Called on every rank."""
+
+    def on_member(self, name: str, network: torch.nn.Module) -> None:
+        """``network``, a copy of the network ``name`` ("G", "D" or "G_ema"), is about to be written as a member of a pair."""
 
     def is_sparse(self) -> bool:
         """Whether the generator is sparse at the moment because of this hook."""

@@ -107,6 +107,12 @@ class MaskedNetwork:
         _multiply(list(zip(self.ema, self.keep)))
 
     @torch.no_grad()
+    def zero_copy(self, module: torch.nn.Module) -> None:
+        """Set the pruned weights of a copy of the network, or of its average, to zero."""
+        params = dict(module.named_parameters())
+        _multiply([(params[name], keep.to(params[name].device)) for name, keep in zip(self.names, self.keep)])
+
+    @torch.no_grad()
     def zero_gradients(self) -> None:
         """Set the gradients of pruned weights to zero, where there are any."""
         _multiply([(p.grad, k) for p, k in self.held() if p.grad is not None])

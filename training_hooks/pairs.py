@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pickle
 import shutil
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from . import loop
 from .config import ReconfigurationConfig
+from .engine import current
 from .files import tolerate_write_failure, whole_file
 from .hook import Hook, Training
 from .schedule import Phase, Schedule
@@ -21,8 +23,13 @@ from .schedule import Phase, Schedule
 __all__ = ["Pairs", "keep_best", "write_member"]
 
 
-def write_member(variables: Mapping[str, Any], path: Path) -> None:
+def write_member(variables: Mapping[str, Any], path: Path, hooks: Sequence[Hook] = ()) -> None:
     """Pickle the loop's networks as the host's own snapshot does, whole or not at all.
+
+    Args:
+        variables: local variables of the loop.
+        path: the pickle.
+        hooks: that get to see the copies before they are written.
 
     Raises:
         OSError: it cannot be written.
@@ -31,6 +38,8 @@ def write_member(variables: Mapping[str, Any], path: Path) -> None:
     for name in ("G", "D", "G_ema", "augment_pipe"):
         module = variables.get(name)
         members[name] = None if module is None else copy.deepcopy(module).eval().requires_grad_(False).cpu()
+        for hook in hooks if module is not None else ():
+            hook.on_member(name, members[name])
     with whole_file(path) as file:
         pickle.dump(members, file)
 
@@ -44,6 +53,7 @@ class Pairs(Hook):
         every: keep the members of every switch; otherwise those of the run's last one.
     """
 
+    observes = True
     order = -1  # it has to see the networks before Reconfiguration changes them
 
     def __init__(self, reconfiguration: Mapping[str, Any], every: bool = False):
@@ -54,6 +64,7 @@ class Pairs(Hook):
         self._total = 0
         self._training: Optional[Training] = None
         self._switch_kimg: Optional[int] = None
+        self._first: Optional[Path] = None  # the first member of that switch
 
     def start(self, training: Training) -> None:
         self._training = training
@@ -73,7 +84,7 @@ class Pairs(Hook):
         ends = span.stop is None or span.stop >= self._total
         if iteration > 0 and (self._every or ends):
             self._switch_kimg = iteration * self._training.batch_size // 1000
-            self._write(Phase.DENSE if span.phase == Phase.SPARSE else Phase.SPARSE)
+            self._first = self._write(Phase.DENSE if span.phase == Phase.SPARSE else Phase.SPARSE)
 
     def on_tick(self) -> None:
         variables = loop.loop_variables()
@@ -81,24 +92,37 @@ class Pairs(Hook):
             self._write(self._schedule.span(variables["batch_idx"] - 1).phase)
 
     def state_dict(self) -> Dict[str, Any]:
-        return {"switch_kimg": self._switch_kimg}
+        return {"switch_kimg": self._switch_kimg, "first": None if self._first is None else str(self._first)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._switch_kimg = state["switch_kimg"]
+        self._first = Path(state["first"]) if state.get("first") else None  # older states do not name it
+        if self._switch_kimg is not None and self._first is not None:
+            self._take_over(self._first)
 
-    def _write(self, phase: Phase) -> None:
+    def _take_over(self, first: Path) -> None:
+        """Have the first member beside the second, which a run that goes on writes into a folder of its own."""
         assert self._training is not None and self._training.run_dir is not None
+        target = Path(self._training.run_dir) / first.name
+        if self._training.rank == 0 and first.is_file() and not target.exists():
+            with tolerate_write_failure(first.name), open(first, "rb") as source, whole_file(target) as copied:
+                shutil.copyfileobj(source, copied)
+
+    def _write(self, phase: Phase) -> Path:
+        assert self._training is not None and self._training.run_dir is not None
+        kind = "sparse" if phase == Phase.SPARSE else "dense"
+        path = Path(self._training.run_dir).absolute() / f"network-pair-{self._switch_kimg:06d}-{kind}.pkl"
         if self._training.rank == 0:
-            kind = "sparse" if phase == Phase.SPARSE else "dense"
-            name = f"network-pair-{self._switch_kimg:06d}-{kind}.pkl"
-            with tolerate_write_failure(name):
-                write_member(loop.loop_variables(), Path(self._training.run_dir) / name)
+            with tolerate_write_failure(path.name):
+                write_member(loop.loop_variables(), path, current().hooks)
+        return path
 
 
 def _is_better(metric: str, value: float, best: float) -> bool:
-    """Inception score, precision and recall are better the larger, distances and path lengths the smaller."""
-    larger = metric.startswith(("is", "pr"))
-    return value > best if larger else value < best
+    """Inception score, precision and recall are better the larger, distances, path lengths and deviations the smaller; any
+    value is better than none (NaN)."""
+    larger = metric.startswith(("is", "pr")) and not metric.endswith("_std")
+    return math.isnan(best) or (value > best if larger else value < best)
 
 
 def keep_best(variables: Mapping[str, Any], kind: str) -> None:
@@ -110,6 +134,8 @@ def keep_best(variables: Mapping[str, Any], kind: str) -> None:
     for metric, value in variables["stats_metrics"].items():
         target = snapshot.with_name(f"network-best-{metric}-{kind}.pkl")
         note = target.with_suffix(".json")
+        if math.isnan(value):
+            continue
         if note.is_file() and not _is_better(metric, value, json.loads(note.read_text(encoding="utf-8"))["value"]):
             continue
         kimg = variables["cur_nimg"] / 1000

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 import torch
 
@@ -11,9 +12,9 @@ from . import masks
 from .channels import PREFIX, Layout, kept_channels
 from .config import ReconfigurationConfig
 from .operations import RunCost, layer_operations, narrow_shapes
-from .selection import SelectionError, select
+from .selection import SCOPES, SelectionError, select, split_patterns
 
-__all__ = ["ChannelPlan", "describe_cost", "plan_channels", "select_parameters", "sparse_cost", "targets"]
+__all__ = ["ChannelPlan", "check_patterns", "describe_cost", "plan_channels", "select_parameters", "sparse_cost", "targets"]
 
 #: Layers that write (G) or read (D) RGB stay dense, as in the reference code, which leaves out names with "to_rgb".
 DEFAULT_EXCLUDE = {"G": ("*torgb*",), "D": ("*fromrgb*",)}
@@ -35,12 +36,43 @@ def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mappi
     if config.granularity == "channel":
         plan = plan_channels(config, shapes)
         return [*plan.readers, *plan.mapping]
-    default = config.exclude is None
-    exclude = DEFAULT_EXCLUDE[network] if config.exclude is None else config.exclude
-    names = select(shapes, config.scope, exclude, strict=not default)
+    names = select(shapes, _scope(config, shapes), _exclude(config, network, shapes), strict=config.exclude is not None)
     if config.rule == "exact":
         _check_ratio(config.ratio, network, {name: shapes[name] for name in names})
     return names
+
+
+def _scope(config: ReconfigurationConfig, shapes: Mapping[str, Any]) -> str:
+    """``config.scope``; of two networks, its patterns that are for this one."""
+    if config.target != "both" or config.scope in SCOPES:
+        return config.scope
+    return ",".join(_matching(split_patterns(config.scope), shapes)) or config.scope
+
+
+def _exclude(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Sequence[str]:
+    """Patterns to leave dense; of two networks, those that are for this one."""
+    if config.exclude is None:
+        return DEFAULT_EXCLUDE[network]
+    return config.exclude if config.target != "both" else _matching(config.exclude, shapes)
+
+
+def _matching(patterns: Iterable[str], shapes: Iterable[str]) -> List[str]:
+    return [pattern for pattern in patterns if fnmatch.filter(shapes, pattern)]
+
+
+def check_patterns(config: ReconfigurationConfig, networks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that each pattern of ``config`` is for one of the networks ("G", "D") with these parameters, if there are two.
+
+    Raises:
+        SelectionError: one matches nothing in either.
+    """
+    if config.target != "both":
+        return
+    scope = [] if config.scope in SCOPES else split_patterns(config.scope)
+    names = [name for kind in targets(config) for name in networks[kind]]
+    for what, patterns in (("scope", scope), ("exclude", config.exclude or ())):
+        for pattern in set(patterns) - set(_matching(patterns, names)):
+            raise SelectionError(f"{what} pattern {pattern!r} matches no parameter of G or D")
 
 
 def _check_ratio(ratio: float, network: str, shapes: Mapping[str, Any]) -> None:

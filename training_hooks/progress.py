@@ -28,6 +28,8 @@ class Progress(Hook):
         every: least number of seconds between two writes.
     """
 
+    observes = True
+
     def __init__(self, every: float = 0.5):
         self._every = every
         self._path: Optional[Path] = None

@@ -27,7 +27,7 @@ from .masked_network import MaskedNetwork
 from .narrowing import SynthesisSwitch
 from .own_loop import OwnLoop
 from .phase_clock import PhaseClock
-from .planning import plan_channels, select_parameters, sparse_cost, targets
+from .planning import check_patterns, plan_channels, select_parameters, sparse_cost, targets
 from .ranks import differs
 from .schedule import Phase, Span
 from .selection import parameter_shapes
@@ -87,6 +87,7 @@ class Reconfiguration(OwnLoop, Hook):
         device = next(training.networks["G"].parameters()).device
         if device.type == "cuda":
             self._clock = PhaseClock(functools.partial(torch.cuda.synchronize, device))
+        check_patterns(config, {kind: parameter_shapes(training.networks[kind]) for kind in targets(config)})
         for kind in targets(config):
             if kind not in training.optimizers:
                 raise ValueError(f"target={config.target} needs the optimizer of {kind}")
@@ -157,6 +158,12 @@ class Reconfiguration(OwnLoop, Hook):
         }
         self._seconds, self._iterations_timed = 0.0, 0
         return values
+
+    def on_member(self, name: str, network: torch.nn.Module) -> None:
+        masked = self._networks.get(name[0])
+        # With steps="main" the extra steps since the last main one have moved pruned weights.
+        if masked is not None and masked.sparse and self.config.steps == "main" and (name != "G_ema" or masked.ema):
+            masked.zero_copy(network)
 
     def is_sparse(self) -> bool:
         return "G" in self._networks and self._networks["G"].sparse

@@ -7,7 +7,7 @@ from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
 
 import torch
 
-__all__ = ["SCOPES", "SelectionError", "select"]
+__all__ = ["SCOPES", "SelectionError", "parameter_shapes", "select", "split_patterns"]
 
 SCOPES = ("weights", "reference")
 
@@ -49,7 +49,7 @@ def select(
     elif scope == "reference":
         inside = list(names)
     else:
-        patterns = [p.strip() for p in scope.split(",") if p.strip()]
+        patterns = split_patterns(scope)
         _check_patterns(patterns, names, "scope")
         inside = [n for n in names if len(shapes[n]) >= 1 and any(fnmatch.fnmatchcase(n, p) for p in patterns)]
     if strict:
@@ -63,6 +63,11 @@ def select(
             )
         raise SelectionError(f"scope {scope!r} selects no parameter; there are: {_listed(names)}")
     return chosen
+
+
+def split_patterns(scope: str) -> List[str]:
+    """The comma-separated patterns of a scope."""
+    return [p.strip() for p in scope.split(",") if p.strip()]
 
 
 def parameter_shapes(module: torch.nn.Module) -> Dict[str, Tuple[int, ...]]:

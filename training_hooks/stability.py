@@ -32,6 +32,7 @@ class Stability(Hook):
         ValueError: less than one image.
     """
 
+    observes = True
     order = -1  # a run that goes on has to see the networks before they change, as the run before did
 
     def __init__(self, images: int = 16, seed: int = 0):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import random
 import re
 import sys
 import zipfile
@@ -22,6 +21,7 @@ import torch
 from . import loop
 from .files import whole_file
 from .hook import Hook
+from .random_state import random_states, set_random_states
 
 __all__ = ["VERSION", "StateError", "collect", "fingerprint", "load", "prune_old", "restore", "save", "state_path"]
 
@@ -108,33 +108,7 @@ def prune_old(folder: "str | Path", keep: int) -> None:
         path.unlink()
 
 
-# ---------------------------------------------------------------- random states
-
-
-def _random_states(device: torch.device) -> Dict[str, Any]:
-    import numpy
-
-    kind, keys, position, has_gauss, gauss = numpy.random.get_state(legacy=True)
-    states: Dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "numpy": [kind, torch.from_numpy(numpy.asarray(keys).astype("int64")), int(position), int(has_gauss), float(gauss)],
-        "python": random.getstate(),
-    }
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_states(states: Mapping[str, Any], device: torch.device) -> None:
-    import numpy
-
-    torch.set_rng_state(states["torch"])
-    kind, keys, position, has_gauss, gauss = states["numpy"]
-    numpy.random.set_state((kind, keys.numpy().astype("uint32"), position, has_gauss, gauss))
-    version, internal, following = states["python"]
-    random.setstate((version, tuple(internal), following))
-    if "cuda" in states and device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
+# ---------------------------------------------------------------- several ranks
 
 
 def _gather(value: Any, device: torch.device, num_ranks: int) -> List[Any]:
@@ -152,7 +126,8 @@ def _gather(value: Any, device: torch.device, num_ranks: int) -> List[Any]:
     gathered = [torch.zeros_like(padded) for _ in range(num_ranks)]
     torch.distributed.all_gather(gathered, padded)
     parts = [g[: int(s)].cpu().numpy().tobytes() for g, s in zip(gathered, sizes)]
-    return [torch.load(io.BytesIO(part), weights_only=True) for part in parts]
+    # Not where they were: each would open a context of its own on every GPU.
+    return [torch.load(io.BytesIO(part), map_location="cpu", weights_only=True) for part in parts]
 
 
 # ---------------------------------------------------------------- the loop
@@ -171,7 +146,7 @@ def _averages(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
 def _rank_state(variables: Mapping[str, Any], device: torch.device) -> Dict[str, Any]:
     """What each process has for itself: random states, and averages that the hosts never synchronise."""
     return {
-        "random": _random_states(device),
+        "random": random_states(device),
         "pl_mean": getattr(variables["loss"], "pl_mean", None),
         "averages": _averages(variables["G"]),
     }
@@ -228,7 +203,7 @@ def restore(state: Mapping[str, Any], frame: FrameType, hooks: Sequence[Hook]) -
     for hook in hooks:
         if type(hook).__name__ in state["hooks"]:
             hook.load_state_dict(state["hooks"][type(hook).__name__])
-    _set_random_states(mine["random"], torch.device(variables["device"]))
+    set_random_states(mine["random"], torch.device(variables["device"]))
     counters = {name: state[name] for name in ("cur_nimg", "batch_idx", "cur_tick")}
     loop.set_variables(frame, {**counters, "tick_start_nimg": state["cur_nimg"]})
 

@@ -6,11 +6,16 @@ computed stays the host's own code.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from types import ModuleType
-from typing import Any, Dict, Optional
+from typing import Any, ContextManager, Dict, Optional
+
+import torch
 
 from training_hooks import loop
+from training_hooks.engine import current_or_none
+from training_hooks.random_state import kept_random_states
 
 from .cache import StatisticsCache
 from .half_precision import common_factor, scaled
@@ -65,12 +70,17 @@ class _Metrics:
     # ---------------------------------------------------------------- metric_main
 
     def calc_metric(self, metric: str, **kwargs: Any) -> Any:
-        """The host's result with the protocol in it; without values where this snapshot is passed over."""
+        """The host's result with the protocol in it; without values where this snapshot is passed over.
+
+        The random states of a run with a method are kept, so that it does not depend on when it is measured; those of a run
+        without are the host's own.
+        """
         if not _is_due(self._settings.every):
             return self._easy(metric=metric, results=self._easy(), passed_over=True)
         self._protocol = Protocol(self._settings.network, kwargs.get("G_kwargs") or {})
         try:
-            result = self._plain["calc_metric"](metric=metric, **kwargs)
+            with _kept_random_states(kwargs.get("device")):
+                result = self._plain["calc_metric"](metric=metric, **kwargs)
             if kwargs.get("rank", 0) == 0:
                 result["protocol"] = self._protocol.to_dict(self._utils.dnnlib.util.open_url)
             return result
@@ -146,6 +156,13 @@ class _Metrics:
             raise ValueError("this metric compares with the images of --metricdata, which was not given")
         other = {"path": self._settings.data, "max_size": None, "xflip": False, "use_labels": False}
         return self._easy(opts.dataset_kwargs, **other)
+
+
+def _kept_random_states(device: Any) -> ContextManager[None]:
+    engine = current_or_none()
+    if engine is None or engine.observes():
+        return contextlib.nullcontext()
+    return kept_random_states(torch.device("cpu" if device is None else device))
 
 
 def _is_due(every: int) -> bool:

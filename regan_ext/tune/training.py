@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from training_hooks import loop
+
 from ..errors import UserError
 from ..options import CHANNEL_FIELDS
 from ..presets import HOST_PRESETS, fill
@@ -138,7 +140,7 @@ def dry_run(command: Sequence[str]) -> Plan:
     args = json.JSONDecoder().raw_decode(output[output.index("{", output.index("Training options:")) :])[0]
     batch, total = args["batch_size"], args["total_kimg"]
     iterations = -(-int(total * 1000) // batch)
-    return Plan(iterations, batch, total, max(1, int(total / (args.get("kimg_per_tick") or 4))))
+    return Plan(iterations, batch, total, max(1, int(total / loop.kimg_per_tick(args))))
 
 
 def _message(output: str) -> str:
