@@ -10,6 +10,7 @@ import functools
 import importlib
 import itertools
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from .metrics.install import install as install_metrics
 from .metrics.registry import register
 from .metrics.settings import MetricSettings
 from .metrics_guard import guard_metrics
+from .training_images import check_images
 
 __all__ = ["RankEntry", "attach"]
 
@@ -182,6 +184,8 @@ class _Attachment:
 
         def setup_with_hooks(**config: Any) -> Tuple[str, Any]:
             _register_metrics(config.get("metrics"), host)
+            if config.get("data"):
+                check_images(config["data"])
             description, self.args, resumed = loop_arguments.set_up(setup, config, found, host)
             suffix = loop_arguments.edit(self.args, self.request, self.hooks, host, resumed, outdir)
             _check_metrics(self.request.metrics, self.args, host)
@@ -198,11 +202,12 @@ class _Attachment:
                 if several:
                     stop.install(shared)  # the parent of the ranks hears of it first
                 result = callback(**values)
-                if self.request.settings is not None and not values.get("dry_run"):
+                settings = self.request.settings
+                if settings is not None and settings["ratio"] > 0 and not values.get("dry_run"):
                     run_summary.tell(self.args["run_dir"])
                 if stop.requested():
                     folder = self.args["run_dir"]
-                    goes_on = f"Stopped. The same command with --resume={folder} goes on."
+                    goes_on = f"Stopped. The same command with --resume={shlex.quote(folder)} goes on."
                     click.echo(goes_on if self.request.states else f"Stopped, with a snapshot in {folder}.")
                 return result
         finally:

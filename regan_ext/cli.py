@@ -52,7 +52,7 @@ def train(arguments: Tuple[str, ...]) -> None:
     from .launch import train as run
 
     host, rest = _split_host(arguments)
-    run(host, rest)
+    run(host, ["--help" if argument == "-h" else argument for argument in rest])
 
 
 @main.command()

@@ -62,11 +62,18 @@ def train(host: Optional[str], arguments: List[str]) -> None:
         _train_checkout(checkout, arguments)
 
 
+def _list_host(command: click.Command) -> None:
+    """Have ``--host``, which the host never sees, in its help."""
+    where = "Checkout to train, or embedded.  [default: the current folder, else $STYLEGAN2_ADA, else embedded]"
+    command.params.append(click.Option(["--host"], metavar="DIR", expose_value=False, help=where))
+
+
 def _train_embedded(arguments: List[str]) -> None:
     from .attach import attach
     from .hosts import embedded_train
 
     attach(vars(embedded_train))
+    _list_host(embedded_train.main)
     embedded_train.main.main(args=arguments, prog_name="regan-ext train")
 
 
@@ -80,6 +87,7 @@ def _train_checkout(checkout: Checkout, arguments: List[str]) -> None:
         from .attach import attach
 
         attach(sys.modules["__main__"].__dict__)
+        _list_host(self)
         return self.main(*args, **kwargs)
 
     sys.argv = [script, *arguments]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
+import re
 from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -44,7 +46,9 @@ def set_up(
         UserError: the snapshot is no network pickle, or a run that was named as a folder is over.
     """
     if found is None:
-        return (*setup(**config), None)
+        description, args = setup(**config)
+        _check_path(args.get("resume_pkl"))
+        return description, args, None
     description, args = setup(**{**config, "resume": None})
     found = resume.unless_other_images(found, args)
     if found.state is None:
@@ -57,6 +61,16 @@ def set_up(
         return (*setup(**config), found)
     resume.keep_beginning(found, args)
     return description, args, found
+
+
+def _check_path(pickle_or_url: Optional[str]) -> None:
+    """The host takes what it does not know for a path or an address, and finds out late.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if pickle_or_url and not re.match(r"[a-z]+://", pickle_or_url) and not os.path.isfile(pickle_or_url):
+        raise UserError(f"--resume: {pickle_or_url} does not exist, and is none of the host's networks")
 
 
 def edit(
@@ -199,11 +213,8 @@ def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes, 
         "theory": describe_cost(config, shapes["G"], shapes["D"], args["batch_size"], total),
     }
     if plan["sparse_phases"] == 0:
-        shorter = "a shorter --regan-warmup or a larger --kimg lets it begin"
-        click.echo(
-            f"Note: Re-GAN prunes nothing in this run, its warm-up lasts to the end of all {total} iterations; {shorter}.",
-            err=True,
-        )
+        remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
+        click.echo(f"Note: Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.", err=True)
     elif config.granularity == "weight" and "G" in targets(config):
         plan["exploration"] = _exploration(config, args)
     return {"class_name": "training_hooks.reconfiguration.Reconfiguration", **config.to_dict(), "plan": plan}

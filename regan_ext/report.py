@@ -39,7 +39,7 @@ def report(folders: Sequence[str], out: Optional[str] = None, png: bool = False)
         if png:
             written += _write_charts(target.with_name(f"{target.stem}-charts"), runs)
     except OSError as err:
-        raise UserError(f"cannot write the report: {err}") from err
+        raise UserError(f"{target} cannot be written: {err.strerror or err}") from err
     return written
 
 

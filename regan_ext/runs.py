@@ -187,7 +187,7 @@ def read_run(folder: "str | Path") -> Run:
     """
     folder = Path(folder).resolve()
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder")
+        raise UserError(f"{folder} is no folder" if folder.exists() else f"{folder}: there is no such folder")
     if not (folder / OPTIONS_FILE).is_file() and not (folder / STATS_FILE).is_file():
         raise UserError(f"{folder} is no run folder: it has neither {OPTIONS_FILE} nor {STATS_FILE}")
     options, notes = _read_options(folder / OPTIONS_FILE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
@@ -184,7 +185,8 @@ def _age(now: Standing) -> "str | Text":
 
 def _ending(now: Standing) -> str:
     """How a job ended before its time, and from where it can go on. One line without a frame, to be copied."""
-    last, at, goes_on = resumable(now.run.folder), f"{now.kimg:.1f} kimg", f"; `--resume={now.run.folder}` goes on"
+    last, at = resumable(now.run.folder), f"{now.kimg:.1f} kimg"
+    goes_on = f"; `--resume={shlex.quote(str(now.run.folder))}` goes on"
     older = "" if last is None else f"{goes_on} from {last} kimg"
     if not now.run.is_saved:
         return f"ended at {at} without a snapshot of it{older}"

@@ -15,6 +15,7 @@ import click
 import pytest
 from checkout_like import make_checkout
 from conftest import REGAN, SMALL, finished_run, load_networks, run_python
+from PIL import Image
 
 from regan_ext.hosts import embedded
 from regan_ext.hosts.checkout import HostError, recognise
@@ -310,6 +311,66 @@ def test_what_a_run_will_write() -> None:
     assert plan({**args, "kimg_per_tick": 2}, shapes, Request(None, "cpu", {})).pickles == 11
     none = plan({**args, "network_snapshot_ticks": None}, shapes, Request(None, "cpu", {}, states=False))
     assert (none.pickles, none.state, none.whole) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "modes, size, told",
+    [
+        (["RGB", "L"], (16, 16), "0.png is RGB and 1.png L"),
+        (["RGBA"], (16, 16), "0.png is RGBA, not RGB or grey"),
+        (["RGB"], (20, 16), "0.png is 20x16, not a square with a power of two as its side"),
+        (["I;16"], (16, 16), "0.png is I;16, not RGB or grey"),
+    ],
+)
+def test_images_that_the_host_would_trip_over(
+    host_dir: Path, tmp_path: Path, capsys: Any, modes: List[str], size: Any, told: str
+) -> None:
+    """The host sees some of them only in the middle of training."""
+    data = tmp_path / "my data"
+    data.mkdir()
+    for number, mode in enumerate(modes):
+        Image.new(mode, size).save(data / f"{number}.png")
+    code, output = call(["train", "--host=embedded", f"--outdir={tmp_path / 'x'}", f"--data={data}", "--metrics=none"], capsys)
+    assert code == 2 and told in output and f"prepare my-images '{data}' OUT.zip" in output and "Traceback" not in output
+    assert not (tmp_path / "x").exists()
+
+
+def test_images_of_several_sizes_and_a_broken_zip(host_dir: Path, tmp_path: Path, capsys: Any) -> None:
+    common = ["train", "--host=embedded", f"--outdir={tmp_path / 'x'}", "--metrics=none", "-n"]
+    data = tmp_path / "data"
+    data.mkdir()
+    for number, side in enumerate((16, 32)):
+        Image.new("RGB", (side, side)).save(data / f"{number}.png")
+    code, output = call([*common, f"--data={data}"], capsys)
+    assert code == 2 and "0.png is 16x16 and 1.png 32x32" in output
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 and no more")
+    code, output = call([*common, f"--data={tmp_path / 'cut.zip'}"], capsys)
+    assert code == 2 and "--data: " in output and "cut.zip is neither a folder nor a zip" in output
+
+
+def test_help_of_train_lists_the_host(host_dir: Path, capsys: Any) -> None:
+    for option in ("-h", "--help"):
+        code, output = call(["train", "--host=embedded", option], capsys)
+        assert code == 0 and "--host DIR" in output and "--regan-ratio" in output
+
+
+def test_a_run_that_never_prunes_says_so(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
+    common = ["train", "--host=embedded", "-n", f"--outdir={tmp_path}", f"--data={data_zip}", "--metrics=none", "--batch=32"]
+    code, output = call([*common, "--kimg=1", "--regan-preset=reference"], capsys)
+    assert code == 0 and "prunes nothing here, the warm-up lasts for all 32 iterations" in output
+
+
+def test_patterns_for_two_networks(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
+    regan = [*REGAN, "--kimg=1", "--batch=16", "--regan-target=both"]
+    chosen = resolved(regan, data_zip, tmp_path / "runs", capsys)["loss_kwargs"]["hooks"][0]["plan"]["selected_tensors"]
+    named = resolved([*regan, "--regan-exclude=*torgb*,*fromrgb*"], data_zip, tmp_path / "runs", capsys)
+    assert named["loss_kwargs"]["hooks"][0]["plan"]["selected_tensors"] == chosen
+    scoped = resolved([*regan, "--regan-scope=synthesis.b8.conv1.weight,b8.conv0.weight"], data_zip, tmp_path / "runs", capsys)
+    assert scoped["loss_kwargs"]["hooks"][0]["plan"]["selected_tensors"] == 2
+    common = ["train", "--host=embedded", "-n", f"--outdir={tmp_path}", f"--data={data_zip}", "--metrics=none"]
+    for option, pattern in (("--regan-exclude", "*torgbb*"), ("--regan-scope", "b4.convv.weight")):
+        code, output = call([*common, *regan, f"{option}={pattern}"], capsys)
+        assert code == 2 and option in output and f"'{pattern}' matches no parameter of G or D" in output
 
 
 def test_a_folder_that_is_no_host(tmp_path: Path, capsys: Any) -> None:

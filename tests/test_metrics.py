@@ -25,6 +25,7 @@ from regan_ext.errors import UserError
 from regan_ext.metrics import check, content, digit_detector, fetch, install, nearest, prepare, protocol, registry
 from regan_ext.metrics.settings import MetricSettings
 from regan_ext.runs import read_run
+from training_hooks import engine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -234,6 +235,20 @@ def test_the_protocol_names_what_was_measured(host: Tuple[Any, Any], tmp_path: P
     assert measure(host, "fid1k_test", data, Painter(), **against)["results"]["fid1k_test"] == full["results"]["fid1k_full"]
     with pytest.raises(ValueError, match="--metricdata"):
         measure(host, "fid1k_test", data, Painter(), detector=str(detector))
+
+
+@pytest.mark.parametrize("looks_on", [True, False])
+def test_measuring_leaves_the_random_numbers_of_a_method_alone(
+    host: Tuple[Any, Any], tmp_path: Path, looks_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain run keeps drawing as the host does."""
+    monkeypatch.setattr(engine, "_current", types.SimpleNamespace(observes=lambda: looks_on))
+    data = write_images(tmp_path / "a.zip", random_images(30, 0))
+    measure(host, "fid1k_full", data, Painter(), detector=str(write_detector(tmp_path / "tiny.pt")))
+    drawn = float(torch.rand(1)), float(np.random.rand())
+    torch.manual_seed(1)
+    np.random.seed(1)
+    assert (drawn == (float(torch.rand(1)), float(np.random.rand()))) == (not looks_on)
 
 
 def test_the_protocol_names_which_images_were_chosen(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from conftest import Run, load_networks
 from test_training_loop import selected
 
 from regan_ext.metrics_guard import guard_metrics
-from training_hooks.pairs import keep_best
+from training_hooks.hook import Training
+from training_hooks.pairs import Pairs, keep_best
 
 
 def shares(networks: Dict[str, Any], kind: str) -> "list[float]":
@@ -35,6 +36,46 @@ def test_members_of_the_last_cycle_are_kept(whole: Run, host_dir: Path) -> None:
     for name in names:
         content = (whole.folder / name).read_bytes()
         assert b"regan" not in content and b"training_hooks" not in content
+
+
+def test_the_sparse_member_is_sparse_with_the_reference_codes_settings(train: Any, host_dir: Path) -> None:
+    """There the masks do not hold through G's regularisation, which comes after the last main step of this sparse phase."""
+    lengths = ["--regan-warmup=4", "--regan-interval=12", "--batch=32", "--kimg=1"]  # sparse from iteration 4 to 16
+    run = train("--regan-preset=reference", *lengths, "--regan-finish=dense", "--snap=100", mode="off")
+    (sparse,) = run.folder.glob("network-pair-*-sparse.pkl")
+    networks = load_networks(sparse, host_dir)
+    for kind in ("G", "G_ema"):
+        zeros = shares(networks, kind)
+        assert min(zeros) > 0.25 and sum(zeros) / len(zeros) > 0.29
+
+
+def test_the_first_member_of_a_pair_follows_a_run_that_goes_on(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    after.mkdir()
+    (before / "network-pair-000007-sparse.pkl").write_bytes(b"the first member")
+    saved = {"switch_kimg": 7, "first": str(before / "network-pair-000007-sparse.pkl")}
+    for folder, rank in ((after, 1), (after, 0), (before, 0)):
+        pairs = Pairs({"ratio": 0.3, "interval": 5})
+        pairs.start(Training({}, {}, str(folder), batch_size=16, total_iterations=100, rank=rank))
+        pairs.load_state_dict(saved)
+        assert (after / "network-pair-000007-sparse.pkl").exists() == (rank == 0) and pairs.state_dict() == saved
+    assert (after / "network-pair-000007-sparse.pkl").read_bytes() == b"the first member"
+    pairs.load_state_dict({**saved, "first": str(tmp_path / "gone.pkl")})
+    pairs.load_state_dict({"switch_kimg": 7})
+    assert sorted(path.name for path in before.iterdir()) == ["network-pair-000007-sparse.pkl"]
+
+
+def test_a_value_that_is_none_is_never_the_best(tmp_path: Path) -> None:
+    snapshot = tmp_path / "network-snapshot-000001.pkl"
+    snapshot.write_bytes(b"x")
+    best = tmp_path / "network-best-fid1k-dense.json"
+    for value, expected in ((float("nan"), None), (30.0, 30.0), (float("nan"), 30.0), (5.0, 5.0)):
+        keep_best({"snapshot_pkl": str(snapshot), "stats_metrics": {"fid1k": value}, "cur_nimg": 1000}, "dense")
+        assert (json.loads(best.read_text())["value"] if best.exists() else None) == expected
+    for value, expected in ((0.3, 0.3), (0.4, 0.3), (0.2, 0.2)):
+        keep_best({"snapshot_pkl": str(snapshot), "stats_metrics": {"is1k_std": value}, "cur_nimg": 1000}, "dense")
+        assert json.loads((tmp_path / "network-best-is1k_std-dense.json").read_text())["value"] == expected
 
 
 def test_best_of_each_kind(tmp_path: Path) -> None:

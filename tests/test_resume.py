@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 import types
@@ -173,6 +174,7 @@ def test_other_options_are_listed(whole: Run, copied: Path, capsys: Any) -> None
     assert code == 2
     for part in ("ratio was 0.3, is 0.5", "channel_max was 16, is 32", "random_seed was 0, is 1"):
         assert part in output
+    assert "copy it into another folder" in output
 
 
 def test_a_run_begun_from_other_networks_goes_on(whole: Run, copied: Path, capsys: Any) -> None:
@@ -204,6 +206,42 @@ def test_a_plain_snapshot_of_another_architecture_is_refused(whole: Run, copied:
     assert outcome(whole, copied, capsys)[0] == 0
 
 
+def test_frozen_layers_go_with_networks_that_have_none(whole: Run, copied: Path, capsys: Any) -> None:
+    """Transfer learning with frozen layers of D, from a run in which they trained; in the host they become buffers."""
+    other = copied / "other.pkl"
+    (copied / "network-snapshot-000001.pkl").rename(other)
+    code, output = outcome(whole, copied, capsys, "--freezed=2", value=str(other))
+    assert code == 0 and '"freeze_layers": 2' in output
+    free = outcome(whole, copied, capsys, value=str(other))[1]
+    (cost, free_cost) = (re.search(r'"discriminator_gmacs": ([0-9.e-]+)', text) for text in (output, free))
+    assert cost is not None and free_cost is not None and cost[1] == free_cost[1]
+    code, output = outcome(whole, copied, capsys, "--freezed=2", "--cmax=8", value=str(other))
+    assert code == 2 and "another architecture" in output
+
+
+@pytest.mark.parametrize("what", ["data", "subset"])
+def test_a_snapshot_of_other_images_is_a_beginning(whole: Run, copied: Path, capsys: Any, what: str) -> None:
+    """As in the host; where a folder was named, which means to go on, it is an error."""
+    data, count = Path(whole.options["training_set_kwargs"]["path"]), whole.options["training_set_kwargs"]["max_size"]
+    if what == "data":
+        more, told = [f"--data={shutil.copy(data, copied / 'others.zip')}"], f"data was {data.stem}, is others"
+    else:
+        more, told = [f"--subset={count - 1}"], f"max_size was {count}, is {count - 1}"
+    code, output = outcome(whole, copied, capsys, *more)
+    assert code == 0 and f"trained on other images ({told}): a new run begins" in output
+    assert "-resumecustom" in output and "-resumed" not in output
+    code, output = outcome(whole, copied, capsys, *more, value=str(copied))
+    assert code == 2 and f"trained on other images ({told})" in output and "begins a new run from its networks" in output
+
+
+def test_the_same_images_may_lie_elsewhere(whole: Run, copied: Path, capsys: Any) -> None:
+    data = Path(whole.options["training_set_kwargs"]["path"])
+    (copied / "elsewhere").mkdir()
+    moved = shutil.copy(data, copied / "elsewhere")
+    code, output = outcome(whole, copied, capsys, f"--data={moved}")
+    assert code == 0 and "-resumed" in output
+
+
 def test_end_of_the_budget(whole: Run, copied: Path, capsys: Any) -> None:
     code, output = outcome(whole, copied, capsys, "--kimg=2", value=str(copied))
     assert code == 2 and "2.08 kimg" in output and "larger --kimg" in output
@@ -216,8 +254,10 @@ def test_not_a_pickle(whole: Run, copied: Path, capsys: Any) -> None:
     (copied / "network-snapshot-000002.pkl").write_text("hello")
     code, output = outcome(whole, copied, capsys)
     assert code == 2 and "cannot be read as a network pickle" in output
-    code, output = outcome(whole, copied, capsys, value=str(copied / "missing.pkl"))
-    assert code == 2 and "does not exist" in output
+    for name in ("missing.pkl", "missing"):
+        code, output = outcome(whole, copied, capsys, value=str(copied / name))
+        assert code == 2 and f"{name} does not exist" in output and "Traceback" not in output
+    assert outcome(whole, copied, capsys, "--resume=ffhq256")[0] == 0
 
 
 # ---------------------------------------------------------------- snapshots of the plain host

@@ -55,13 +55,15 @@ def same_target(one: Path, other: Path) -> bool:
 
 
 def check_file(path: Path, *sources: Path) -> None:
-    """Refuse a file that cannot be written or would replace what is read.
+    """Refuse a file that cannot be written or would replace what is read, and make its folder where it is missing.
 
     Raises:
-        UserError: it is a folder, its folder does not exist, or it is one of ``sources``.
+        UserError: it is a folder, its folder cannot be made, or it is one of ``sources``.
     """
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"{path}: its folder does not exist; make it first")
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise UserError(f"{path} cannot be written: {err.strerror or err}") from err
     if path.is_dir() or any(same(path, source) for source in sources):
         raise UserError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'it is what is read'}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -221,5 +222,5 @@ def _as_the_host_reads(container: Container, findings: Findings) -> List[str]:
     if labels and without:
         problems.append(f"dataset.json has no label for {len(without)} images, the first is {without[0]}")
     if problems:
-        problems[-1] += f"; regan-ext data prepare my-images {container.path} OUT.zip mends that"
+        problems[-1] += f"; regan-ext data prepare my-images {shlex.quote(str(container.path))} OUT.zip mends that"
     return problems + faults

@@ -65,7 +65,7 @@ def chosen(total: int, count: int, seed: int) -> List[int]:
         UserError: there are not so many.
     """
     if not 1 <= count <= total:
-        raise UserError(f"--count={count}: there are {total} images")
+        raise UserError(f"--count={count}: " + ("at least 1 image is needed" if count < 1 else f"there are {total} images"))
     # random() alone is promised to give the same numbers in every version of Python.
     generator = random.Random(seed)
     keys = [generator.random() for _ in range(total)]

@@ -144,6 +144,7 @@ def train_detector(path: Path, training: Training = Training(), limit: int = 0) 
         click.ClickException: scikit-learn is missing.
         OSError: the file cannot be written.
     """
+    path.absolute().parent.mkdir(parents=True, exist_ok=True)
     images, classes = (part[: limit or None] for part in digit_images())
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(training.seed))
     right = 0

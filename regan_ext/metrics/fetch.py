@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, Optional
 
 from training_hooks.files import whole_file
 
-from ..data.download import Progress, download
+from ..data.download import DownloadError, Progress, download
 from ..data.manifest import Archive
 from ..doctor_checks import dnnlib_cache
 from ..errors import UserError
@@ -75,7 +75,10 @@ def fetch(name: str, source: Optional[Path], sha256: Optional[str], progress: Pr
     fetched: Optional[Path] = None
     if source is None:
         fetched = source = dnnlib_cache() / "regan-ext" / target.name
-        download(detector.url, fetched, Archive(target.name, (), sha256=sha256, max_bytes=10**9), progress)
+        try:
+            download(detector.url, fetched, Archive(target.name, (), sha256=sha256, max_bytes=10**9), progress)
+        except DownloadError as err:
+            raise DownloadError(f"{err.message}; or fetch it elsewhere and bring it with --from=FILE") from err
     found = _check(name, source, sha256)
     try:
         folder.mkdir(parents=True, exist_ok=True)

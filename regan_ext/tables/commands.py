@@ -96,6 +96,8 @@ def run_table(
     from .runner import jobs_of, run
 
     jobs = jobs_of(load(table).cells(only), seeds, Place(data_dir, out, host, gpus, extra))
+    if not jobs:
+        click.echo("Nothing of this table can be run.", err=True)
     if dry_run:
         show_commands(jobs)
     else:

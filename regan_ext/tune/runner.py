@@ -40,9 +40,9 @@ def prepare(path: Path, training: Training, objective: Objective, space: str) ->
     Raises:
         UserError: ``train`` does not take the options, the space does not fit the runs, or the study is about something else.
     """
+    if path.suffix != ".db":  # another ending would share the runs of the study that ends in .db
+        raise UserError(f"--study: {path} has to end in .db; its runs and its winner are named after it")
     runs = runs_of(path)
-    if runs == path:
-        raise UserError(f"--study: {path} would be the folder of its runs; give it another ending, such as .db")
     settings = {"metric": objective.metric, "objective": objective.of, "space": space, "train options": list(training.options)}
     file = StudyFile.find(path)
     if file is None:

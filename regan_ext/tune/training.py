@@ -144,9 +144,11 @@ def dry_run(command: Sequence[str]) -> Plan:
 
 
 def _message(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("Error: ")]
-    return (errors or lines or ["it says nothing"])[-1].replace("Error: ", "", 1)
+    """What a command ended with: its error, which may have several lines, else the last line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it says nothing"]
+    errors = [number for number, line in enumerate(lines) if line.startswith("Error: ")]
+    last = lines[errors[-1] :][:4] if errors else lines[-1:]
+    return " ".join(last).removeprefix("Error: ")
 
 
 class Process:
