@@ -23,7 +23,7 @@ from test_launch import call
 from regan_ext.cli import main
 from regan_ext.errors import UserError
 from regan_ext.hosts import embedded_train
-from regan_ext.tables import command, runner
+from regan_ext.tables import command, picture, runner
 from regan_ext.tables.command import Job, Place
 from regan_ext.tables.estimate import cost_of
 from regan_ext.tables.model import NAMES, Cell, Table, how_to_get, load, table_of
@@ -472,6 +472,12 @@ def test_results_of_another_table_or_of_none_are_told(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- estimates
+
+
+def test_long_titles_of_a_picture_are_wrapped() -> None:
+    font, title = picture.ImageFont.load_default(size=11), "Re-StyleGAN2, full learning rate in dense phases"
+    lines = picture._wrapped(title, 192, font).split("\n")
+    assert len(lines) == 2 and " ".join(lines) == title and all(font.getlength(line) <= 192 for line in lines)
 
 
 @pytest.mark.parametrize("name, kind", [("few-shot", "stylegan2"), ("cifar10", "cifar"), ("digits-ablation", "auto")])

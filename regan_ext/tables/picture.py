@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -16,7 +16,7 @@ from .state import chain
 __all__ = ["draw"]
 
 _COLUMNS, _ROWS, _ACROSS = 6, 10, 5  # images of a run, and runs beside each other
-_TILE, _GAP, _HEADING = 64, 16, 22  # pixels
+_TILE, _GAP, _HEADING, _LINE = 64, 16, 22, 14  # pixels
 
 
 def draw(table: Table, cells: Sequence[Cell], seed: int, out: Path, path: Path) -> List[str]:
@@ -76,13 +76,27 @@ def _corner(path: Path, resolution: int) -> Image.Image:
 
 
 def _sheet(blocks: Sequence[Tuple[str, Image.Image]]) -> Image.Image:
-    width, height = max(image.width for _, image in blocks) + _GAP, max(image.height for _, image in blocks) + _HEADING + _GAP
-    lines = -(-len(blocks) // _ACROSS)
+    font = ImageFont.load_default(size=11)
+    width = max(image.width for _, image in blocks) + _GAP
+    titles = [_wrapped(title, width - _GAP, font) for title, _ in blocks]
+    heading = _HEADING + _LINE * max(title.count("\n") for title in titles)
+    height, lines = max(image.height for _, image in blocks) + heading + _GAP, -(-len(blocks) // _ACROSS)
     mode = "L" if all(image.mode == "L" for _, image in blocks) else "RGB"
     sheet = Image.new(mode, (min(len(blocks), _ACROSS) * width + _GAP, lines * height + _GAP), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
-    for index, (title, image) in enumerate(blocks):
+    pen = ImageDraw.Draw(sheet)
+    for index, (title, (_, image)) in enumerate(zip(titles, blocks)):
         left, top = _GAP + index % _ACROSS * width, _GAP + index // _ACROSS * height
         pen.text((left, top), title, fill="black", font=font)
-        sheet.paste(image, (left, top + _HEADING))
+        sheet.paste(image, (left, top + heading))
     return sheet
+
+
+def _wrapped(title: str, width: int, font: Any) -> str:
+    """``title`` in as many lines as it takes to stay within ``width`` pixels."""
+    lines: List[str] = []
+    for word in title.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
