@@ -742,7 +742,7 @@ def test_a_linked_folder_is_said(tmp_path: Path) -> None:
     [
         (["my-images", "gone", "out.zip"], "gone does not exist"),
         (["my-images", "mine", "out.tar"], "end in .zip"),
-        (["my-images", "mine", "gone/out.zip"], "folder does not exist"),
+        (["my-images", "mine", "mine.txt/out.zip"], "mine.txt/out.zip cannot be written"),
         (["my-images", "mine.txt", "out.zip"], "neither a folder nor a zip"),
         (["my-images", "mine", "out.zip", "--resolution=100"], "power of two"),
         (["my-images", "mine", "out.zip", "--count=9"], "then regan-ext data subset"),
@@ -753,7 +753,7 @@ def test_a_linked_folder_is_said(tmp_path: Path) -> None:
         (["my-images", "empty", "out.zip"], "holds no images"),
         (["obama", "mine", "out.zip"], "holds 1 images, obama has 100; --any-count"),
         (["obama", "mine", "out.zip", "--any-count"], "1.png: not an image"),
-        (["obama", "mine", "out.zip", "--any-count", "--count=0"], "there are 1 images"),
+        (["obama", "mine", "out.zip", "--any-count", "--count=0"], "--count=0: at least 1 image"),
         (["cifar10", "mine", "out.zip"], "has no data_batch_1"),
         (["cifar10", "mine.txt", "out.zip"], "cannot be read as CIFAR-10"),
         (["digits", "mine", "out.zip"], "the source of digits is -"),
@@ -773,6 +773,12 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     before = listing(tmp_path)
     assert words in cli("prepare", *arguments, code=2)
     assert listing(tmp_path) == before
+
+
+def test_a_folder_that_is_missing_is_made(tmp_path: Path) -> None:
+    """Those that the tables name, for example."""
+    cli("prepare", "digits", "-", tmp_path / "data" / "more" / "digits-100.zip", "--count=100")
+    assert listing(tmp_path / "data" / "more") == ["digits-100.indices.txt", "digits-100.zip"]
 
 
 def fake_cifar(path: Path, protocol: int = 2, **more: Any) -> List["np.ndarray[Any, Any]"]:
