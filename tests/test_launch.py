@@ -241,7 +241,7 @@ BAD = [
     (["--regan-interval=10"], "--regan-ratio"),
     (["--regan-ratio=0.3", "--regan-scope=nothing.*"], "--regan-scope"),
     (["--regan-ratio=0.3", "--regan-exclude=*to_rgb*"], "*to_rgb*"),
-    (["--regan-ratio=0.3", "--regan-exclude=*"], "--regan-scope"),
+    (["--regan-ratio=0.3", "--regan-exclude=*"], "--regan-exclude"),
     (["--regan-ratio=0.9999"], "--regan-ratio"),
     (["--cond=1", "--regan-ratio=0.92", "--regan-granularity=channel", "--regan-mapping=weight"], "--regan-ratio"),
     (["--regan-ratio=0.3", "--regan-finish=dense", "--kimg=1"], "--regan-finish"),

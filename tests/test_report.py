@@ -444,7 +444,7 @@ def test_folder_that_is_no_run_is_one_line(tmp_path: Path, folder: str, words: s
 
 def test_place_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
     result = command(make_run(tmp_path / "run", ticks_of_one_kimg(3)), "--out", tmp_path / "nowhere" / "page.html")
-    assert result.exit_code == 2 and result.output.startswith("Error: cannot write the report")
+    assert result.exit_code == 2 and result.output.endswith("page.html cannot be written: No such file or directory\n")
 
 
 def test_without_matplotlib_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
