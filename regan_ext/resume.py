@@ -241,6 +241,11 @@ def _binding(options: Mapping[str, Any]) -> Dict[str, Any]:
     return {name: v for name, v in flat.items() if ".plan." not in name and name != "training_set_kwargs.path"}
 
 
+def _shown(name: str) -> str:
+    """A dotted name without the place of a hook among the others; those that keep pairs repeat Re-GAN's settings."""
+    return re.sub(r"^loss_kwargs\.hooks\.\d+\.(reconfiguration\.)?", "", name)
+
+
 def check_options(resume: Resume, args: Mapping[str, Any]) -> None:
     """Compare the state's options with those of this run.
 
@@ -251,10 +256,10 @@ def check_options(resume: Resume, args: Mapping[str, Any]) -> None:
     if resume.state["options"] is None:
         return
     saved, now = _binding(resume.state["options"]), _binding(args)
-    names = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
-    if names:
-        listed = "; ".join(f"{name} was {saved.get(name)}, is {now.get(name)}" for name in names[:6])
-        more = f"; and {len(names) - 6} more" if len(names) > 6 else ""
+    differing = {_shown(name): name for name in {**saved, **now} if saved.get(name) != now.get(name)}
+    if differing:
+        listed = "; ".join(f"{shown} was {saved.get(name)}, is {now.get(name)}" for shown, name in [*differing.items()][:6])
+        more = f"; and {len(differing) - 6} more" if len(differing) > 6 else ""
         remedy = "to begin a new run from its networks, copy it into another folder and name the copy"
         raise UserError(f"--resume: {resume.snapshot} was trained with other options: {listed}{more}; {remedy}")
 

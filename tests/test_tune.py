@@ -570,3 +570,16 @@ def test_a_real_study(host_dir: Path, data_zip: Path, tmp_path: Path, monkeypatc
     given = [f"--regan-preset={file.preset}", "--kimg=1", "--batch=64"]
     hook = resolved(given, data_zip, tmp_path / "runs", capsys)["loss_kwargs"]["hooks"][0]
     assert {name: hook[name] for name in first.user_attrs["config"]} == first.user_attrs["config"]
+
+
+@pytest.mark.parametrize(
+    "output, told",
+    [
+        ("Host: x\nError: Missing option '--data'.\n", "Missing option '--data'."),
+        ("Traceback ...\nKeyError: 'kimg_per_tick'\n", "KeyError: 'kimg_per_tick'"),
+        ("Usage: x\n\nError: one of:\n  fid1k\n  kid1k\n", "one of: fid1k kid1k"),
+        ("", "it says nothing"),
+    ],
+)
+def test_why_a_command_ended_is_told_whole(output: str, told: str) -> None:
+    assert training._message(output) == told
