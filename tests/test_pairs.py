@@ -54,15 +54,23 @@ def test_the_first_member_of_a_pair_follows_a_run_that_goes_on(tmp_path: Path) -
     before.mkdir()
     after.mkdir()
     (before / "network-pair-000007-sparse.pkl").write_bytes(b"the first member")
-    saved = {"switch_kimg": 7, "first": str(before / "network-pair-000007-sparse.pkl")}
-    for folder, rank in ((after, 1), (after, 0), (before, 0)):
+    saved = {"switch_kimg": 7, "first": "sparse"}
+
+    def training_loop(resume_pkl: Path, pairs: Pairs, state: Dict[str, Any]) -> None:
+        pairs.load_state_dict(state)
+
+    def go_on(folder: Path, rank: int, state: Dict[str, Any], source: Path = before) -> Dict[str, Any]:
         pairs = Pairs({"ratio": 0.3, "interval": 5})
         pairs.start(Training({}, {}, str(folder), batch_size=16, total_iterations=100, rank=rank))
-        pairs.load_state_dict(saved)
-        assert (after / "network-pair-000007-sparse.pkl").exists() == (rank == 0) and pairs.state_dict() == saved
+        training_loop(source / "network-snapshot-000008.pkl", pairs, state)
+        return pairs.state_dict()
+
+    for folder, rank in ((after, 1), (after, 0), (before, 0)):
+        assert go_on(folder, rank, saved) == saved
+        assert (after / "network-pair-000007-sparse.pkl").exists() == (rank == 0)
     assert (after / "network-pair-000007-sparse.pkl").read_bytes() == b"the first member"
-    pairs.load_state_dict({**saved, "first": str(tmp_path / "gone.pkl")})
-    pairs.load_state_dict({"switch_kimg": 7})
+    go_on(after, 0, saved, source=tmp_path / "gone")
+    go_on(after, 0, {"switch_kimg": 7})  # of an older state
     assert sorted(path.name for path in before.iterdir()) == ["network-pair-000007-sparse.pkl"]
 
 

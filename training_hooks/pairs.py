@@ -15,7 +15,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 
 from . import loop
 from .config import ReconfigurationConfig
-from .engine import current
+from .engine import current_or_none
 from .files import tolerate_write_failure, whole_file
 from .hook import Hook, Training
 from .schedule import Phase, Schedule
@@ -64,7 +64,7 @@ class Pairs(Hook):
         self._total = 0
         self._training: Optional[Training] = None
         self._switch_kimg: Optional[int] = None
-        self._first: Optional[Path] = None  # the first member of that switch
+        self._first: Optional[str] = None  # kind of the first member of that switch
 
     def start(self, training: Training) -> None:
         self._training = training
@@ -92,30 +92,35 @@ class Pairs(Hook):
             self._write(self._schedule.span(variables["batch_idx"] - 1).phase)
 
     def state_dict(self) -> Dict[str, Any]:
-        return {"switch_kimg": self._switch_kimg, "first": None if self._first is None else str(self._first)}
+        return {"switch_kimg": self._switch_kimg, "first": self._first}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._switch_kimg = state["switch_kimg"]
-        self._first = Path(state["first"]) if state.get("first") else None  # older states do not name it
-        if self._switch_kimg is not None and self._first is not None:
-            self._take_over(self._first)
+        self._first = state.get("first")  # older states do not name it
+        frame = loop.find_loop()
+        if self._switch_kimg is not None and self._first is not None and frame is not None and frame.f_locals.get("resume_pkl"):
+            self._take_over(Path(frame.f_locals["resume_pkl"]).parent)
 
-    def _take_over(self, first: Path) -> None:
+    def _take_over(self, folder: Path) -> None:
         """Have the first member beside the second, which a run that goes on writes into a folder of its own."""
-        assert self._training is not None and self._training.run_dir is not None
-        target = Path(self._training.run_dir) / first.name
+        assert self._training is not None and self._training.run_dir is not None and self._first is not None
+        first, target = folder / self._name(self._first), Path(self._training.run_dir) / self._name(self._first)
         if self._training.rank == 0 and first.is_file() and not target.exists():
             with tolerate_write_failure(first.name), open(first, "rb") as source, whole_file(target) as copied:
                 shutil.copyfileobj(source, copied)
 
-    def _write(self, phase: Phase) -> Path:
+    def _name(self, kind: str) -> str:
+        return f"network-pair-{self._switch_kimg:06d}-{kind}.pkl"
+
+    def _write(self, phase: Phase) -> str:
         assert self._training is not None and self._training.run_dir is not None
         kind = "sparse" if phase == Phase.SPARSE else "dense"
-        path = Path(self._training.run_dir).absolute() / f"network-pair-{self._switch_kimg:06d}-{kind}.pkl"
+        engine = current_or_none()
         if self._training.rank == 0:
-            with tolerate_write_failure(path.name):
-                write_member(loop.loop_variables(), path, current().hooks)
-        return path
+            with tolerate_write_failure(self._name(kind)):
+                path = Path(self._training.run_dir) / self._name(kind)
+                write_member(loop.loop_variables(), path, [] if engine is None else engine.hooks)
+        return kind
 
 
 def _is_better(metric: str, value: float, best: float) -> bool:
