@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import shlex
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Optional, Tuple
 
-from .data.images import Unreadable, decode
+from .data.images import HOST_MODES, Unreadable, decode, fits_host
+from .data.mending import how_to_mend
 from .data.sources import image_names, open_container
 from .errors import UserError
 
@@ -32,13 +32,13 @@ def check_images(path: str) -> None:
     except UserError as err:
         raise UserError(f"--data: {err.message}") from err
     if problem is not None:
-        remedy = f"regan-ext data prepare my-images {shlex.quote(path)} OUT.zip mends that"
-        raise UserError(f"--data: {path}: {problem}; {remedy}")
+        raise UserError(f"--data: {path}: {problem}; {how_to_mend(Path(path))}")
 
 
 def _problem(path: Path) -> Optional[str]:
     container = open_container(path)
     names = image_names(container)
+    unfolds = importlib.util.find_spec("pyspng") is not None  # reads PNG files for the host, and unfolds palettes
     first: Optional[Tuple[str, Tuple[int, int], str]] = None
     for name in names[:: max(1, len(names) // _LOOKED_AT)]:
         try:
@@ -46,9 +46,9 @@ def _problem(path: Path) -> Optional[str]:
         except Unreadable as err:
             return f"{name} cannot be read ({err})"
         width, height = image.size
-        if width != height or width & (width - 1):
+        if not fits_host(image.size):
             return f"{name} is {width}x{height}, not a square with a power of two as its side"
-        if image.mode not in _modes(name):
+        if image.mode not in HOST_MODES and not (image.mode == "P" and unfolds and name.lower().endswith(".png")):
             return f"{name} is {image.mode}, not RGB or grey"
         if first is None:
             first = name, image.size, image.mode
@@ -57,9 +57,3 @@ def _problem(path: Path) -> Optional[str]:
         elif (image.mode == "L") != (first[2] == "L"):
             return f"{first[0]} is {first[2]} and {name} {image.mode}"
     return None
-
-
-def _modes(name: str) -> List[str]:
-    """Pillow's names of the pixel formats that the host reads as they are: pyspng, where it is there, unfolds palettes."""
-    unfolds = name.lower().endswith(".png") and importlib.util.find_spec("pyspng") is not None
-    return ["L", "RGB", "P"] if unfolds else ["L", "RGB"]

@@ -48,7 +48,9 @@ def second_derivative(function):
 def test_second_derivatives_are_torchs_own():
     try:
         expected = second_derivative(torchs_own)
-    except RuntimeError:
+    except RuntimeError as err:
+        if "grid_sampler_2d_backward is not implemented" not in str(err):
+            raise
         pytest.skip("this version of torch has no second derivative of its own, which is what ours is for")
     for ours, theirs in zip(second_derivative(grid_sample), expected):
         assert theirs.abs().max() > 1e-3

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import IO, Iterator, Set
 
-__all__ = ["tolerate_write_failure", "whole_file"]
+__all__ = ["copy_whole", "tolerate_write_failure", "whole_file"]
 
 _told: Set[str] = set()
 
@@ -36,6 +37,16 @@ def whole_file(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):  # a folder that has gone has no file left in it, and why it failed is being told
             temporary.unlink()
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file's content, whole or not at all.
+
+    Raises:
+        OSError: one cannot be read, or the other not be written.
+    """
+    with open(source, "rb") as content, whole_file(target) as file:
+        shutil.copyfileobj(content, file)
 
 
 @contextlib.contextmanager

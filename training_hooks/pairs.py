@@ -9,14 +9,13 @@ import copy
 import json
 import math
 import pickle
-import shutil
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 from . import loop
 from .config import ReconfigurationConfig
 from .engine import current_or_none
-from .files import tolerate_write_failure, whole_file
+from .files import copy_whole, tolerate_write_failure, whole_file
 from .hook import Hook, Training
 from .schedule import Phase, Schedule
 
@@ -38,7 +37,8 @@ def write_member(variables: Mapping[str, Any], path: Path, hooks: Sequence[Hook]
     for name in ("G", "D", "G_ema", "augment_pipe"):
         module = variables.get(name)
         members[name] = None if module is None else copy.deepcopy(module).eval().requires_grad_(False).cpu()
-        for hook in hooks if module is not None else ():
+    for name in ("G", "D", "G_ema"):
+        for hook in hooks:
             hook.on_member(name, members[name])
     with whole_file(path) as file:
         pickle.dump(members, file)
@@ -106,8 +106,8 @@ class Pairs(Hook):
         assert self._training is not None and self._training.run_dir is not None and self._first is not None
         first, target = folder / self._name(self._first), Path(self._training.run_dir) / self._name(self._first)
         if self._training.rank == 0 and first.is_file() and not target.exists():
-            with tolerate_write_failure(first.name), open(first, "rb") as source, whole_file(target) as copied:
-                shutil.copyfileobj(source, copied)
+            with tolerate_write_failure(first.name):
+                copy_whole(first, target)
 
     def _name(self, kind: str) -> str:
         return f"network-pair-{self._switch_kimg:06d}-{kind}.pkl"
@@ -137,16 +137,15 @@ def keep_best(variables: Mapping[str, Any], kind: str) -> None:
     """
     snapshot = Path(variables["snapshot_pkl"])
     for metric, value in variables["stats_metrics"].items():
-        target = snapshot.with_name(f"network-best-{metric}-{kind}.pkl")
-        note = target.with_suffix(".json")
         if math.isnan(value):
             continue
+        target = snapshot.with_name(f"network-best-{metric}-{kind}.pkl")
+        note = target.with_suffix(".json")
         if note.is_file() and not _is_better(metric, value, json.loads(note.read_text(encoding="utf-8"))["value"]):
             continue
         kimg = variables["cur_nimg"] / 1000
         content = {"metric": metric, "value": float(value), "kimg": kimg, "kind": kind, "snapshot": snapshot.name}
         with tolerate_write_failure(f"{target.name} (a copy of {snapshot.name})"):
-            with open(snapshot, "rb") as source, whole_file(target) as copy_of_it:
-                shutil.copyfileobj(source, copy_of_it)
+            copy_whole(snapshot, target)
             with whole_file(note) as file:
                 file.write(json.dumps(content).encode())

@@ -71,8 +71,9 @@ def check_patterns(config: ReconfigurationConfig, networks: Mapping[str, Mapping
     scope = [] if config.scope in SCOPES else split_patterns(config.scope)
     names = [name for kind in targets(config) for name in networks[kind]]
     for what, patterns in (("scope", scope), ("exclude", config.exclude or ())):
-        for pattern in set(patterns) - set(_matching(patterns, names)):
-            raise SelectionError(f"{what} pattern {pattern!r} matches no parameter of G or D")
+        for pattern in patterns:
+            if not fnmatch.filter(names, pattern):
+                raise SelectionError(f"{what} pattern {pattern!r} matches no parameter of G or D")
 
 
 def _check_ratio(ratio: float, network: str, shapes: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,8 +18,9 @@ from PIL import Image
 from ..errors import UserError
 from .archive import check_file, one_line, write_list
 from .cifar import cifar10_entries
-from .images import Unreadable, pixel_hash
+from .images import HOST_MODES, Unreadable, fits_host, pixel_hash
 from .manifest import DataSet
+from .mending import how_to_mend
 from .sources import Container, Entry, Zipped, entry_of, image_names, labels_of, open_container
 from .table import OWN, get
 
@@ -198,9 +198,9 @@ def _as_the_host_reads(container: Container, findings: Findings) -> List[str]:
     sizes, modes = list(findings.sizes), list(findings.modes)
     if len(sizes) > 1:
         problems.append(f"the images have {len(sizes)} different sizes")
-    elif sizes and (sizes[0][0] != sizes[0][1] or sizes[0][0] & (sizes[0][0] - 1)):
+    elif sizes and not fits_host(sizes[0]):
         problems.append(f"{sizes[0][0]}x{sizes[0][1]} is not a square with a power of two as its side")
-    if len(modes) > 1 or (modes and modes[0] not in ("L", "RGB")):
+    if len(modes) > 1 or (modes and modes[0] not in HOST_MODES):
         problems.append(f"the images are not all RGB or all grey but {', '.join(modes)}")
     if isinstance(container, Zipped):
         with zipfile.ZipFile(container.path) as archive:
@@ -222,5 +222,5 @@ def _as_the_host_reads(container: Container, findings: Findings) -> List[str]:
     if labels and without:
         problems.append(f"dataset.json has no label for {len(without)} images, the first is {without[0]}")
     if problems:
-        problems[-1] += f"; regan-ext data prepare my-images {shlex.quote(str(container.path))} OUT.zip mends that"
+        problems[-1] += f"; {how_to_mend(container.path)}"
     return problems + faults

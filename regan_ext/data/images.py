@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from typing import List
+from typing import List, Tuple
 
 import numpy as np
 from PIL import Image
 
 __all__ = [
     "FILTERS",
+    "HOST_MODES",
     "SUFFIXES",
     "Unreadable",
     "crop",
     "decode",
     "encode",
     "fit",
+    "fits_host",
     "is_grey",
     "load_pixels",
     "mend",
@@ -27,6 +29,7 @@ __all__ = [
 
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"})
+HOST_MODES = ("L", "RGB")  # Pillow's names of the pixel formats that the hosts read as they are
 # Pillow tries every decoder it has, whatever the suffix says; some of those start other programs.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
@@ -110,6 +113,12 @@ def _frames(image: Image.Image) -> int:
 
 def _has_transparency(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
+def fits_host(size: Tuple[int, int]) -> bool:
+    """Whether the hosts can train on images of this width and height: squares with a power of two as their side."""
+    width, height = size
+    return width == height and width & (width - 1) == 0
 
 
 def what_is_wrong(image: Image.Image, resolution: int, mode: str) -> List[str]:

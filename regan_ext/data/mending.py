@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
 from PIL import Image
@@ -14,7 +16,7 @@ from .archive import one_line
 from .images import Unreadable, is_grey, load_pixels, mend, pixel_hash, what_is_wrong
 from .sources import Entry
 
-__all__ = ["Plan", "Report", "common_mode", "examined"]
+__all__ = ["Plan", "Report", "common_mode", "examined", "how_to_mend"]
 
 _SIZE = ("not square", "too small", "too large")
 
@@ -80,6 +82,11 @@ class Report:
     def lines(self) -> List[str]:
         """One line for every kind of fault, the most frequent first."""
         return [f"  {count} {kind}" for kind, count in sorted(self.kinds.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def how_to_mend(path: Path) -> str:
+    """What a message about images that cannot be used ends with."""
+    return f"regan-ext data prepare my-images {shlex.quote(str(path))} OUT.zip mends that"
 
 
 def common_mode(entries: Sequence[Entry]) -> str:

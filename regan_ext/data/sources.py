@@ -18,8 +18,8 @@ from .images import SUFFIXES, Unreadable, decode
 from .manifest import DataSet
 
 __all__ = [
-    "Container", "Entry", "Folder", "Label", "Zipped", "entries_of", "entry_of", "filter_of", "image_names", "labels_of",
-    "open_container",
+    "Container", "Entry", "Folder", "Label", "Zipped", "entries_of", "entry_of", "filter_named", "filter_of", "image_names",
+    "labels_of", "open_container",
 ]  # fmt: skip
 
 Label = Union[int, List[float]]  # a class from 0, or a vector
@@ -198,8 +198,16 @@ def labels_of(container: Container) -> Dict[str, Label]:
 def filter_of(container: Container) -> Optional[str]:
     """The filter that images were scaled with, where a ``dataset.json`` at the top names one; it is no fault if not."""
     try:
-        found = json.loads(container.read("dataset.json"))[FILTER_KEY]
-    except (Unreadable, ValueError, KeyError, TypeError, RecursionError):
+        return filter_named(container.read("dataset.json"))
+    except Unreadable:
+        return None
+
+
+def filter_named(content: bytes) -> Optional[str]:
+    """``filter_of`` the content of a ``dataset.json``."""
+    try:
+        found = json.loads(content)[FILTER_KEY]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return found if isinstance(found, str) else None
 

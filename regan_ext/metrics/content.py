@@ -15,7 +15,7 @@ from PIL import Image
 
 from training_hooks.files import tolerate_write_failure, whole_file
 
-from ..data.sources import filter_of, open_container
+from ..data.sources import filter_named, filter_of, open_container
 from ..errors import UserError
 
 __all__ = ["Content", "file_sha256", "images_of", "read_content", "resize_filter"]
@@ -123,6 +123,8 @@ def _files(path: Path) -> Iterator[str]:
 def resize_filter(path: Path) -> Optional[str]:
     """The filter that a data set's images were scaled with, where its dataset.json names one."""
     try:
+        if path.is_dir():  # without a look at what else lies there, which may be a hundred thousand files
+            return filter_named((path / "dataset.json").read_bytes())
         return filter_of(open_container(path))
-    except UserError:
+    except (OSError, UserError):
         return None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
-from training_hooks.files import whole_file
+from training_hooks.files import copy_whole
 
 from ..data.download import DownloadError, Progress, download
 from ..data.manifest import Archive
@@ -82,8 +81,7 @@ def fetch(name: str, source: Optional[Path], sha256: Optional[str], progress: Pr
     found = _check(name, source, sha256)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(source, "rb") as file, whole_file(target) as copy:
-            shutil.copyfileobj(file, copy)
+        copy_whole(source, target)
     except OSError as err:
         raise UserError(f"{target} cannot be written: {err.strerror or err}") from err
     if fetched is not None:
