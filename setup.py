@@ -23,6 +23,7 @@ setup(
         "regan_ext.hosts",
         "regan_ext.metrics",
         "regan_ext.patches",
+        "regan_ext.support",
         "regan_ext.tables",
         "regan_ext.tune",
         "training_hooks",
