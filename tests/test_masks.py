@@ -337,3 +337,14 @@ def test_checksum_tells_the_order_of_the_masks():
 def test_bytes_that_do_not_fit_the_shape_are_refused(nbytes, shape):
     with pytest.raises(ValueError, match=str(nbytes)):
         masks.unpack_bits(torch.zeros(nbytes, dtype=torch.uint8), torch.Size(shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_pruned_entries_become_zero_whatever_they_hold_and_the_others_stay(dtype):
+    held = torch.tensor([math.inf, -math.inf, math.nan, -2.5, 0.0, 1e-7], dtype=dtype)
+    columns = torch.nn.Parameter(torch.stack([held, held]).t())  # not contiguous
+    scalar = torch.tensor(math.nan, dtype=dtype)
+    masks.zero_pruned([columns, scalar], [torch.tensor([[True, False]] * 6), torch.tensor(False)])
+    assert torch.equal(columns[:, 1], torch.zeros_like(held)) and scalar == 0
+    assert torch.allclose(columns[:, 0], held, rtol=0, atol=0, equal_nan=True)
+    masks.zero_pruned([], [])

@@ -139,3 +139,11 @@ def test_moments_are_looked_up_anew_after_the_optimizer_loads_a_state(kind):
     moments.reset_moments(optimizer, matrix, KEEP)
     for name in ALL_MOMENTS[kind]:
         assert (optimizer.state[matrix][name][~KEEP] == 0).all()
+
+
+def test_moments_that_are_not_finite_are_reset_too(kind):
+    optimizer, (matrix, _) = trained(kind)
+    for _, state in moments.moments_of(optimizer, matrix):
+        state[~KEEP] = torch.inf
+    moments.reset_moments(optimizer, matrix, KEEP)
+    assert all((state[~KEEP] == 0).all() and (state[KEEP] != 0).all() for _, state in moments.moments_of(optimizer, matrix))

@@ -237,6 +237,25 @@ def test_no_optimizer_moves_a_pruned_weight(kind):
     loop.train(5, watch)
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("beta1", [0.0, 0.9])
+def test_a_gradient_that_is_not_finite_at_a_pruned_weight_leaves_no_trace(value, beta1):
+    def train(value):
+        torch.manual_seed(0)
+        layer = nn.Linear(8, 5)
+        optimizer = adam(layer.parameters(), betas=(beta1, 0.99))
+        hook = Reconfiguration(layer, ReconfigurationConfig(ratio=0.25, interval=3, exclude=())).attach(optimizer)
+        for _ in range(8):  # sparse, dense, sparse
+            layer(torch.randn(6, 8)).square().sum().backward()
+            if hook.is_sparse():
+                layer.weight.grad[layer.weight == 0] = value
+            optimizer.step()
+            optimizer.zero_grad()
+        return layer.weight
+
+    assert torch.equal(train(value), train(0.0)) and torch.count_nonzero(train(value) == 0) == 10
+
+
 def test_a_parameter_without_gradient_is_no_hindrance():
     loop = Loop(dict(ratio=0.3, interval=4))
     loop._regularisation = lambda: loop.params["const"].square().sum()  # reaches one parameter alone

@@ -87,35 +87,33 @@ class MaskedNetwork:
         for p, k in self.resting():
             moments.reset_moments(optimizer, p, k)
 
-    @torch.no_grad()
     def zero_weights(self) -> None:
         """Set the pruned weights to zero."""
-        _multiply(list(zip(self.params, self.keep)))
+        masks.zero_pruned(self.params, self.keep)
 
     def held(self) -> "List[Tuple[torch.Tensor, torch.Tensor]]":
         """(parameter, mask) of what an optimizer step would move although it is pruned."""
         return list(zip(self.params, self.keep))
 
-    @torch.no_grad()
     def hold_weights(self) -> None:
         """Keep the pruned weights at zero after an optimizer step."""
-        _multiply(self.held())
+        held = self.held()
+        masks.zero_pruned([p for p, _ in held], [k for _, k in held])
 
-    @torch.no_grad()
     def zero_ema(self) -> None:
         """Set the pruned weights of the average to zero, where there is one."""
-        _multiply(list(zip(self.ema, self.keep)))
+        masks.zero_pruned(self.ema, self.keep)
 
-    @torch.no_grad()
     def zero_copy(self, module: torch.nn.Module) -> None:
         """Set the pruned weights of a copy of the network, or of its average, to zero."""
         params = dict(module.named_parameters())
-        _multiply([(params[name], keep.to(params[name].device)) for name, keep in zip(self.names, self.keep)])
+        copies = [params[name] for name in self.names]
+        masks.zero_pruned(copies, [keep.to(copy.device) for copy, keep in zip(copies, self.keep)])
 
-    @torch.no_grad()
     def zero_gradients(self) -> None:
         """Set the gradients of pruned weights to zero, where there are any."""
-        _multiply([(p.grad, k) for p, k in self.held() if p.grad is not None])
+        held = [(p.grad, k) for p, k in self.held() if p.grad is not None]
+        masks.zero_pruned([g for g, _ in held], [k for _, k in held])
 
     def state_dict(self) -> Dict[str, Any]:
         """Masks at one bit a weight, and what goes with them: tensors and plain values."""
@@ -156,9 +154,3 @@ class MaskedNetwork:
     def zeros(self) -> int:
         """Number of selected weights that are zero."""
         return sum(p.numel() - int(torch.count_nonzero(p.detach())) for p in self.params)
-
-
-def _multiply(pairs: "Sequence[Tuple[torch.Tensor, torch.Tensor]]") -> None:
-    """Multiply in place, all tensors in one call: several times faster than a loop of masked fills."""
-    if pairs:
-        torch._foreach_mul_([tensor for tensor, _ in pairs], [keep for _, keep in pairs])

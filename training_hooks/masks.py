@@ -1,7 +1,7 @@
 """Magnitude masks: which weights of a tensor are pruned. Pure functions of tensors.
 
 A mask is a ``torch.bool`` tensor of the weight's shape that is True where the weight is *kept*. Keeping rather than
-pruning is stored because the hot path multiplies by it.
+pruning is stored because the hot path multiplies by it, see ``zero_pruned``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ __all__ = [
     "pack_bits",
     "pruned_count",
     "unpack_bits",
+    "zero_pruned",
 ]
 
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of an entry → integers of that width
 _SAMPLE = 16384  # entries looked at to bracket an order statistic
 
 
@@ -137,6 +139,19 @@ def keep_by_quantile(weight: torch.Tensor, ratio: float) -> torch.Tensor:
     if not _every_channel_lives(pruned, weight):
         pruned[_last_of_channel_maxima(magnitude.view(weight.shape[0], -1))] = False
     return pruned.logical_not_().view(weight.shape)
+
+
+@torch.no_grad()
+def zero_pruned(tensors: Sequence[torch.Tensor], keeps: Sequence[torch.Tensor]) -> None:
+    """Set the pruned entries of ``tensors`` to zero in place, whatever they hold: infinities and NaN too.
+
+    Args:
+        tensors: floating point tensors of any shapes.
+        keeps: their masks, on the same devices.
+    """
+    if tensors:
+        # Of the bits as integers, because inf · 0 is NaN. Also several times faster than a loop of masked fills.
+        torch._foreach_mul_([t.detach().view(_BITS[t.element_size()]) for t in tensors], list(keeps))
 
 
 def pack_bits(mask: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,8 @@ from typing import Dict, List, Tuple
 
 import torch
 
+from .masks import zero_pruned
+
 __all__ = ["POLICIES", "clear_first_moments", "moments_of", "reset_moments", "restore_second_moments", "save_second_moments"]
 
 POLICIES = ("keep", "restore", "reset")
@@ -31,9 +33,8 @@ def moments_of(optimizer: torch.optim.Optimizer, param: torch.Tensor) -> List[Tu
 
 def clear_first_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor) -> None:
     """Set the moments other than second ones (momentum) of the entries that ``keep`` prunes to zero."""
-    for key, state in moments_of(optimizer, param):
-        if "sq" not in key:
-            state.mul_(keep)
+    cleared = [state for key, state in moments_of(optimizer, param) if "sq" not in key]
+    zero_pruned(cleared, [keep] * len(cleared))
 
 
 def save_second_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor) -> Saved:
@@ -52,5 +53,5 @@ def restore_second_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor
 
 def reset_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor) -> None:
     """Set every moment of the entries that ``keep`` prunes to zero."""
-    for _, state in moments_of(optimizer, param):
-        state.mul_(keep)
+    cleared = [state for _, state in moments_of(optimizer, param)]
+    zero_pruned(cleared, [keep] * len(cleared))
