@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import sys
 import types
 from pathlib import Path
 from typing import Any, Dict
@@ -13,8 +15,11 @@ from conftest import Run, load_networks
 from test_training_loop import selected
 
 from regan_ext.metrics_guard import guard_metrics
+from training_hooks.engine import Engine
 from training_hooks.hook import Training
 from training_hooks.pairs import Pairs, keep_best
+from training_hooks.reconfiguration import Reconfiguration
+from training_hooks.seams import Ticker
 
 
 def shares(networks: Dict[str, Any], kind: str) -> "list[float]":
@@ -47,6 +52,43 @@ def test_the_sparse_member_is_sparse_with_the_reference_codes_settings(train: An
     for kind in ("G", "G_ema"):
         zeros = shares(networks, kind)
         assert min(zeros) > 0.25 and sum(zeros) / len(zeros) > 0.29
+
+
+@pytest.mark.parametrize("target", ["G", "D", "both"])
+def test_pairs_and_the_best_are_named_by_the_networks_that_are_pruned(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four iterations of a thousand images each two train sparse networks, then two dense ones."""
+    monkeypatch.setattr("training_hooks.engine._current", None)
+    networks = {name: torch.nn.Linear(4, 5) for name in ("G", "D", "G_ema")}
+    settings: Dict[str, Any] = {"ratio": 0.3, "interval": 2, "target": target, "exclude": ()}
+    snapshot = tmp_path / "network-snapshot.pkl"
+    snapshot.write_bytes(b"x")
+
+    def training_loop(batch_idx: int, batch_size: int, total_kimg: int, **arguments: Any) -> None:
+        G, D, G_ema, run_dir, training_set_kwargs, rank, done = *networks.values(), str(tmp_path), {}, 0, False
+        engine = Engine([Reconfiguration(**settings), Pairs(settings)], locals(), lambda name, value: None)
+        optimizers = {kind: torch.optim.Adam(networks[kind].parameters()) for kind in ("G", "D")}
+        for kind, optimizer in optimizers.items():
+            engine.add_optimizer(kind, optimizer, 0.001)
+        while not done:
+            for kind, optimizer in optimizers.items():
+                engine.enter_phase("Gmain" if kind == "G" else "Dreg", sys._getframe())
+                networks[kind].weight.grad = torch.ones(5, 4)
+                optimizer.step()
+            cur_nimg, snapshot_pkl, stats_metrics = (batch_idx + 1) * 1000, str(snapshot), {f"fid{batch_idx}": 1.0}
+            batch_idx += 1
+            done = batch_idx == total_kimg
+            Ticker()(cur_nimg / 1000, total_kimg)
+
+    training_loop(batch_idx=0, batch_size=1000, total_kimg=4)
+    best = sorted(path.stem for path in tmp_path.glob("network-best-*.pkl"))
+    assert best == [f"network-best-fid{i}-{'sparse' if i < 2 else 'dense'}" for i in range(4)]
+    for kind in ("sparse", "dense"):
+        with open(tmp_path / f"network-pair-000002-{kind}.pkl", "rb") as file:
+            members = pickle.load(file)
+        pruned = {name for name in ("G", "D") if (members[name].weight == 0).any()}
+        assert pruned == (set(settings["target"].replace("both", "GD")) if kind == "sparse" else set())
 
 
 def test_the_first_member_of_a_pair_follows_a_run_that_goes_on(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ class Engine:
         return all(hook.observes for hook in self.hooks)
 
     def is_sparse(self) -> bool:
-        """Whether any hook has the generator sparse at the moment."""
+        """Whether any hook has the networks that it reconfigures sparse at the moment."""
         return any(hook.is_sparse() for hook in self.hooks)
 
     def _begin_iteration(self, frame: Optional[FrameType]) -> None:

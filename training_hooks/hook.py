@@ -129,7 +129,7 @@ class Hook:
         """``network``, a copy of the network ``name`` ("G", "D" or "G_ema"), is about to be written as a member of a pair."""
 
     def is_sparse(self) -> bool:
-        """Whether the generator is sparse at the moment because of this hook."""
+        """Whether the networks that this hook reconfigures, whichever they are, are sparse at the moment."""
         return False
 
     def state_dict(self) -> Dict[str, Any]:

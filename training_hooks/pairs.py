@@ -46,7 +46,8 @@ def write_member(variables: Mapping[str, Any], path: Path, hooks: Sequence[Hook]
 
 class Pairs(Hook):
     """Writes ``network-pair-KKKKKK-sparse.pkl`` and ``-dense.pkl`` on rank 0: the networks right before and at the end of the
-    phase after a switch. KKKKKK is the kimg of that switch, so both members of a pair have the same number.
+    phase after a switch, named by what the reconfigured ones are. KKKKKK is the kimg of that switch, so both members of a pair
+    have the same number.
 
     Args:
         reconfiguration: the settings of that hook.
@@ -131,7 +132,8 @@ def _is_better(metric: str, value: float, best: float) -> bool:
 
 
 def keep_best(variables: Mapping[str, Any], kind: str) -> None:
-    """Copy the tick's snapshot where one of its metrics is the best so far of its kind ("sparse" or "dense").
+    """Copy the tick's snapshot where one of its metrics is the best so far of its kind: "sparse" or "dense", as the networks
+    that are reconfigured are.
 
     Writes ``network-best-<metric>-<kind>.pkl`` and a JSON file of the same name with metric, value, kimg, kind, snapshot.
     """

@@ -69,7 +69,7 @@ class Reconfiguration(OwnLoop, Hook):
         self._span: Optional[Span] = None
         self._pending: "set[str]" = set()  # networks whose pruning waits for the first step of the phase
         self._switch: Optional[SynthesisSwitch] = None  # with whole channels
-        self._cost = 1.0  # operations of a sparse forward pass over those of a dense one
+        self._cost = 1.0  # operations of G's forward pass in a sparse phase over those of a dense one
         self._clock = PhaseClock()
         self._seconds, self._iterations_timed = 0.0, 0
 
@@ -166,7 +166,7 @@ class Reconfiguration(OwnLoop, Hook):
             masked.zero_copy(network)
 
     def is_sparse(self) -> bool:
-        return "G" in self._networks and self._networks["G"].sparse
+        return any(network.sparse for network in self._networks.values())
 
     def state_dict(self) -> Dict[str, Any]:
         span = self._span
@@ -261,7 +261,7 @@ class Reconfiguration(OwnLoop, Hook):
         """The masks of ``module``, and what a sparse forward pass of it costs."""
         assert self._training is not None
         config, shapes = self.config, parameter_shapes(module)
-        if kind == targets(config)[0]:
+        if kind == "G":
             self._cost = sparse_cost(config, kind, shapes)
         if config.granularity == "weight":
             return MaskedNetwork(select_parameters(config, kind, shapes), module, ema)
