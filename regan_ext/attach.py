@@ -178,6 +178,8 @@ class _Attachment:
         if self.request.device == "cpu" and "fp32" in values and values["fp32"] is None:
             values["fp32"] = True  # half precision is slower than single on a CPU
         found = resume.find(values.get("resume"), values.get("outdir") or ".")
+        if found is None and values.get("resume") == resume.LATEST:
+            values["resume"] = None  # the host would take it for an address
         outdir = None if values.get("dry_run") else values.get("outdir")
         host = functools.partial(_host_module, self.namespace)
         setup, entry = self.namespace["setup_training_loop_kwargs"], self.namespace["subprocess_fn"]

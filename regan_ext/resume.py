@@ -15,9 +15,11 @@ from training_hooks import state as states
 from .errors import UserError
 
 __all__ = [
-    "Resume", "check_architecture", "check_options", "continuation", "describe_plain", "find", "keep_beginning", "newest_pair",
+    "LATEST", "Resume", "check_architecture", "check_options", "continuation", "describe_plain", "find", "keep_beginning", "newest_pair",
     "unless_other_images", "unless_over",
 ]  # fmt: skip
+
+LATEST = "latest"  # --resume of the newest pair in --outdir
 
 # Arguments of the loop that may differ between the two parts of a run.
 _FREE = {
@@ -87,16 +89,28 @@ def newest_pair(folder: Path) -> Resume:
     raise UserError(f"--resume: {folder} holds no snapshot with a whole state file (regan-state-*.pt)")
 
 
+def _newest_or_none(outdir: Path) -> Optional[Resume]:
+    """What ``--resume=latest`` goes on from; None where there is no snapshot, so that one command begins a run and goes on.
+
+    Raises:
+        UserError: there are snapshots, and none with a whole state file.
+    """
+    if any(next(outdir.glob(pattern), None) for pattern in ("network-snapshot-*.pkl", "*/network-snapshot-*.pkl")):
+        return newest_pair(outdir)
+    click.echo(f"--resume=latest: {outdir} holds no snapshot yet, so a new run begins.", err=True)
+    return None
+
+
 def find(value: Optional[str], outdir: str) -> Optional[Resume]:
-    """What ``--resume=VALUE`` means; None where the host alone knows (its presets, URLs, nothing).
+    """What ``--resume=VALUE`` means; None where the host alone knows (its presets, URLs, nothing) and for the first "latest".
 
     Raises:
         UserError: there is no such file, or its state file cannot be used.
     """
     if value is None or value == "noresume" or re.match(r"https?://", value):
         return None
-    if value == "latest":
-        return newest_pair(Path(outdir))
+    if value == LATEST:
+        return _newest_or_none(Path(outdir))
     path = Path(value)
     if path.is_dir():
         return newest_pair(path)

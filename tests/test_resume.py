@@ -161,12 +161,24 @@ def test_latest_and_folders_take_the_newest_whole_pair(whole: Run, copied: Path,
     (copied / "network-snapshot-000001.pkl").unlink()
     code, output = outcome(whole, copied, capsys, value=str(copied))
     assert code == 2 and "no snapshot with a whole state file" in output
-    (copied / "runs").mkdir()
+    (copied / "runs" / "00000-other").mkdir(parents=True)
+    (copied / "runs" / "00000-other" / "network-snapshot-000001.pkl").touch()
     code, output = outcome(whole, copied, capsys, value="latest")
     assert code == 2 and "no snapshot with a whole state file" in output
     shutil.copytree(whole.folder, copied / "runs" / whole.folder.name)
     code, output = outcome(whole, copied, capsys, "--kimg=4", value="latest")
     assert code == 0 and "network-snapshot-000003.pkl" in output
+
+
+@pytest.mark.parametrize("there", [[], ["runs"], ["runs", "runs/00000-killed-in-its-first-tick"]])
+def test_latest_begins_where_there_is_nothing_to_go_on_from(whole: Run, tmp_path: Path, capsys: Any, there: List[str]) -> None:
+    """So that a job which is started again and again has one command."""
+    for name in there:
+        (tmp_path / name).mkdir()
+    code, output = outcome(whole, tmp_path, capsys, value="latest")
+    assert code == 0 and f"--resume=latest: {tmp_path / 'runs'} holds no snapshot yet, so a new run begins." in output
+    options = json.JSONDecoder().raw_decode(output[output.index("{", output.index("Training options:")) :])[0]
+    assert options.get("resume_pkl") is None
 
 
 def test_other_options_are_listed(whole: Run, copied: Path, capsys: Any) -> None:
