@@ -15,8 +15,8 @@ from training_hooks import state as states
 from .errors import UserError
 
 __all__ = [
-    "LATEST", "Resume", "check_architecture", "check_options", "continuation", "describe_plain", "find", "keep_beginning", "newest_pair",
-    "unless_other_images", "unless_over",
+    "LATEST", "Resume", "check_architecture", "check_options", "continuation", "describe_plain", "find", "keep_beginning",
+    "newest_pair", "unless_other_images", "unless_over",
 ]  # fmt: skip
 
 LATEST = "latest"  # --resume of the newest pair in --outdir
