@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
+from training_hooks.best import direction
 from training_hooks.schedule import Phase
 
 from .efficiency import hook_percent
 from .runs import Run, Tick
 
-__all__ = ["PHASE_LETTERS", "Chart", "Line", "PhaseBar", "charts", "label", "metric_direction", "phase_bars"]
+__all__ = ["PHASE_LETTERS", "Chart", "Line", "PhaseBar", "charts", "label", "phase_bars"]
 
 PHASE_LETTERS = {Phase.WARMUP: "W", Phase.SPARSE: "S", Phase.DENSE: "D"}
 _MOST_POINTS = 500
@@ -132,13 +133,6 @@ def phase_bars(runs: Sequence[Run]) -> List[PhaseBar]:
     return bars
 
 
-def metric_direction(name: str) -> Optional[str]:
-    """Whether "lower" or "higher" values of a metric are better; None where it is not known here."""
-    if re.match(r"(fid|kid|ppl)", name):
-        return "lower"
-    return "higher" if re.match(r"(is\d|pr\d)", name) else None
-
-
 def _of_ticks(quantity: _Quantity, runs: Sequence[Run]) -> Optional[Chart]:
     points = [[(tick.kimg, quantity.value(run, tick)) for tick in run.ticks] for run in runs]
     q = quantity
@@ -149,8 +143,8 @@ def _of_metrics(runs: Sequence[Run]) -> List[Optional[Chart]]:
     names: Dict[str, None] = {point.name: None for run in runs for point in run.metrics}
     drawn = []
     for name in names:
-        direction = metric_direction(name)
-        axis = "value (no unit)" if direction is None else f"{direction} is better (no unit)"
+        better = direction(name)
+        axis = "value (no unit)" if better is None else f"{better} is better (no unit)"
         points = [sorted((p.kimg, p.value) for p in run.metrics if p.name == name) for run in runs]
         drawn.append(_chart(Chart("metric-" + re.sub(r"[^\w.-]", "_", name), name, axis, ()), points))
     return drawn

@@ -7,11 +7,12 @@ import math
 import time
 from typing import Callable, Iterable, List, Optional, Sequence, Tuple
 
+from training_hooks.best import best, direction
 from training_hooks.schedule import Phase
 
 from . import __version__
 from .chart_drawing import DASHES
-from .charts import Chart, label, metric_direction, phase_bars
+from .charts import Chart, label, phase_bars
 from .efficiency import COUNTS, Efficiency, Pace, measure
 from .report_options import differing_options
 from .report_pictures import Picture, RunPictures
@@ -158,8 +159,8 @@ def _metrics(runs: Sequence[Run]) -> str:
         for name in dict.fromkeys(point.name for point in run.metrics):
             points = [p for p in run.metrics if p.name == name and math.isfinite(p.value)]
             if points:
-                last, best = max(points, key=lambda p: p.kimg), _best(points)
-                rows.append((_text(name), [f"run {label(position)}", _point(best), _point(last)]))
+                last = max(points, key=lambda p: p.kimg)
+                rows.append((_text(name), [f"run {label(position)}", _point(best(points, direction(name))), _point(last)]))
     if not rows:
         return "<p>No metric was evaluated.</p>\n"
     warning = '<p class="soft">Values of metrics with different names, data or detectors cannot be compared.</p>\n'
@@ -219,13 +220,6 @@ def _trained(run: Run) -> str:
     if run.has_stopped:
         return f"stopped at {text}"
     return text if run.is_finished else f"{text} (not finished)"
-
-
-def _best(points: Sequence[MetricPoint]) -> Optional[MetricPoint]:
-    direction = metric_direction(points[0].name)
-    if direction is None:
-        return None
-    return (min if direction == "lower" else max)(points, key=lambda p: p.value)
 
 
 def _point(point: Optional[MetricPoint]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 from . import loop
+from .best import direction, is_better, is_candidate
 from .config import ReconfigurationConfig
 from .engine import current_or_none
 from .files import copy_whole, tolerate_write_failure, whole_file
@@ -124,30 +125,31 @@ class Pairs(Hook):
         return kind
 
 
-def _is_better(metric: str, value: float, best: float) -> bool:
-    """Inception score, precision and recall are better the larger, distances, path lengths and deviations the smaller; any
-    value is better than none (NaN)."""
-    larger = metric.startswith(("is", "pr")) and not metric.endswith("_std")
-    return math.isnan(best) or (value > best if larger else value < best)
-
-
 def keep_best(variables: Mapping[str, Any], kind: str) -> None:
     """Copy the tick's snapshot where one of its metrics is the best so far of its kind: "sparse" or "dense", as the networks
     that are reconfigured are.
 
-    Writes ``network-best-<metric>-<kind>.pkl`` and a JSON file of the same name with metric, value, kimg, kind, snapshot.
+    Writes ``network-best-<metric>-<kind>.pkl`` and a JSON file of the same name with metric, value, kimg, kind, snapshot. See
+    ``training_hooks.best`` for what can be the best; of metrics without a known direction none is.
     """
-    snapshot = Path(variables["snapshot_pkl"])
+    snapshot, kimg = Path(variables["snapshot_pkl"]), variables["cur_nimg"] / 1000
+    if not is_candidate(kimg):
+        return
     for metric, value in variables["stats_metrics"].items():
-        if math.isnan(value):
-            continue
         target = snapshot.with_name(f"network-best-{metric}-{kind}.pkl")
         note = target.with_suffix(".json")
-        if note.is_file() and not _is_better(metric, value, json.loads(note.read_text(encoding="utf-8"))["value"]):
+        if not is_better(value, _noted(note), direction(metric)):
             continue
-        kimg = variables["cur_nimg"] / 1000
         content = {"metric": metric, "value": float(value), "kimg": kimg, "kind": kind, "snapshot": snapshot.name}
         with tolerate_write_failure(f"{target.name} (a copy of {snapshot.name})"):
             copy_whole(snapshot, target)
             with whole_file(note) as file:
                 file.write(json.dumps(content).encode())
+
+
+def _noted(note: Path) -> float:
+    """The value of the best so far; NaN without any, and where the note cannot be read."""
+    try:
+        return float(json.loads(note.read_text(encoding="utf-8"))["value"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return math.nan

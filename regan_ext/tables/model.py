@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from training_hooks.best import direction
+
 from ..errors import UserError
 
 __all__ = ["NAMES", "Cell", "Column", "Measure", "Row", "Table", "how_to_get", "load", "table_of"]
@@ -31,13 +33,16 @@ class Measure:
         title: its name for readers.
         result: name of the value in metric-*.jsonl; "stat:NAME" is a statistic of stats.jsonl. None where only the paper
             has it.
-        better: "lower" or "higher".
     """
 
     key: str
     title: str
     result: Optional[str] = None
-    better: str = "lower"
+
+    @property
+    def better(self) -> Optional[str]:
+        """Whether "lower" or "higher" values are better; None where it is not known."""
+        return direction(self.result or self.key)
 
     @property
     def statistic(self) -> Optional[str]:

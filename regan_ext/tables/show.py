@@ -6,6 +6,8 @@ import math
 import statistics
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from training_hooks.best import best
+
 from ..runs import MetricPoint
 from .model import Cell, Measure, Table
 from .results import Result
@@ -102,28 +104,24 @@ def _ours(table: Table, found: Sequence[Tuple[Cell, List[Result]]]) -> Grid:
 
 def _row(cell: Cell, measure: Measure, seeds: Sequence[Result]) -> Tuple[str, ...]:
     each = [found for found in (seed.points(measure) for seed in seeds) if found]
-    best = [] if measure.statistic is not None else [_best(found, measure) for found in each]
+    chosen = [] if measure.statistic is not None else [best(found, measure.better) for found in each]
+    winners = [point for point in chosen if point is not None]
     paper = cell.paper(measure)
-    difference = statistics.fmean(p.value for p in best) - float(paper) if best and paper is not None else None
+    difference = statistics.fmean(p.value for p in winners) - float(paper) if winners and paper is not None else None
     finished = sum(seed.finished for seed in seeds)
     return (
         cell.row.title,
         cell.column.title,
         measure.title,
         _NONE if paper is None else str(paper),
-        _spread([point.value for point in best]),
+        _spread([point.value for point in winners]),
         _spread([_last(found, measure) for found in each]),
         _NONE if difference is None else f"{difference:+.2f}",
-        _range([point.kimg for point in best]),
+        _range([point.kimg for point in winners]),
         _range([seed.kimg for seed in seeds]),
         _spread([seed.hours for seed in seeds]),
         f"{len(seeds)}" if finished == len(seeds) else f"{len(seeds)}, {finished} finished",
     )
-
-
-def _best(found: Sequence[MetricPoint], measure: Measure) -> MetricPoint:
-    choose = min if measure.better == "lower" else max
-    return choose(found, key=lambda point: point.value)
 
 
 def _last(found: Sequence[MetricPoint], measure: Measure) -> float:

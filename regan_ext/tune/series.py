@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
+from training_hooks.best import best, direction, is_candidate
+
 from ..errors import UserError
 from ..runs import of_one_protocol
 
@@ -60,7 +62,7 @@ class Objective:
 
     @property
     def is_larger_better(self) -> bool:
-        return re.match(r"(is|pr)\d", self.metric) is not None
+        return direction(self.metric) == "higher"
 
     @property
     def direction(self) -> str:
@@ -69,10 +71,9 @@ class Objective:
 
     def choose(self, points: Sequence[Point]) -> Optional[Point]:
         """The value that counts; None where there is none."""
-        if not points:
-            return None
-        best = max if self.is_larger_better else min
-        return points[-1] if self.of == "last" else best(points, key=lambda point: point.value)
+        if self.of == "last":
+            return points[-1] if points else None
+        return best(points, "higher" if self.is_larger_better else "lower")
 
     def points(self, folders: Iterable[Path]) -> List[Point]:
         """The values in the run folders of one run, oldest first; where a part was repeated, the later ones."""
@@ -86,13 +87,13 @@ def read(lines: Iterable[str], metric: str) -> List[Point]:
     """The values in lines of a metric-*.jsonl, in their order.
 
     Left out: a last line that is still being written, a metric that failed, what is no finite number, another protocol than the
-    first, and the host's snapshot at 0 kimg, which has been trained for one batch: noise can be the best of a short run.
+    first, and snapshots that cannot be the best, see ``training_hooks.best``.
     """
     points = []
     for record in of_one_protocol([_record(line) for line in lines]):
         value = _dict(record.get("results")).get(metric)
         match = re.search(r"(\d+)\.pkl$", str(record.get("snapshot_pkl") or ""))
-        if match and int(match[1]) and isinstance(value, (int, float)) and math.isfinite(value):
+        if match and is_candidate(int(match[1])) and isinstance(value, (int, float)) and math.isfinite(value):
             points.append(Point(int(match[1]), float(value)))
     return points
 

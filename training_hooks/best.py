@@ -1,0 +1,73 @@
+"""Which value of a metric is the best of a run, and which snapshots can have it: one rule for everything that asks."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Iterable, Optional, Protocol, TypeVar
+
+__all__ = ["Measured", "best", "direction", "is_better", "is_candidate"]
+
+_LARGER, _SMALLER = re.compile(r"(is|pr|eqt|eqr)(\d|$)"), re.compile(r"fid|kid|ppl")
+_FIRST = 1.0  # kimg
+
+
+class Measured(Protocol):
+    """A value of a metric, and the kimg of the snapshot that it was measured on."""
+
+    @property
+    def kimg(self) -> float: ...
+
+    @property
+    def value(self) -> float: ...
+
+
+_Point = TypeVar("_Point", bound=Measured)
+
+
+def direction(metric: str) -> Optional[str]:
+    """Which values of a metric are better.
+
+    Args:
+        metric: name of the metric or of one of its values, such as fid50k_full or pr50k3_full_recall.
+
+    Returns:
+        "higher" for inception scores, precision, recall and equivariance, "lower" for distances, path lengths and standard
+        deviations, None where it is not known.
+    """
+    if metric.endswith("_std") or _SMALLER.match(metric):
+        return "lower"
+    return "higher" if _LARGER.match(metric) else None
+
+
+def is_candidate(kimg: float) -> bool:
+    """Whether a snapshot at ``kimg`` can be the best of its run.
+
+    The host's first one, named 0 kimg, has been trained for one batch: noise can be the best of a short run.
+    """
+    return kimg >= _FIRST
+
+
+def is_better(value: float, other: float, which: Optional[str]) -> bool:
+    """Whether ``value`` is better than ``other``: any number is better than NaN, none is where ``which`` is None."""
+    if which is None or math.isnan(value):
+        return False
+    return math.isnan(other) or (value > other if which == "higher" else value < other)
+
+
+def best(points: Iterable[_Point], which: Optional[str]) -> Optional[_Point]:
+    """The first of the points with the best value.
+
+    Args:
+        points: values of one metric of one run, in any order.
+        which: "higher" or "lower", as :func:`direction` has it; None where neither is known to be better.
+
+    Returns:
+        None without a finite value of a candidate, and without a direction.
+    """
+    found: Optional[_Point] = None
+    for point in points:
+        if is_candidate(point.kimg) and math.isfinite(point.value):
+            if is_better(point.value, math.nan if found is None else found.value, which):
+                found = point
+    return found
