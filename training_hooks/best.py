@@ -67,7 +67,8 @@ def best(points: Iterable[_Point], which: Optional[str]) -> Optional[_Point]:
     """
     found: Optional[_Point] = None
     for point in points:
-        if is_candidate(point.kimg) and math.isfinite(point.value):
-            if is_better(point.value, math.nan if found is None else found.value, which):
-                found = point
+        if not is_candidate(point.kimg) or not math.isfinite(point.value):
+            continue
+        if is_better(point.value, math.nan if found is None else found.value, which):
+            found = point
     return found
