@@ -17,7 +17,7 @@ from training_hooks.planning import check_patterns, describe_cost, select_parame
 from training_hooks.seams import Ticker
 from training_hooks.selection import parameter_shapes
 
-from . import compat, disk, options, resume
+from . import compat, disk, options, resume, resume_options
 from .errors import UserError
 
 __all__ = ["HostModule", "Setup", "edit", "set_up"]
@@ -269,7 +269,7 @@ def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes) -> str:
     ticker = args["progress_fn"]
     args["resume_pkl"] = str(found.snapshot)
     if found.state is not None:
-        resume.check_options(found, args)
+        resume_options.check(found.snapshot, found.state["options"], args)
         ticker.update(resume_state=str(found.state_file), resume_iterations=found.state["batch_idx"])
     else:
         ticker.update(resume_plain=dict(found.plain or {}), resume_iterations=found.images // args["batch_size"])

@@ -15,18 +15,11 @@ from training_hooks import state as states
 from .errors import UserError
 
 __all__ = [
-    "LATEST", "Resume", "check_architecture", "check_options", "continuation", "describe_plain", "find", "keep_beginning",
-    "newest_pair", "unless_other_images", "unless_over",
+    "LATEST", "Resume", "check_architecture", "continuation", "describe_plain", "find", "keep_beginning", "newest_pair",
+    "unless_other_images", "unless_over",
 ]  # fmt: skip
 
 LATEST = "latest"  # --resume of the newest pair in --outdir
-
-# Arguments of the loop that may differ between the two parts of a run.
-_FREE = {
-    "run_dir", "metrics", "total_kimg", "image_snapshot_ticks", "network_snapshot_ticks", "kimg_per_tick",
-    "resume_pkl", "data_loader_kwargs", "progress_fn", "abort_fn", "cudnn_benchmark", "allow_tf32", "batch_gpu",
-    "slideflow_kwargs",
-}  # fmt: skip
 
 # Arguments that the host makes of whether a run begins from other networks.
 _OF_BEGINNING = ("ema_rampup", "ada_kimg")
@@ -233,49 +226,6 @@ def keep_beginning(found: Resume, args: Any) -> None:
 
 
 # ---------------------------------------------------------------- does it fit?
-
-
-def _flat(value: Any, prefix: str = "") -> Dict[str, Any]:
-    """Nested dicts and lists as one dict of dotted names."""
-    if isinstance(value, Mapping):
-        items: Sequence[Tuple[str, Any]] = [(str(k), v) for k, v in value.items()]
-    elif isinstance(value, (list, tuple)):
-        items = [(str(i), v) for i, v in enumerate(value)]
-    else:
-        return {prefix[:-1]: value}
-    flat: Dict[str, Any] = {}
-    for key, inner in items:
-        flat.update(_flat(inner, f"{prefix}{key}."))
-    return flat
-
-
-def _binding(options: Mapping[str, Any]) -> Dict[str, Any]:
-    """The options that both parts of a run have to share. Where the images lie is not one of them."""
-    flat = _flat({key: value for key, value in options.items() if key not in _FREE})
-    return {name: v for name, v in flat.items() if ".plan." not in name and name != "training_set_kwargs.path"}
-
-
-def _shown(name: str) -> str:
-    """A dotted name without the place of a hook among the others; those that keep pairs repeat Re-GAN's settings."""
-    return re.sub(r"^loss_kwargs\.hooks\.\d+\.(reconfiguration\.)?", "", name)
-
-
-def check_options(resume: Resume, args: Mapping[str, Any]) -> None:
-    """Compare the state's options with those of this run.
-
-    Raises:
-        UserError: they differ; the message lists how.
-    """
-    assert resume.state is not None
-    if resume.state["options"] is None:
-        return
-    saved, now = _binding(resume.state["options"]), _binding(args)
-    differing = {_shown(name): name for name in {**saved, **now} if saved.get(name) != now.get(name)}
-    if differing:
-        listed = "; ".join(f"{shown} was {saved.get(name)}, is {now.get(name)}" for shown, name in [*differing.items()][:6])
-        more = f"; and {len(differing) - 6} more" if len(differing) > 6 else ""
-        remedy = "to begin a new run from its networks, copy it into another folder and name the copy"
-        raise UserError(f"--resume: {resume.snapshot} was trained with other options: {listed}{more}; {remedy}")
 
 
 Shapes = Mapping[str, Mapping[str, Sequence[int]]]

@@ -6,6 +6,7 @@ import copy
 import io
 import math
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -416,6 +417,21 @@ def test_a_state_without_learning_rates_leaves_the_optimizers_own():
     state = {key: value for key, value in first.hook.state_dict().items() if key != "base_lr"}
     hook = Reconfiguration(again.G, ReconfigurationConfig(**settings)).attach(again.optimizer, manual=True, state=state)
     assert hook.is_sparse() and again.optimizer.param_groups[0]["lr"] == 0.02
+
+
+def test_a_state_of_another_version_goes_on():
+    settings = dict(ratio=0.3, interval=4)
+    state = Loop(settings).train(2).hook.state_dict()
+    for config, told in (({"ratio": 0.3, "interval": 4}, 0), ({**state["config"], "regrow": "zero"}, 1)):
+        again = Loop()
+        hook = Reconfiguration(again.G, ReconfigurationConfig(**settings))
+        with warnings.catch_warnings(record=True) as caught:
+            hook.attach(again.optimizer, manual=True, state={**state, "config": config})
+        assert hook.is_sparse() and len(caught) == told and all("regrow=zero" in str(w.message) for w in caught)
+    with pytest.raises(ValueError, match="the state has moments=keep, this run moments=reset"):
+        other = Loop()
+        hook = Reconfiguration(other.G, ReconfigurationConfig(**settings, moments="reset"))
+        hook.attach(other.optimizer, manual=True, state={**state, "config": {"ratio": 0.3, "interval": 4}})
 
 
 def test_nothing_of_the_hook_is_in_the_networks():

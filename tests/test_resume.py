@@ -21,12 +21,15 @@ from conftest import SCHEDULE, SMALL, TESTS, Run, finished_run, load_networks, r
 from test_launch import call
 from test_training_loop import differing
 
+from regan_ext import resume_options
+from regan_ext.errors import UserError
 from training_hooks import files
 from training_hooks import state as states
 from training_hooks.config import ReconfigurationConfig
 from training_hooks.hook import Training
 from training_hooks.pairs import Pairs, keep_best
 from training_hooks.progress import Progress
+from training_hooks.reconfiguration import Reconfiguration
 from training_hooks.schedule import Phase
 from training_hooks.seams import Ticker
 
@@ -187,6 +190,63 @@ def test_other_options_are_listed(whole: Run, copied: Path, capsys: Any) -> None
     for part in ("ratio was 0.3, is 0.5", "channel_max was 16, is 32", "random_seed was 0, is 1"):
         assert part in output
     assert "copy it into another folder" in output and output.count("ratio was") == 1
+
+
+def without_defaults(settings: Dict[str, Any]) -> Dict[str, Any]:
+    """What an earlier version, which had none of these settings, would have written."""
+    defaults = Reconfiguration.defaults()
+    return {name: value for name, value in settings.items() if name not in defaults or value != defaults[name]}
+
+
+def test_a_state_of_an_earlier_version_goes_on_with_other_observers(whole: Run, copied: Path, host_dir: Path) -> None:
+    """Absent settings have their defaults; ``--stability`` and ``--pairs`` only look on."""
+    path = copied / "regan-state-000002.pt"
+    state = states.load(path)
+    reconfiguration, pairs, *_ = state["options"]["loss_kwargs"]["hooks"]
+    assert len(without_defaults(reconfiguration)) < len(reconfiguration) / 2
+    state["options"]["loss_kwargs"]["hooks"] = [pairs, without_defaults(reconfiguration)]
+    saved = state["hooks"]["Reconfiguration"]
+    saved["config"] = without_defaults(saved["config"])
+    states.save(state, path)
+    more = ["--stability", "--pairs=none", "--kimg=3"]
+    again = resumed(whole, copied / "network-snapshot-000002.pkl", copied / "runs", [*SCHEDULE, *more])
+    assert differing(load_networks(whole.snapshot(3), host_dir), load_networks(again.snapshot(3), host_dir)) == []
+    assert again.stats[-1]["Stability/mse"]["num"] == 1
+
+
+def test_what_may_differ_between_two_parts_of_a_run(whole: Run, capsys: Any) -> None:
+    def options(*hooks: Dict[str, Any]) -> Dict[str, Any]:
+        return {**whole.options, "loss_kwargs": {**whole.options["loss_kwargs"], "hooks": list(hooks)}}
+
+    def differs(saved: Dict[str, Any], now: Dict[str, Any]) -> str:
+        try:
+            resume_options.check(Path("x.pkl"), saved, now)
+        except UserError as err:
+            return re.sub(r".*other options: (.*); to begin.*", r"\1", err.message)
+        return ""
+
+    reconfiguration, *looking_on = whole.options["loss_kwargs"]["hooks"]
+    assert [hook["class_name"].rpartition(".")[2] for hook in looking_on] == ["Pairs", "Progress"]
+    stability = {"class_name": "training_hooks.stability.Stability"}
+    apa = {"class_name": "training_hooks.apa.AdaptivePseudoAugmentation"}
+    plain = {**whole.options, "loss_kwargs": whole.options["loss_kwargs"]["inner"], "G_opt_kwargs": unhooked(whole)}
+    assert differs(plain, options(stability)) == differs(options(stability), plain) == ""
+    assert differs(options(reconfiguration), options(stability, *looking_on, reconfiguration)) == ""
+    assert differs(options(apa), options({**apa, "target": 0.6})) == ""
+    assert differs(options(apa), options({**apa, "target": 0.5})) == "target was 0.6, is 0.5"
+    assert differs(options(apa, reconfiguration), options(reconfiguration, apa)) == ""
+    assert differs(options(reconfiguration), plain) == "Reconfiguration was on, is off"
+    assert differs(options(reconfiguration), options(reconfiguration, apa)) == "AdaptivePseudoAugmentation was off, is on"
+    assert capsys.readouterr().err == ""
+    assert differs(options({**reconfiguration, "regrow": "zero"}), options(reconfiguration)) == ""
+    assert capsys.readouterr().err == "--resume: Reconfiguration knows no regrow=zero: left out\n"
+    assert differs(plain, {**plain, "G_reg_interval": 8}) == "G_reg_interval was None, is 8"
+
+
+def unhooked(run: Run) -> Dict[str, Any]:
+    """The optimizer's arguments of a run without hooks."""
+    kwargs = {k: v for k, v in run.options["G_opt_kwargs"].items() if k not in ("inner", "network", "configured_lr")}
+    return {**kwargs, "class_name": run.options["G_opt_kwargs"]["inner"]}
 
 
 def test_a_run_begun_from_other_networks_goes_on(whole: Run, copied: Path, capsys: Any) -> None:

@@ -21,6 +21,7 @@ of ``Gmain`` and ``Greg``. Several rounds of gradient accumulation still make on
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Optional
 
@@ -101,6 +102,13 @@ class Hook:
 
     #: Whether the hook only looks on, so that the run is the host's own but for it.
     observes: bool = False
+
+    @classmethod
+    def defaults(cls) -> Dict[str, Any]:
+        """Setting → default, of the arguments that it is constructed with, as JSON has them; those that have none are left
+        out. A run that was begun before there was a setting goes on with its default."""
+        parameters = inspect.signature(cls).parameters.values()
+        return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
 
     def start(self, training: Training) -> None:
         """Networks and optimizers exist; nothing has been trained."""

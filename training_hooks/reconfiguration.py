@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+import warnings
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import torch
@@ -72,6 +73,10 @@ class Reconfiguration(OwnLoop, Hook):
         self._cost = 1.0  # operations of G's forward pass in a sparse phase over those of a dense one
         self._clock = PhaseClock()
         self._seconds, self._iterations_timed = 0.0, 0
+
+    @classmethod
+    def defaults(cls) -> Dict[str, Any]:
+        return ReconfigurationConfig().to_dict()
 
     @property
     def selected_weights(self) -> int:
@@ -180,18 +185,22 @@ class Reconfiguration(OwnLoop, Hook):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken.
+        """Go on where ``state_dict`` was taken. Settings that the state does not have count as their defaults; those that are
+        unknown here are named in a warning.
 
         Raises:
             ValueError: the state is of other settings or of other parameters. The length of the run may differ.
         """
-        mine, saved = self.config.to_dict(), dict(state["config"])
-        other = [name for name in mine if mine[name] != saved.get(name)]
+        mine, saved = self.config.to_dict(), {**self.defaults(), **state["config"]}
+        other = [name for name in mine if mine[name] != saved[name]]
         if other:
             raise ValueError(
-                f"the state has {', '.join(f'{n}={saved.get(n)}' for n in other)}, this run "
+                f"the state has {', '.join(f'{n}={saved[n]}' for n in other)}, this run "
                 f"{', '.join(f'{n}={mine[n]}' for n in other)}"
             )
+        unknown = [f"{name}={saved[name]}" for name in saved if name not in mine]
+        if unknown:
+            warnings.warn(f"the state has settings that are unknown here and do nothing: {', '.join(unknown)}", stacklevel=2)
         for kind, network in self._networks.items():
             network.load_state_dict(state["networks"][kind])
         self._set_synthesis()
