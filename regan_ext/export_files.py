@@ -11,10 +11,10 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 import torch
 
 from training_hooks import masks
+from training_hooks import state as states
 from training_hooks.config import ReconfigurationConfig
 from training_hooks.planning import select_parameters
 from training_hooks.selection import parameter_shapes
-from training_hooks.state import state_path
 
 from .errors import UserError
 from .export_snapshot import Snapshot
@@ -25,19 +25,20 @@ DEFAULT_RATIO = 0.3
 Tensors = Dict[str, torch.Tensor]
 
 
-def masks_of_state(path: Path, channels: bool = False) -> Dict[str, Tensors]:
+def masks_of_state(path: Path, snapshot: Path, channels: bool = False) -> Dict[str, Tensors]:
     """Network → parameter name → mask (True: kept) of a run's state file; empty where it holds none.
 
     Args:
         path: of the state file.
+        snapshot: the network pickle that the state has to be of.
         channels: only masks that prune whole channels.
 
     Raises:
-        UserError: the file cannot be read, or its masks do not fit the shapes that it names.
+        UserError: the file cannot be read or is of another snapshot, or its masks do not fit the shapes that it names.
     """
+    remedy = "give --ratio to prune by magnitude instead"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        found = state.get("hooks", {}).get("Reconfiguration", {}).get("networks", {})
+        found = states.load(path, snapshot)["hooks"].get("Reconfiguration", {}).get("networks", {})
         return {
             network: {
                 name: masks.unpack_bits(bits, torch.Size(shape))
@@ -46,16 +47,24 @@ def masks_of_state(path: Path, channels: bool = False) -> Dict[str, Tensors]:
             for network, entry in found.items()
             if entry.get("keep") and (entry.get("kept") or not channels)
         }
-    except Exception as err:  # damaged bytes fail in many ways
-        remedy = "give --ratio to prune by magnitude instead"
+    except states.StateError as err:
+        raise UserError(f"{err}; {remedy}") from err
+    except Exception as err:  # whole as a file, with fields that are none of ours, which fail in many ways
         raise UserError(f"{path} cannot be read as a state file ({type(err).__name__}); {remedy}") from err
 
 
-def _zeros(tensors: Mapping[str, torch.Tensor]) -> Tuple[float, str]:
-    """Measured share of zeros, as a number and as text."""
-    total = sum(t.numel() for t in tensors.values())
+def _zeros(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], which: str) -> Tuple[float, str]:
+    """Measured share of zeros in some of a network's tensors, as a number and as text.
+
+    Args:
+        network: whose tensors they are.
+        tensors: by name.
+        which: what they are, to follow "of the N tensors".
+    """
+    total, whole = (sum(t.numel() for t in those) for those in (tensors.values(), network.parameters()))
     zeros = total - sum(int(torch.count_nonzero(t)) for t in tensors.values())
-    return zeros / total, f"{zeros} of {total} weights in {len(tensors)} tensors are exactly zero ({zeros / total:.2%})"
+    of_these = f"{zeros / total:.2%} of the {total} weights in the {len(tensors)} tensors {which}"
+    return zeros / total, f"{zeros} weights are exactly zero: {of_these}, {zeros / whole:.2%} of all {whole} parameters"
 
 
 def _selected(network: torch.nn.Module, ratio: float) -> Tensors:
@@ -85,7 +94,7 @@ def write_dense(snapshot: Snapshot, path: Path) -> List[str]:
     """Copy the snapshot as it is. Returns what to tell the user."""
     lines = []
     for which, network in generators(snapshot).items():
-        share, said = _zeros(_selected(network, 0))
+        share, said = _zeros(network, _selected(network, 0), "that Re-GAN prunes by default")
         lines.append(f"{which}: {said}" + (", as in a sparse phase; zeros stay" if share >= 0.01 else ""))
     shutil.copyfile(snapshot.path, path)
     return lines
@@ -114,9 +123,9 @@ def write_sparse(snapshot: Snapshot, path: Path, ratio: Optional[float]) -> List
         ratio: prune each network by its own magnitudes; None: by the masks of the state file beside the snapshot, else by
             magnitude at ``DEFAULT_RATIO``.
     """
-    state, lines = state_path(snapshot.path), []
+    state, lines = states.state_path(snapshot.path), []
     with_state = ratio is None and snapshot.kimg is not None and state.is_file()
-    of_state = masks_of_state(state).get("G", {}) if with_state else {}
+    of_state = masks_of_state(state, snapshot.path).get("G", {}) if with_state else {}
     for which, network in generators(snapshot).items():
         if of_state:
             keep, tensors = of_state, masked(network, which, of_state, state)
@@ -131,7 +140,7 @@ def write_sparse(snapshot: Snapshot, path: Path, ratio: Optional[float]) -> List
             for name, tensor in tensors.items():
                 tensor.masked_fill_(~keep[name], 0)
         pruned = sum(int((~mask).sum()) for mask in keep.values())
-        lines.append(f"{which}: {_zeros(tensors)[1]}; {pruned} pruned, {how}")
+        lines.append(f"{which}: {_zeros(network, tensors, 'that are pruned')[1]}; {pruned} pruned, {how}")
     with open(path, "wb") as file:
         pickle.dump(snapshot.data, file)
     return lines

@@ -98,7 +98,7 @@ def _prune_by_state(snapshot: Snapshot, networks: Networks, layout: Layout) -> s
     """
     state = state_path(snapshot.path)
     with_state = snapshot.kimg is not None and state.is_file()
-    keep = masks_of_state(state, channels=True).get("G") if with_state else None
+    keep = masks_of_state(state, snapshot.path, channels=True).get("G") if with_state else None
     if keep is None:
         alone = [name for name, network in networks.items() if _live({name: network}, layout) is not None]
         if alone:

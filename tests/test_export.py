@@ -7,7 +7,7 @@ import os
 import pickle
 import shutil
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from regan_ext import export_onnx, export_snapshot
 from regan_ext.cli import main
 from regan_ext.export_files import masks_of_state
 from training_hooks import masks
+from training_hooks import state as states
 
 FORMATS = ["dense", "sparse", "state-dict", "safetensors", "onnx", "images", "video"]
 
@@ -80,16 +81,25 @@ def pixels(images: torch.Tensor) -> np.ndarray:
     return (images * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).squeeze(-1).numpy()
 
 
-def save_state(path: Path, networks: Dict[str, Dict[str, torch.Tensor]]) -> None:
-    packed = {
-        network: {
-            "names": list(keep),
-            "shapes": [list(k.shape) for k in keep.values()],
-            "keep": [masks.pack_bits(k) for k in keep.values()],
+@pytest.fixture
+def state_of(regan_run: Run, snapshot: Path) -> Callable[[Dict[str, Dict[str, torch.Tensor]]], Path]:
+    """Writes the state that belongs to ``snapshot``, with these masks of each network in place of its own."""
+
+    def write_state(networks: Dict[str, Dict[str, torch.Tensor]]) -> Path:
+        path = states.state_path(snapshot)
+        state = states.load(states.state_path(regan_run.snapshot(1)))
+        state["hooks"]["Reconfiguration"]["networks"] = {
+            network: {
+                "names": list(keep),
+                "shapes": [list(k.shape) for k in keep.values()],
+                "keep": [masks.pack_bits(k) for k in keep.values()],
+            }
+            for network, keep in networks.items()
         }
-        for network, keep in networks.items()
-    }
-    torch.save({"version": 1, "hooks": {"Reconfiguration": {"networks": packed}}}, path)
+        states.save({**state, "snapshot": states.fingerprint(snapshot)}, path)
+        return path
+
+    return write_state
 
 
 # ---------------------------------------------------------------- pickles
@@ -102,7 +112,7 @@ def test_dense_is_the_snapshot_itself_and_zeros_are_counted(snapshot: Path) -> N
     assert str(written) in said and "as in a sparse phase" not in said
     export(snapshot, "--to=sparse", "--ratio=0.4")
     said = export(snapshot.with_name("network-snapshot-000001-sparse.pkl"), "--to=dense")
-    assert said.count("(40.0") + said.count("(39.9") == 2 and said.count("as in a sparse phase; zeros stay") == 2
+    assert said.count(" 40.0") + said.count(" 39.9") == 2 and said.count("as in a sparse phase; zeros stay") == 2
 
 
 @pytest.mark.parametrize("options, ratio", [([], 0.3), (["--ratio=0.55"], 0.55)], ids=["default", "given"])
@@ -127,7 +137,8 @@ def test_sparse_has_exactly_the_smallest_weights_at_zero(
             assert tensor[pruned].abs().max() <= tensor[~pruned].abs().min()
             assert bool((~pruned).flatten(1).any(1).all()), f"a channel of {name} is gone"
         zeros = sum(math.floor(ratio * t.numel()) for t in chosen.values())
-        assert f"{kind}: {zeros} of {sum(t.numel() for t in chosen.values())} weights" in said
+        assert f"{kind}: {zeros} weights are exactly zero: " in said
+        assert f"of the {sum(t.numel() for t in chosen.values())} weights in the {len(chosen)} tensors that are pruned" in said
     assert said.count(f"the smallest {ratio:g} of each tensor by magnitude") == 2
     assert all(torch.equal(p, q) for p, q in zip(before["D"].parameters(), after["D"].parameters()))
 
@@ -150,13 +161,13 @@ def test_sparse_opens_in_an_untouched_host(snapshot: Path, host_dir: Path) -> No
     assert result.returncode == 0 and "generated" in result.stdout, result.stdout
 
 
-def test_sparse_takes_the_masks_of_the_state_file(snapshot: Path, host_dir: Path) -> None:
+def test_sparse_takes_the_masks_of_the_state_file(snapshot: Path, state_of: Any, host_dir: Path) -> None:
     before = load_networks(snapshot, host_dir)
     torch.manual_seed(1)
     keep = {name: masks.keep_smallest_out(torch.randn(p.shape), 0.2) for name, p in list(selected(before["G"]).items())[:5]}
-    state = snapshot.with_name("regan-state-000001.pt")
-    save_state(state, {"G": keep})
-    assert {name: torch.equal(k, keep[name]) for name, k in masks_of_state(state)["G"].items()} == dict.fromkeys(keep, True)
+    state = state_of({"G": keep})
+    found = masks_of_state(state, snapshot)["G"]
+    assert {name: torch.equal(k, keep[name]) for name, k in found.items()} == dict.fromkeys(keep, True)
 
     said = export(snapshot, "--to=sparse")
     assert said.count("by the masks of regan-state-000001.pt") == 2
@@ -168,13 +179,28 @@ def test_sparse_takes_the_masks_of_the_state_file(snapshot: Path, host_dir: Path
     assert "the smallest 0.5 of each tensor by magnitude" in export(snapshot, "--to=sparse", "--ratio=0.5")
 
 
+def test_a_share_of_zeros_says_what_it_is_of(snapshot: Path, state_of: Any, host_dir: Path) -> None:
+    """Half of one tensor is little of a network."""
+    G = load_networks(snapshot, host_dir)["G"]
+    name, tensor = next(iter(selected(G).items()))
+    state_of({"G": {name: masks.keep_smallest_out(torch.randn(tensor.shape), 0.5)}})
+    zeros, whole = tensor.numel() // 2, sum(p.numel() for p in G.parameters())
+    default = sum(p.numel() for p in selected(G).values())
+    of_all = f", {zeros / whole:.2%} of all {whole} parameters"
+    said = export(snapshot, "--to=sparse")
+    assert f"50.00% of the {tensor.numel()} weights in the 1 tensors that are pruned{of_all}" in said
+    said = export(snapshot.with_name("network-snapshot-000001-sparse.pkl"), "--to=dense")
+    assert f"{zeros / default:.2%} of the {default} weights in the " in said
+    assert f"tensors that Re-GAN prunes by default{of_all}" in said
+
+
 def test_sparse_of_a_real_run_takes_its_masks(regan_run: Run, snapshot: Path, host_dir: Path) -> None:
     """The run ended in a dense phase; its state holds the masks of the last sparse one."""
     state = regan_run.folder / "regan-state-000001.pt"
     shutil.copy(state, snapshot.parent)
     assert "by the masks of regan-state-000001.pt" in export(snapshot, "--to=sparse")
     after = load_networks(snapshot.with_name("network-snapshot-000001-sparse.pkl"), host_dir)
-    keep = masks_of_state(state)["G"]
+    keep = masks_of_state(state, snapshot)["G"]
     assert set(keep) == set(selected(after["G"]))
     for name, mask in keep.items():
         for kind in ("G", "G_ema"):
@@ -182,20 +208,34 @@ def test_sparse_of_a_real_run_takes_its_masks(regan_run: Run, snapshot: Path, ho
         assert int((~mask).sum()) == math.floor(0.3 * mask.numel())
 
 
-@pytest.mark.parametrize("content", [{}, {"hooks": {}}, {"hooks": {"Reconfiguration": {"networks": {"G": {"keep": []}}}}}])
-def test_a_state_without_masks_means_magnitude(snapshot: Path, content: Dict[str, Any]) -> None:
-    torch.save(content, snapshot.with_name("regan-state-000001.pt"))
+@pytest.mark.parametrize("networks", [{}, {"G": {}}])
+def test_a_state_without_masks_means_magnitude(snapshot: Path, state_of: Any, networks: Dict[str, Any]) -> None:
+    state_of(networks)
     assert "the smallest 0.3 of each tensor by magnitude, no masks beside" in export(snapshot, "--to=sparse")
 
 
-def test_a_state_that_does_not_fit_is_an_error(snapshot: Path) -> None:
-    state = snapshot.with_name("regan-state-000001.pt")
-    save_state(state, {"G": {"mapping.fc0.weight": torch.ones(3, 5, dtype=torch.bool)}})
+@pytest.mark.parametrize("to", ["sparse", "narrow"])
+def test_the_state_of_another_snapshot_is_refused(regan_run: Run, snapshot: Path, to: str) -> None:
+    """As a run that goes on refuses it: a snapshot that was written anew leaves the older state beside it."""
+    shutil.copy(regan_run.folder / "regan-state-000001.pt", snapshot.parent)
+    shutil.copy(regan_run.snapshot(0), snapshot)
+    before = sorted(snapshot.parent.iterdir())
+    said = export(snapshot, f"--to={to}", code=2)
+    assert "the state is of another snapshot than network-snapshot-000001.pkl" in said and "give --ratio" in said
+    assert sorted(snapshot.parent.iterdir()) == before
+    assert "by magnitude" in export(snapshot, "--to=sparse", "--ratio=0.3")
+
+
+def test_a_state_that_does_not_fit_is_an_error(snapshot: Path, state_of: Any) -> None:
+    state = state_of({"G": {"mapping.fc0.weight": torch.ones(3, 5, dtype=torch.bool)}})
     assert "mask of shape [3, 5] for mapping.fc0.weight" in export(snapshot, "--to=sparse", code=2)
-    save_state(state, {"G": {"elsewhere": torch.ones(3, 5, dtype=torch.bool)}})
+    state_of({"G": {"elsewhere": torch.ones(3, 5, dtype=torch.bool)}})
     assert "for elsewhere, but G has no such parameter" in export(snapshot, "--to=sparse", code=2)
-    state.write_bytes(state.read_bytes()[:300])
-    assert "cannot be read as a state file" in export(snapshot, "--to=sparse", code=2)
+    content = state.read_bytes()
+    state.write_bytes(content[:300])
+    assert "not a state file, or a damaged one" in export(snapshot, "--to=sparse", code=2)
+    torch.save({"hooks": {}}, state)
+    assert "not a state file of regan-ext" in export(snapshot, "--to=sparse", code=2)
     assert sorted(path.name for path in snapshot.parent.iterdir()) == [snapshot.name, state.name]
     export(snapshot, "--to=sparse", "--ratio=0.3")
 

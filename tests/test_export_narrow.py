@@ -170,7 +170,7 @@ def test_a_dense_snapshot_takes_the_channels_of_its_state(run: Run, dense: Path,
     assert f"Pruned by the masks of {state.name}, as by --to=sparse: this changes the images" in said
     export(dense, "--to=sparse")
     before, after = load_networks(dense.with_name(dense.stem + "-sparse.pkl"), host_dir), load_networks(narrow(dense), host_dir)
-    whole, keep = load_networks(dense, host_dir), masks_of_state(state)["G"]
+    whole, keep = load_networks(dense, host_dir), masks_of_state(state, dense)["G"]
     for kind in ("G", "G_ema"):
         for name, parameter in before[kind].named_parameters():  # exactly the zeros of the masks
             expected = whole[kind].get_parameter(name)
