@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from test_launch import call
 from regan_ext.cli import main
 from regan_ext.errors import UserError
 from regan_ext.hosts import embedded_train
+from regan_ext.support.process import module_command
 from regan_ext.tables import command, picture, runner
 from regan_ext.tables.command import Job, Place
 from regan_ext.tables.estimate import cost_of
@@ -35,6 +37,7 @@ from training_hooks import state
 from training_hooks.operations import layer_operations
 
 ROOT = TESTS.parent
+REGAN_EXT = module_command("regan_ext")
 SMALL = {
     "title": "Small",
     "source": "a test",
@@ -161,7 +164,7 @@ def test_train_accepts_every_cells_command(data_dir: Path, tmp_path: Path, host_
                 continue
             tried.add(each.options)
             part = ["--subset=64"] if any(option.startswith("--subset") for option in each.options) else []
-            arguments = [*job.command(False)[3:], *part, "-n", "--device=cpu", "--cbase=256", "--cmax=16"]
+            arguments = [*job.command(False)[len(REGAN_EXT) :], *part, "-n", "--device=cpu", "--cbase=256", "--cmax=16"]
             code, output = call(arguments, capsys)
             assert code == 0 and "Dry run; exiting." in output, (arguments, output[-800:])
             assert "Preset " not in output  # the tables say everything themselves
@@ -171,7 +174,7 @@ def test_train_accepts_every_cells_command(data_dir: Path, tmp_path: Path, host_
 def test_few_shot_command_in_full(tmp_path: Path) -> None:
     job = Job(cell("few-shot", "re-stylegan2-diffaug-obama"), 2, Place(Path("my data"), Path("out"), "~/host", 2))
     assert job.shell(True) == (
-        f"{sys.executable} -m regan_ext train --host='~/host' --outdir=out/few-shot/re-stylegan2-diffaug-obama-seed2 "
+        f"{shlex.join(REGAN_EXT)} train --host='~/host' --outdir=out/few-shot/re-stylegan2-diffaug-obama-seed2 "
         "'--data=my data/obama.zip' --gpus=2 --seed=2 --metrics=fid5k_full,kid5k_full --cfg=stylegan2 --mirror=1 --gamma=10 "
         "--kimg=300 --batch=16 --snap=10 --aug=noaug --regan-preset=few-shot --DiffAugment=color,translation,cutout "
         "--resume=latest"
@@ -194,7 +197,7 @@ def test_dry_run_prints_commands_and_nothing_else(tmp_path: Path, capsys: Any) -
     with pytest.raises(SystemExit):
         main.main(args=arguments, prog_name="regan-ext")
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6 * 3 and all(line.startswith(f"{sys.executable} -m regan_ext train --outdir=") for line in lines)
+    assert len(lines) == 6 * 3 and all(line.startswith(f"{shlex.join(REGAN_EXT)} train --outdir=") for line in lines)
     assert all(line.endswith(" --kimg=100") for line in lines)
 
 
@@ -347,6 +350,21 @@ def test_from_digits_to_a_table(tmp_path: Path, host_dir: Path, monkeypatch: pyt
     rows = grid(sheet, "Ours").rows
     assert [row[2] for row in rows] == ["FD", "KD"] * 3 and rows[0][3] == "80.0"
     assert all(math.isfinite(float(row[4])) and row[8] == "1" and row[10] == "1" for row in [rows[1], *rows[::2]])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_slurms_signal_stops_the_cell_and_then_the_table(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import os, signal; signal.signal(signal.SIGUSR1, lambda *_: exit())\n"
+        "os.kill(os.getppid(), signal.SIGUSR1)\nwhile True: signal.pause()"
+    )
+    monkeypatch.setattr(Job, "command", lambda job, resume: [sys.executable, "-c", code])
+    lines: List[str] = []
+    assert runner.run([small_job(tmp_path, data=data_dir), small_job(tmp_path, seed=1, data=data_dir)], lines.append) == 130
+    assert "seed0: starts" in lines[0] and lines[1].startswith("Stopping: ")
+    assert lines[2:] == ["Stopped. The same command goes on."]
 
 
 # ---------------------------------------------------------------- what is printed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import shutil
@@ -24,16 +23,17 @@ from test_metrics import write_detector
 from regan_ext.cli import main
 from regan_ext.errors import UserError
 from regan_ext.presets import read_file
+from regan_ext.support import process
 from regan_ext.tables.state import locked
 from regan_ext.tune import runner, series, training
 from regan_ext.tune.series import Objective, Point
 from regan_ext.tune.space import Choices, Range, parse
 from regan_ext.tune.study import StudyFile, report
 from regan_ext.tune.training import Plan, Refused, Training
-from training_hooks import stop
 
 FID = Objective("fid5k_full")
 PLAN = Plan(iterations=900, batch=10, total_kimg=9, ticks=9)
+TRAIN = process.module_command("regan_ext", "train")
 RATIO_ALONE = "interval=50,warmup=0,lr_scale=0.1,granularity=weight,moments=keep"
 
 
@@ -159,7 +159,11 @@ def test_nothing_is_cut_short_too_early_or_by_too_few() -> None:
 def test_a_trials_command() -> None:
     shared = Training.parse(["--data=x.zip", "--regan-finish", "dense", "--regan-channel-min=4", "--pairs=last"], "fid5k_full")
     weight = shared.command(Path("out"), ["--regan-ratio=0.3", "--regan-granularity=weight"])
-    assert weight[1:4] == ["-m", "regan_ext", "train"] and "--metrics=fid5k_full" in weight and "--outdir=out" in weight
+    assert (
+        weight[:4] == process.module_command("regan_ext", "train")[:4]
+        and "--metrics=fid5k_full" in weight
+        and "--outdir=out" in weight
+    )
     assert "--pairs=none" not in weight and "--keep-states=1" in weight and "--regan-channel-min=4" not in weight
     assert "--regan-channel-min=4" in shared.command(Path("out"), ["--regan-granularity=channel"])
     plain = shared.without_method().options
@@ -171,48 +175,6 @@ def test_a_trials_command() -> None:
 def test_the_baseline_keeps_what_a_preset_sets_of_the_host() -> None:
     plain = Training.parse(["--data=x.zip", "--regan-preset=few-shot", "--kimg=100"], "fid5k_full").without_method().options
     assert plain == ("--data=x.zip", "--kimg=100", "--cfg=stylegan2", "--batch=16", "--gamma=10")
-
-
-STUBBORN = """
-import os, signal, sys, time
-
-def handle(number, frame):
-    if handle.asked:
-        os._exit(9)
-    handle.asked = True
-    print("Stopping after this iteration, with a snapshot.", flush=True)
-
-handle.asked = False
-signal.signal(signal.SIGTERM, handle)
-print("ready", flush=True)
-while not handle.asked:
-    time.sleep(0.05)
-end = time.monotonic() + 1.5
-while time.monotonic() < end:
-    time.sleep(0.05)
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("reached", [False, True])
-def test_a_signal_to_all_processes_is_not_passed_on_once_more(
-    reached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second one would end the training at once, without its state."""
-    monkeypatch.setattr(training, "_MOMENT", 0.5)
-    log = tmp_path / "train.log"
-    log.write_text("Stopping after this iteration, before\n")
-    process = training.Process([sys.executable, "-c", STUBBORN], log, ())
-
-    def look() -> None:
-        if "ready" in log.read_text() and not process.was_asked:
-            if reached:
-                os.killpg(process._child.pid, signal.SIGTERM)
-            process.stop()
-
-    assert process.watch(look, every=0.1) == 0
-    assert log.read_text().count("Stopping after this iteration, with") == 1
-    assert training._STOPPING.decode() in inspect.getsource(stop)
 
 
 # ---------------------------------------------------------------- studies, with processes that only write run folders
@@ -232,13 +194,17 @@ class Trainer:
         self.folder = log.parent
         return self
 
-    def watch(self, look: Callable[[], None]) -> int:
+    def watch(self, look: Callable[[], None], every: float) -> int:
         code = self.act(self.folder, self.commands[-1])
         look()
         return code
 
     def stop(self) -> None:
         self.asked += 1
+
+    @property
+    def was_asked(self) -> bool:
+        return self.asked > 0
 
     def last_line(self) -> str:
         return "--regan-ratio: no channel"
@@ -253,7 +219,7 @@ def write_run(folder: Path, values: Dict[int, float], ticks: int = 10, name: str
 def search(
     path: Path, monkeypatch: pytest.MonkeyPatch, trainer: Trainer, trials: int = 2, **more: Any
 ) -> "tuple[int, List[str]]":
-    monkeypatch.setattr(runner, "Process", trainer)
+    monkeypatch.setattr(process, "Process", trainer)
     monkeypatch.setattr(runner, "dry_run", more.pop("dry_run", lambda command: PLAN))
     shared = Training.parse(["--data=x.zip"], "fid5k_full")
     file, plan, space = runner.prepare(path, shared, FID, more.pop("space", RATIO_ALONE))
@@ -582,4 +548,4 @@ def test_a_real_study(host_dir: Path, data_zip: Path, tmp_path: Path, monkeypatc
     ],
 )
 def test_why_a_command_ended_is_told_whole(output: str, told: str) -> None:
-    assert training._message(output) == told
+    assert process.error_of(output) == told

@@ -7,11 +7,14 @@ for; synchronised gradients keep them less than one iteration apart.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import stat
 import sys
 import threading
+import time
 import weakref
 from pathlib import Path
 from types import FrameType
@@ -19,18 +22,59 @@ from typing import Any, Dict, List, Optional
 
 from . import loop
 
-__all__ = ["OutliveSignals", "Stopper", "at_iteration", "end_loader", "install", "remember_loader", "requested", "signals"]
+__all__ = [
+    "OutliveSignals", "Requests", "Stopper", "at_iteration", "end_loader", "install", "remember_loader", "requested", "signals",
+]  # fmt: skip
 
 _GRACE = 30.0
+_SAME = 0.1  # seconds within which a signal that comes twice is one: ``timeout`` and shells that close send it twice
 _loader: "Optional[weakref.ref[Any]]" = None
 _requested = False
 _shared: Optional[Path] = None  # where ranks agree; None in a run of one process
 
 
 def signals() -> List[signal.Signals]:
-    """Those that stop a run: SIGINT (Ctrl-C), SIGTERM, and SIGUSR1, which SLURM can be asked to send before its limit."""
-    names = ("SIGINT", "SIGTERM", "SIGUSR1")
-    return [signal.Signals[name] for name in names if name in signal.Signals.__members__]
+    """Those that stop a run: SIGINT (Ctrl-C), SIGTERM, SIGUSR1, which SLURM can be asked to send before its limit, and SIGHUP.
+
+    SIGHUP, which comes when the terminal closes, is left out where it is ignored: ``nohup`` means that the run goes on.
+    """
+    names = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
+    found = [signal.Signals[name] for name in names if name in signal.Signals.__members__]
+    return [each for each in found if each.name != "SIGHUP" or signal.getsignal(each) is not signal.SIG_IGN]
+
+
+class Requests:
+    """Hears the signals that stop a process, and tells when one means to end at once: the second SIGINT or SIGTERM.
+
+    SIGUSR1 and SIGHUP only ever ask for an end with a snapshot, so they may be sent to a process whatever it has got before.
+    """
+
+    def __init__(self) -> None:
+        self._first: Optional[float] = None
+
+    def is_urgent(self, number: int) -> bool:
+        """Hear a signal; returns whether it means to end at once."""
+        if number == getattr(signal, "SIGHUP", None):
+            _leave_terminal()
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            return False
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+        return now - self._first > _SAME
+
+
+def _leave_terminal() -> None:
+    """Let vanish what is printed from now on to a terminal: it is closing, and to write there would fail."""
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream)
+                os.close(nowhere)
+
+
+_requests = Requests()
 
 
 def install(shared: Optional[str]) -> None:
@@ -39,8 +83,8 @@ def install(shared: Optional[str]) -> None:
     Args:
         shared: path that the processes of a run of several have in common, without a file there yet; None for one process.
     """
-    global _requested, _shared
-    _requested, _shared = False, None if shared is None else Path(shared)
+    global _requested, _requests, _shared
+    _requested, _requests, _shared = False, Requests(), None if shared is None else Path(shared)
     for number in signals():
         signal.signal(number, _handle)
 
@@ -58,8 +102,10 @@ def _request_file() -> Path:
 def _handle(number: int, frame: Optional[FrameType]) -> None:
     global _requested
     frame = loop.find_loop(frame)
-    if requested() or (frame is None and _shared is None):
+    if _requests.is_urgent(number) or (frame is None and _shared is None):
         _end_at_once(number)
+    if requested():
+        return
     print("\nStopping after this iteration, with a snapshot. Once more to stop at once.", file=sys.stderr, flush=True)
     if _shared is not None:
         _request_file().touch()

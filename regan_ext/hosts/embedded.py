@@ -14,12 +14,12 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import List, Tuple
 
+from ..support.process import module_command
 from .checkout import HostError
 
 __all__ = ["SHA256", "WHEEL", "cache_folder", "folder", "is_wheel", "obtain", "unpack"]
@@ -132,7 +132,7 @@ def obtain() -> Path:
     if folder().is_dir():
         return folder()
     with tempfile.TemporaryDirectory() as temporary:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet"]
+        command = module_command("pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet")
         command += ["--only-binary=:all:", "--dest", temporary, "slideflow-noncommercial==0.0.2"]
         print(
             "Fetching the embedded host (slideflow-noncommercial 0.0.2, non-commercial licence) with pip ...",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import FrozenSet, List, Optional, Sequence, Tuple
 
 from ..errors import UserError
+from ..support.process import module_command
 from .model import Cell
 
 __all__ = ["Job", "Place", "needs"]
@@ -87,12 +87,12 @@ class Job:
         where = [*self._host, f"--outdir={self.folder}", *self._files]
         where += [] if self.place.gpus is None else [f"--gpus={self.place.gpus}"]
         going_on = ["--resume=latest"] if resume else []
-        return [sys.executable, "-m", "regan_ext", "train", *where, *self.settings, *going_on]
+        return module_command("regan_ext", "train", *where, *self.settings, *going_on)
 
     def measuring(self, snapshot: Path, metrics: Sequence[str]) -> List[str]:
         """The command that measures a snapshot and notes the results beside it."""
         given = [f"--metrics={','.join(metrics)}", "--save", "--trust", f"--seed={self.seed}"]
-        return [sys.executable, "-m", "regan_ext", "metrics", "run", str(snapshot), *self._host, *self._files, *given]
+        return module_command("regan_ext", "metrics", "run", str(snapshot), *self._host, *self._files, *given)
 
     @property
     def _host(self) -> List[str]:

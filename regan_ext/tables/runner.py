@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
-import signal
-import subprocess
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import click
 
 from ..errors import UserError
+from ..support.process import Supervisor
 from .command import Job, Place, needs
 from .model import Cell, how_to_get
 from .state import (
@@ -58,7 +54,7 @@ def dry_run(jobs: Sequence[Job]) -> None:
 def run(jobs: Sequence[Job], say: Say) -> int:
     """Train what is missing, and go on with what was interrupted.
 
-    Ctrl-C and SIGTERM are passed on to the training process, which stops with a snapshot; then this ends too.
+    What stops a run (Ctrl-C, SIGTERM, SIGUSR1, SIGHUP) stops the training process with a snapshot; then this ends too.
 
     Returns:
         Exit code: 0 all cells are finished, 1 some failed or could not be run, 130 stopped.
@@ -67,13 +63,13 @@ def run(jobs: Sequence[Job], say: Say) -> int:
         UserError: data files are missing; nothing is started then.
     """
     _check_files(jobs)
-    progress = _Progress(len(jobs), say)
-    with progress.passing_signals_on():
+    with Supervisor(say) as supervisor:
+        progress = _Progress(len(jobs), say, supervisor)
         for number, job in enumerate(jobs, 1):
-            if progress.stopped:
+            if supervisor.was_signalled:
                 break
             progress.run(number, job)
-    if progress.stopped:
+    if supervisor.was_signalled:
         say("Stopped. The same command goes on.")
         return 130
     # What another process was at may be finished by now.
@@ -129,9 +125,8 @@ class _Progress:
 
     total: int
     say: Say
+    supervisor: Supervisor
     failures: List[Tuple[Job, str]] = field(default_factory=list)
-    stopped: bool = False
-    child: "Optional[subprocess.Popen[bytes]]" = None
 
     def run(self, number: int, job: Job) -> None:
         """Run one job, if it has to be."""
@@ -155,60 +150,23 @@ class _Progress:
     def _work(self, job: Job, label: str, state: State, handles: Tuple[int, ...]) -> None:
         """Train, and measure what training has not."""
         log = job.folder / LOG_FILE
-        begin, code = time.monotonic(), 0
+        begin, wrong = time.monotonic(), None
         if state.kind != UNMEASURED:
             going_on = state.kind == INTERRUPTED
             note_settings(job)
             self.say(f"{label}: {f'goes on, {state.detail}' if going_on else 'starts'}; output in {log}")
-            code = self._execute(job.command(going_on), log, handles)
+            wrong = self.supervisor.run(job.command(going_on), log, handles)
         command = _measuring(job) if read_state(job).kind == UNMEASURED else None
         if command is not None:
             self.say(f"{label}: is trained; measures {', '.join(unmeasured(job))}")
-            code = self._execute(command, log, handles)
+            wrong = self.supervisor.run(command, log, handles)
         after = read_state(job)
         spent = _duration(time.monotonic() - begin)
         if after.kind == FINISHED:
             self.say(f"{label}: finished after {spent}; {_values(job)}")
-        elif not self.stopped:
-            reason = f"exit code {code}: {_last_line(log)}" if code else after.detail or "ended without training to the end"
+        elif not self.supervisor.was_signalled:
+            reason = wrong or after.detail or "ended without training to the end"
             self._leave_out(job, label, f"{reason} ({spent})")
-
-    def _execute(self, command: List[str], log: Path, handles: Tuple[int, ...]) -> int:
-        """Run a command, unless a signal has come, with its output added to the log; its exit code."""
-        with open(log, "ab") as output:
-            if not self.stopped:
-                self.child = _start(command, output, handles)
-                if self.stopped:  # the signal came before there was a child to pass it on to
-                    self.child.terminate()
-            code = self.child.wait() if self.child is not None else 0
-            self.child = None
-        return code
-
-    @contextlib.contextmanager
-    def passing_signals_on(self) -> Iterator[None]:
-        """Let signals stop the training process, and then this one."""
-
-        def pass_on(number: int, frame: Any) -> None:
-            self.stopped = True
-            if self.child is not None and self.child.poll() is None:
-                self.say("Stopping: the training process writes a snapshot first.")
-                self.child.send_signal(number if os.name == "posix" else signal.SIGTERM)
-
-        before: Dict[int, Any] = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _start(command: List[str], output: Any, handles: Tuple[int, ...]) -> "subprocess.Popen[bytes]":
-    """Start the process apart from this terminal, so that Ctrl-C reaches it once: through us."""
-    # Threads that spin while they wait crawl as soon as another program uses the cores.
-    options: Dict[str, Any] = {"env": {"GOMP_SPINCOUNT": "10000", **os.environ}, "stdin": subprocess.DEVNULL}
-    if os.name == "posix":
-        options.update(start_new_session=True, pass_fds=handles)
-    return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
 
 
 def _values(job: Job) -> str:
@@ -224,8 +182,3 @@ def _values(job: Job) -> str:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..errors import UserError
 from ..job import resumable
 from ..locks import locked_file
 from ..runs import MetricPoint, Run, read_run
+from ..support.process import module_command
 from .command import Job
 from .model import Measure
 
@@ -106,7 +106,7 @@ def note_settings(job: Job) -> None:
 @cache
 def _this_machine() -> Dict[str, Any]:
     """Asked in another process, so that this one takes no memory of a GPU; it is not for Ctrl-C to end."""
-    command = [sys.executable, "-m", "regan_ext.machine"]
+    command = module_command("regan_ext.machine")
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, start_new_session=os.name == "posix")
     content: Dict[str, Any] = json.loads(said.stdout)
     return content

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from optuna.trial import TrialState
-
-from training_hooks import stop
 
 from ..errors import UserError
 from ..job import resumable
 from ..runs import Run
+from ..support.process import Supervisor
 from ..tables.state import chain, locked
 from .series import Objective, Point, failure
 from .space import Space, parse
 from .study import Claim, StudyFile, report, runs_of
-from .training import Plan, Process, Refused, Training, dry_run, tidy
+from .training import Plan, Refused, Training, dry_run, tidy
 from .winner import baseline_value, write_preset
 
 __all__ = ["Search", "prepare"]
 
 LOG_FILE = "train.log"
 _NEVER = 2**31  # kimg
-_SIGNAL = "Stopped"
 _FAILURES, _INADMISSIBLE = 3, 10  # in a row, after which it is not the trials that are wrong
 Say = Callable[[str], None]
 
@@ -78,8 +74,7 @@ class Search:
         prune_from: share of a run before which no trial is cut short; 1 = never.
         until: on the monotonic clock; None = no limit.
         keep_all: keep all snapshots of trials that are over, not the best one of each.
-        stopped: why there is to be an end; None while there is not.
-        process: the training that goes on.
+        timed_out: the time is up.
         fruitless: how many trials came to nothing since the last that did not, by what they came to.
     """
 
@@ -93,24 +88,26 @@ class Search:
     prune_from: float = 0.3
     until: Optional[float] = None
     keep_all: bool = False
-    stopped: Optional[str] = None
-    process: Optional[Process] = None
+    timed_out: bool = False
     fruitless: Dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.supervisor = Supervisor(self.say)
 
     def run(self, baseline: bool) -> int:
         """Run what is missing; returns the exit code."""
-        with self.passing_signals_on():
+        with self.supervisor:
             if baseline:
                 self._baseline()
-            while self.stopped is None and self._next():
+            while not self._is_ending() and self._next():
                 self._look_at_clock()
                 if self.fruitless.get("failed", 0) >= _FAILURES or self.fruitless.get("inadmissible", 0) >= _INADMISSIBLE:
                     self.say("Given up: these trials failed one after the other. The same command tries again.")
                     return 1
         write_preset(self.file)  # a search that was killed may have told a trial's value and not written it
-        if self.stopped is not None:
-            self.say(f"{self.stopped}. The same command goes on.")
-        return 130 if self.stopped == _SIGNAL else 0
+        if self._is_ending():
+            self.say(f"Stopped{'' if self.supervisor.was_signalled else ': the time is up'}. The same command goes on.")
+        return 130 if self.supervisor.was_signalled else 0
 
     def _next(self) -> bool:
         """Work on a trial; returns whether there was one."""
@@ -140,15 +137,14 @@ class Search:
             if not pruned and report(trial, self._points(claim.folder)):
                 pruned = True
                 self.say(f"{label}: cut short, it is worse than the median of those before it")
-                assert self.process is not None
-                self.process.stop()
+                self.supervisor.stop()
 
         reason = self._train(self.training, options, claim.folder, claim.handles, look)
         points = self._points(claim.folder)
         report(trial, points)
         runs = chain(claim.folder)
         finished = bool(runs) and runs[-1].is_finished
-        if self.stopped is not None and not finished and not pruned:
+        if self._is_ending() and not finished and not pruned:
             return
         spent = _duration(time.monotonic() - begin)
         chosen = self.file.objective.choose(points)
@@ -210,7 +206,7 @@ class Search:
                     runs = chain(folder)
                     best = self.file.objective.choose(self._points(folder))
                     tidy([run.folder for run in runs], None if best is None else best.kimg)
-            elif self.stopped is None:
+            elif not self._is_ending():
                 self.say(f"baseline: failed: {reason or self._unmeasured(chain(folder))}")
 
     def _train(
@@ -232,43 +228,20 @@ class Search:
             self._look_at_clock()
             look()
 
-        if self.stopped is not None:
-            return None
-        self.process = Process(command, folder / LOG_FILE, handles)
-        if self.stopped is not None and not self.process.was_asked:
-            self.process.stop()  # the signal came before there was a process to pass it on to
-        try:
-            code = self.process.watch(look_around)
-            return f"exit code {code}: {self.process.last_line()}" if code else None
-        finally:
-            self.process = None
+        return self.supervisor.run(command, folder / LOG_FILE, handles, look_around)
 
     def _points(self, folder: Path) -> List[Point]:
         return self.file.objective.points(run.folder for run in chain(folder))
 
     def _look_at_clock(self) -> None:
-        if self.until is not None and time.monotonic() > self.until and self.stopped is None:
-            self._stop("Stopped: the time is up")
+        if self.until is not None and time.monotonic() > self.until and not self.timed_out:
+            self.timed_out = True
+            if self.supervisor.stop():
+                self.say("The time is up: the training process writes a snapshot first.")
 
-    def _stop(self, why: str) -> None:
-        self.stopped = why
-        if self.process is not None:
-            self.say("Stopping: the training process writes a snapshot first.")
-            self.process.stop()
-
-    @contextlib.contextmanager
-    def passing_signals_on(self) -> Iterator[None]:
-        """Let signals stop the training process, and then this one."""
-
-        def pass_on(number: int, frame: Any) -> None:
-            self._stop(_SIGNAL)
-
-        before: Dict[int, Any] = {number: signal.signal(number, pass_on) for number in stop.signals()}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _is_ending(self) -> bool:
+        """Whether no further trial is to begin."""
+        return self.timed_out or self.supervisor.was_signalled
 
 
 def _duration(seconds: float) -> str:

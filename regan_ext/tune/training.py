@@ -1,31 +1,25 @@
-"""The ``train`` command of a trial: what of it the user gives, a dry run of it, and the process that it is."""
+"""The ``train`` command of a trial: what of it the user gives, and a dry run of it."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from training_hooks import loop
 
 from ..errors import UserError
 from ..options import CHANNEL_FIELDS
 from ..presets import HOST_PRESETS, fill
+from ..support.process import error_of, module_command
 
-__all__ = ["Plan", "Process", "Refused", "Training", "dry_run", "tidy"]
+__all__ = ["Plan", "Refused", "Training", "dry_run", "tidy"]
 
 _SNAPSHOTS = 10  # in a run, where the user does not say how often
-_GRACE = 600.0  # seconds that a process has for its last snapshot and metric, before it is told to end at once
-_POLL = 2.0
-_MOMENT = 1.0  # seconds that a process has to note a signal that reached it too
-_STOPPING = b"Stopping after this iteration"  # as training_hooks.stop tells it
 _SEARCHED = tuple(f"--regan-{name}" for name in ("ratio", "interval", "warmup", "lr-scale", "granularity", "moments"))
 # Options that are the search's own, and how to say what they would say.
 _RESERVED = {
@@ -85,7 +79,7 @@ class Training:
         """A whole command."""
         defaults = [f"{flag}={value}" for flag, value in _DEFAULTS.items() if not self._has(flag)]
         where = [f"--outdir={outdir}", f"--metrics={self.metric}"]
-        return [sys.executable, "-m", "regan_ext", "train", *self._options(more), *defaults, *where, *more]
+        return module_command("regan_ext", "train", *self._options(more), *defaults, *where, *more)
 
     def snap(self, plan: Plan) -> List[str]:
         """The option for the number of snapshots, where the user does not give it."""
@@ -136,85 +130,11 @@ def dry_run(command: Sequence[str]) -> Plan:
     done = subprocess.run([*command, "-n"], stdin=subprocess.DEVNULL, capture_output=True, check=False, start_new_session=apart)
     output, errors = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     if done.returncode:
-        raise Refused(_message(f"{output}\n{errors}"))
+        raise Refused(error_of(f"{output}\n{errors}"))
     args = json.JSONDecoder().raw_decode(output[output.index("{", output.index("Training options:")) :])[0]
     batch, total = args["batch_size"], args["total_kimg"]
     iterations = -(-int(total * 1000) // batch)
     return Plan(iterations, batch, total, max(1, int(total / loop.kimg_per_tick(args))))
-
-
-def _message(output: str) -> str:
-    """What a command ended with: its error, which may have several lines, else the last line."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it says nothing"]
-    errors = [number for number, line in enumerate(lines) if line.startswith("Error: ")]
-    last = lines[errors[-1] :][:4] if errors else lines[-1:]
-    return " ".join(last).removeprefix("Error: ")
-
-
-class Process:
-    """A training process, apart from this terminal, so that Ctrl-C reaches it once: through us."""
-
-    def __init__(self, command: Sequence[str], log: Path, handles: Sequence[int]):
-        # Threads that spin while they wait crawl as soon as another program uses the cores.
-        options: Dict[str, Any] = {"env": {"GOMP_SPINCOUNT": "10000", **os.environ}, "stdin": subprocess.DEVNULL}
-        if os.name == "posix":
-            options.update(start_new_session=True, pass_fds=tuple(handles))
-        self.log = log
-        self._before = log.stat().st_size if log.exists() else 0  # of other processes
-        with open(log, "ab") as output:
-            self._child = subprocess.Popen(list(command), stdout=output, stderr=subprocess.STDOUT, **options)
-        self._asked: Optional[float] = None
-        self._is_told = False
-
-    def watch(self, look: Callable[[], None], every: float = _POLL) -> int:
-        """Wait for its end, and call ``look`` meanwhile; returns its exit code."""
-        while True:
-            try:
-                return self._child.wait(every)
-            except subprocess.TimeoutExpired:
-                look()
-            self._pass_on()
-
-    @property
-    def was_asked(self) -> bool:
-        """Whether it has been told to end."""
-        return self._asked is not None
-
-    def stop(self) -> None:
-        """Ask it to end with a snapshot, which ``watch`` does in a moment; if it was asked before, to end at once."""
-        again, self._asked = self.was_asked, time.monotonic()
-        if again:
-            self._signal()
-
-    def _pass_on(self) -> None:
-        """Tell the process what ``stop`` was told.
-
-        The second signal means to end at once, and who signals us may have signalled the process too (``scancel``, systemd): it
-        is told only if it has not noted that in its log.
-        """
-        if self._asked is None:
-            return
-        waited = time.monotonic() - self._asked
-        if not self._is_told and waited > _MOMENT:
-            self._is_told = True
-            if not self._is_stopping():
-                self._signal()
-        if waited > _GRACE:
-            self.stop()
-
-    def _is_stopping(self) -> bool:
-        with open(self.log, "rb") as file:
-            file.seek(self._before)
-            return _STOPPING in file.read()
-
-    def _signal(self) -> None:
-        self._is_told = True
-        if self._child.poll() is None:
-            self._child.send_signal(signal.SIGTERM)
-
-    def last_line(self) -> str:
-        """What it said last, or what its error was."""
-        return _message(self.log.read_text(encoding="utf-8", errors="replace"))
 
 
 def tidy(folders: Sequence[Path], keep: Optional[int]) -> None:
