@@ -22,7 +22,7 @@ import click
 
 from training_hooks import stop
 
-from . import compat, device, loop_arguments, options, presets, resume, run_summary
+from . import compat, device, host_values, loop_arguments, options, presets, resume, run_summary
 from .metrics.check import check_settings
 from .metrics.install import install as install_metrics
 from .metrics.registry import register
@@ -66,6 +66,7 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
 
     def run(**values: Any) -> Any:
         values_of_ours = {str(o.name): values.pop(str(o.name)) for o in ours}
+        values = host_values.checked(values)
         presets.say(values_of_ours.get("regan_preset"), values)
         with_hooks = _Attachment(namespace, options.resolve(values_of_ours), hooks)
         return with_hooks.run(callback, values)

@@ -10,6 +10,8 @@ import click
 from . import __version__
 from .data.commands import data
 from .metrics.commands import metrics
+from .support.numbers import FiniteFloat
+from .support.paths import UserPath
 from .tables.commands import tables
 from .tune.commands import tune
 
@@ -56,8 +58,8 @@ def train(arguments: Tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.option("--outdir", type=click.Path(file_okay=False), default="regan-demo", show_default=True, metavar="DIR")
-@click.option("--kimg", type=click.IntRange(min=3), default=20, show_default=True, help="Thousands of images to train on.")
+@click.option("--outdir", type=UserPath(file_okay=False), default="regan-demo", show_default=True, metavar="DIR")
+@click.option("--kimg", type=click.IntRange(3, 100_000), default=20, show_default=True, help="Thousands of images to train on.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 def demo(outdir: str, kimg: int, device: str) -> None:
     """Train on 100 handwritten digits and draw real, dense and sparse samples side by side."""
@@ -76,7 +78,7 @@ def patch() -> None:
 
 
 @patch.command("apply")
-@click.argument("folder", metavar="DIR")
+@click.argument("folder", type=UserPath(), metavar="DIR")
 def patch_apply(folder: str) -> None:
     """Add the two lines to DIR/train.py. Patched already: nothing changes."""
     from .patching import apply
@@ -85,7 +87,7 @@ def patch_apply(folder: str) -> None:
 
 
 @patch.command("check")
-@click.argument("folder", metavar="DIR")
+@click.argument("folder", type=UserPath(), metavar="DIR")
 def patch_check(folder: str) -> None:
     """Say whether DIR/train.py has the two lines.
 
@@ -99,7 +101,7 @@ def patch_check(folder: str) -> None:
 
 
 @patch.command("revert")
-@click.argument("folder", metavar="DIR")
+@click.argument("folder", type=UserPath(), metavar="DIR")
 @click.option("--force", is_flag=True, help="Also where the file was edited after the patch; the edits are kept.")
 def patch_revert(folder: str, force: bool) -> None:
     """Delete the two lines from DIR/train.py. Not patched: nothing changes."""
@@ -117,7 +119,7 @@ def patch_show() -> None:
 
 
 @main.command()
-@click.option("--host", default=None, metavar="DIR", help="Checkout to look at.  [default: as train finds it]")
+@click.option("--host", type=UserPath(), metavar="DIR", help="Checkout to look at.  [default: as train finds it]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 @click.pass_context
 def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
@@ -131,24 +133,36 @@ def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
 
 
 @main.command(short_help="Turn a snapshot into another form: pickle, tensors, ONNX, images, video.")
-@click.argument("snapshot", type=click.Path(path_type=Path))
+@click.argument("snapshot", type=UserPath(path_type=Path))
 @click.option(
     "--to",
     required=True,
     type=click.Choice(["dense", "sparse", "narrow", "state-dict", "safetensors", "onnx", "images", "video"]),
     help="What to write.",
 )
-@click.option("--out", metavar="FILE", help="File to write.  [default: beside the snapshot, named after it]")
+@click.option("--out", type=UserPath(), metavar="FILE", help="File to write.  [default: beside the snapshot, named after it]")
 @click.option("--which", type=click.Choice(["G_ema", "G"]), help="Network; pickles hold both.  [default: G_ema]")
-@click.option("--ratio", type=float, help="sparse, narrow: prune by magnitude.  [default: what the run pruned]")
-@click.option("--host", metavar="DIR", help="Checkout whose classes the snapshot names.  [default: as train finds it]")
+@click.option(
+    "--ratio", type=FiniteFloat(0, 1, max_open=True), help="sparse, narrow: prune by magnitude.  [default: what the run pruned]"
+)
+@click.option(
+    "--host", type=UserPath(), metavar="DIR", help="Checkout whose classes the snapshot names.  [default: as train finds it]"
+)
 @click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it.")
 @click.option("--seeds", metavar="LIST", help="images, video: such as 1,2,5-9.  [default: 0-31]")
-@click.option("--trunc", type=float, help="images, video: truncation psi.  [default: 1]")
-@click.option("--class", "label", type=int, metavar="INT", help="images, video: one class.  [default: all in turn]")
-@click.option("--cols", type=int, metavar="INT", help="images: columns.  [default: 8, or one a class]")
-@click.option("--seconds", type=float, help="video: length of the loop.  [default: one second a seed]")
-@click.option("--fps", type=int, metavar="INT", help="video: frames per second.  [default: 30]")
+@click.option("--trunc", type=FiniteFloat(-1000, 1000), help="images, video: truncation psi.  [default: 1]")
+@click.option(
+    "--class",
+    "label",
+    type=click.IntRange(0, 1_000_000),
+    metavar="INT",
+    help="images, video: one class.  [default: all in turn]",
+)
+@click.option("--cols", type=click.IntRange(1, 4096), metavar="INT", help="images: columns.  [default: 8, or one a class]")
+@click.option(
+    "--seconds", type=FiniteFloat(0, 3600, min_open=True), help="video: length of the loop.  [default: one second a seed]"
+)
+@click.option("--fps", type=click.IntRange(1, 240), metavar="INT", help="video: frames per second.  [default: 30]")
 def export(**options: Any) -> None:
     """Turn SNAPSHOT, a network-snapshot-NNNNNN.pkl, into another form.
 
@@ -164,8 +178,13 @@ def export(**options: Any) -> None:
 
 
 @main.command(short_help="Write an HTML page about one run, or about several beside each other.")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--out", metavar="FILE", help="The page.  [default: report.html in the run folder; for several, in this one]")
+@click.argument("runs", nargs=-1, required=True, type=UserPath(), metavar="RUN...")
+@click.option(
+    "--out",
+    type=UserPath(dir_okay=False),
+    metavar="FILE",
+    help="The page.  [default: report.html in the run folder; for several, in this one]",
+)
 @click.option("--png", is_flag=True, help="Also write the charts as PNG files into a folder next to the page.")
 def report(runs: Tuple[str, ...], out: Optional[str], png: bool) -> None:
     """Write one HTML page about the run folders RUN, those of the plain host too: charts, samples, cost, options.
@@ -185,7 +204,7 @@ main.add_command(tune)
 
 
 @main.command(short_help="Show where a run stands, live.")
-@click.argument("run", metavar="RUN")
+@click.argument("run", type=UserPath(), metavar="RUN")
 @click.option("--once", is_flag=True, help="Print it once and exit.")
 def watch(run: str, once: bool) -> None:
     """Show where the job that writes the run folder RUN stands, until it is finished or you press Ctrl-C.

@@ -13,6 +13,7 @@ import click
 from .errors import UserError
 from .hosts import embedded
 from .hosts.checkout import Checkout, HostError, recognise
+from .support.paths import expanded
 
 __all__ = ["find_host", "train"]
 
@@ -26,6 +27,12 @@ def find_host(given: Optional[str]) -> Tuple[Optional[Checkout], str]:
     Raises:
         HostError: ``given`` or $STYLEGAN2_ADA is not a host.
     """
+    named = os.environ.get("STYLEGAN2_ADA")
+    try:
+        given = None if given is None else expanded(given)
+        named = expanded(named) if named else None
+    except ValueError as err:
+        raise HostError(f"host: {err}") from err
     if given == "embedded":
         return None, "embedded StyleGAN2-ADA (--host)"
     if given is not None and embedded.is_wheel(given):
@@ -37,8 +44,8 @@ def find_host(given: Optional[str]) -> Tuple[Optional[Checkout], str]:
         return recognise("."), "the current folder"
     except HostError:
         pass  # the current folder is only one of the places to look in
-    if os.environ.get("STYLEGAN2_ADA"):
-        return recognise(os.environ["STYLEGAN2_ADA"]), "$STYLEGAN2_ADA"
+    if named:
+        return recognise(named), "$STYLEGAN2_ADA"
     return None, "embedded StyleGAN2-ADA"
 
 
@@ -64,6 +71,8 @@ def train(host: Optional[str], arguments: List[str]) -> None:
 
 def _list_host(command: click.Command) -> None:
     """Have ``--host``, which the host never sees, in its help."""
+    if any(param.name == "host" for param in command.params):
+        return
     where = "Checkout to train, or embedded.  [default: the current folder, else $STYLEGAN2_ADA, else embedded]"
     command.params.append(click.Option(["--host"], metavar="DIR", expose_value=False, help=where))
 

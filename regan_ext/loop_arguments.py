@@ -201,14 +201,13 @@ def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes, 
         raise click.BadParameter(str(err), param_hint="--regan-finish") from err
     selected = _selected(config, trained)
     weights = sum(math.prod(shapes[kind][name]) for kind in selected for name in selected[kind])
-    spans = schedule.spans(total)
     plan = {
         "iterations": total,
         "batch_size": args["batch_size"],
         "selected_tensors": sum(map(len, selected.values())),
         "selected_weights": weights,
-        "sparse_phases": sum(span.phase.name == "SPARSE" for span in spans),
-        "ends_in": spans[-1].phase.name.lower(),
+        "sparse_phases": schedule.sparse_phases(total),
+        "ends_in": schedule.span(total - 1).phase.name.lower(),
         "phases": list(schedule.describe(args["batch_size"], total)),
         "theory": describe_cost(config, shapes["G"], shapes["D"], args["batch_size"], total),
     }

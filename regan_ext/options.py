@@ -15,6 +15,8 @@ from training_hooks.schedule import Length
 
 from . import presets
 from .metrics.settings import MetricSettings
+from .support.numbers import HOURS, FiniteFloat
+from .support.paths import UserPath
 
 __all__ = ["OPTIONS", "OURS", "Request", "click_options", "resolve"]
 
@@ -97,6 +99,7 @@ class Option:
 
 
 _Choice = click.Choice
+_CHANNELS, _MANY = click.IntRange(1, 65536), click.IntRange(1, 1_000_000)
 OPTIONS: Tuple[Option, ...] = (
     Option(
         "--regan-preset",
@@ -113,7 +116,7 @@ OPTIONS: Tuple[Option, ...] = (
     Option("--regan-warmup", _LengthType(0), "Re-GAN: dense training before the first pruning.  [default: 0]", "warmup"),
     Option(
         "--regan-lr-scale",
-        click.FloatRange(min=0, min_open=True),
+        FiniteFloat(0, 1000, min_open=True),
         "Re-GAN: factor on the learning rate of dense phases.  [default: 0.1]",
         "lr_scale",
     ),
@@ -140,13 +143,13 @@ OPTIONS: Tuple[Option, ...] = (
     ),
     Option(
         "--regan-channel-multiple",
-        click.IntRange(min=1),
+        _CHANNELS,
         "Re-GAN: round the number of channels that stay up to a multiple of this.  [default: 8]",
         "channel_multiple",
     ),
     Option(
         "--regan-channel-min",
-        click.IntRange(min=1),
+        _CHANNELS,
         "Re-GAN: least number of channels that stay in a layer.  [default: 8]",
         "channel_min",
     ),
@@ -163,23 +166,25 @@ OPTIONS: Tuple[Option, ...] = (
         "mapping",
     ),
     Option("--device", _Choice(["auto", "cpu", "cuda"]), "Where to train.  [default: auto, CUDA where available]"),
-    Option("--batch-gpu", click.IntRange(min=1), "Images per process and round; less needs less memory."),
-    Option("--cbase", click.IntRange(min=1), "Capacity: channels times resolution."),
-    Option("--cmax", click.IntRange(min=1), "Capacity: most channels of a layer."),
-    Option("--tick", click.IntRange(min=1), "Length of a tick, in kimg.  [default: 4]"),
-    Option("--max-hours", click.FloatRange(min=0, min_open=True), "Stop after this time, with a snapshot."),
+    Option("--batch-gpu", click.IntRange(1, 65536), "Images per process and round; less needs less memory."),
+    Option("--cbase", click.IntRange(1, 2**20), "Capacity: channels times resolution."),
+    Option("--cmax", _CHANNELS, "Capacity: most channels of a layer."),
+    Option("--tick", _MANY, "Length of a tick, in kimg.  [default: 4]"),
+    Option("--max-hours", HOURS, "Stop after this time, with a snapshot."),
     Option("--pairs", _Choice(["last", "all", "none"]), "Keep the sparse and dense member of the last cycle.  [default: last]"),
     Option("--states", bool, "Write a state file beside every snapshot, for --resume.  [default: true]"),
-    Option("--keep-states", click.IntRange(min=0), "How many state files to keep; 0 = all.  [default: 3]"),
+    Option("--keep-states", click.IntRange(0, 1_000_000), "How many state files to keep; 0 = all.  [default: 3]"),
     Option("--DiffAugment", _PolicyType(), f"Differentiable augmentation: any of {','.join(POLICIES)}."),
     Option("--apa", bool, "Adaptive pseudo augmentation: fakes among D's reals.", bare=True),
-    Option("--apa-target", click.FloatRange(-1, 1), "APA: mean of sign(D(real)) to keep.  [default: 0.6]"),
-    Option("--apa-kimg", click.IntRange(min=1), "APA: kimg in which p can move by 1.  [default: 500]"),
-    Option("--apa-interval", click.IntRange(min=1), "APA: iterations between two moves of p.  [default: 4]"),
+    Option("--apa-target", FiniteFloat(-1, 1), "APA: mean of sign(D(real)) to keep.  [default: 0.6]"),
+    Option("--apa-kimg", _MANY, "APA: kimg in which p can move by 1.  [default: 500]"),
+    Option("--apa-interval", _MANY, "APA: iterations between two moves of p.  [default: 4]"),
     Option("--stability", bool, "Log how far images of fixed latents move from tick to tick.", bare=True),
-    Option("--metricdata", str, "Metrics: zip or folder of images to compare with.  [default: the training images]"),
-    Option("--metric-detector", str, "Metrics: TorchScript file of the feature network.  [default: the host's Inception]"),
-    Option("--metrics-every", click.IntRange(min=1), "Metrics: at every so many snapshots, and the last.  [default: 1]"),
+    Option("--metricdata", UserPath(), "Metrics: zip or folder of images to compare with.  [default: the training images]"),
+    Option(
+        "--metric-detector", UserPath(), "Metrics: TorchScript file of the feature network.  [default: the host's Inception]"
+    ),
+    Option("--metrics-every", _MANY, "Metrics: at every so many snapshots, and the last.  [default: 1]"),
 )
 _HOSTS_OWN = MetricSettings()
 CHANNEL_FIELDS = ("channel_multiple", "channel_min", "importance", "mapping")
@@ -264,7 +269,7 @@ def resolve(values: Mapping[str, Any]) -> Request:
 
 
 def _absolute(path: Optional[str]) -> Optional[str]:
-    return None if path is None else os.path.abspath(os.path.expanduser(path))
+    return None if path is None else os.path.abspath(path)
 
 
 def _apa(values: Mapping[str, Any]) -> Optional[Dict[str, Any]]:

@@ -12,6 +12,8 @@ import click
 from training_hooks.config import PRESETS, ReconfigurationConfig
 from training_hooks.schedule import Length
 
+from .support.paths import expanded
+
 __all__ = ["HOST_PRESETS", "fill", "read_file", "say", "settings"]
 
 _LENGTHS = ("interval", "warmup")
@@ -65,8 +67,9 @@ def read_file(path: str) -> Dict[str, Any]:
     Raises:
         ValueError: there is no such file, or it is no preset.
     """
+    file = Path(expanded(path))
     try:
-        content = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as err:
         raise ValueError(f"{path}: {err.strerror or err}") from err
     except ValueError as err:

@@ -189,7 +189,7 @@ def test_what_is_no_length_is_refused_with_the_text(text):
 
 @pytest.mark.parametrize("unit", ["", "kimg"])
 def test_a_length_beyond_all_numbers_is_refused(unit):
-    with pytest.raises(ValueError, match="neither"):
+    with pytest.raises(ValueError, match="longer than any run"):
         Length.parse("9" * 400 + unit)
 
 

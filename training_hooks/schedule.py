@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import math
 import re
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
@@ -19,6 +18,8 @@ class Phase(enum.IntEnum):
     DENSE = 2
 
 
+_FIRST, _LAST = 5, 3  # phases that are told of a long run
+_LONGEST = 1e9  # iterations or kimg
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(kimg|it|iterations)?", re.IGNORECASE)
 
 
@@ -37,9 +38,11 @@ class Length:
             ValueError: anything else, and a number of iterations that is not whole.
         """
         match = _LENGTH.fullmatch(text.strip())
-        if match is None or math.isinf(float(match[1])):
+        if match is None:
             raise ValueError(f"{text!r} is neither a number of iterations such as 100 nor a length such as 5kimg")
         value, unit = float(match[1]), (match[2] or "it").lower()
+        if value > _LONGEST:
+            raise ValueError(f"{text[:20]!r} is longer than any run: at most {_LONGEST:g}")
         unit = "kimg" if unit == "kimg" else "it"
         if unit == "it" and value != int(value):
             raise ValueError(f"{text!r} is not a whole number of iterations")
@@ -61,6 +64,11 @@ class Span:
     cycle: int
     start: int
     stop: Optional[int]
+
+    @property
+    def name(self) -> str:
+        """Such as "warmup" or "sparse 3"."""
+        return self.phase.name.lower() + (f" {self.cycle}" if self.cycle else "")
 
 
 @dataclass(frozen=True)
@@ -132,12 +140,11 @@ class Schedule:
         total = self.total if total is None else total
         if total is None:
             raise ValueError("the number of iterations of the run is not known")
-        spans, iteration = [], 0
+        spans: List[Span] = []
+        iteration = 0
         while iteration < total:
-            span = self.span(iteration)
-            stop = total if span.stop is None else min(span.stop, total)
-            spans.append(Span(span.phase, span.cycle, span.start, stop))
-            iteration = stop
+            spans.append(self._cut(iteration, total))
+            iteration = spans[-1].stop or total
         return spans
 
     def sparse_iterations(self, iterations: int) -> int:
@@ -154,15 +161,41 @@ class Schedule:
             whole = (index + 1) // 2 * self.interval + (inside if index % 2 == 0 else 0)
         return whole + min(rest, first)
 
+    def sparse_phases(self, total: int) -> int:
+        """How many sparse phases a run of ``total`` iterations has, the last one whole or not."""
+        return self.span(total - 1).cycle if total > 0 else 0
+
+    def outline(self, total: int) -> Tuple[List[Span], int, List[Span]]:
+        """The phases of a run of ``total`` iterations, at most nine: the first ones, how many are left out, the last ones."""
+        number = self._number(self.span(max(0, total - 1))) + (self.warmup > 0)
+        if number <= _FIRST + _LAST + 1:
+            return self.spans(total), 0, []
+        first: List[Span] = []
+        last: List[Span] = []
+        for _ in range(_FIRST):
+            first.append(self._cut((first[-1].stop or 0) if first else 0, total))
+        for _ in range(_LAST):
+            last.insert(0, self._cut((last[0].start if last else total) - 1, total))
+        return first, number - _FIRST - _LAST, last
+
+    def _cut(self, iteration: int, total: int) -> Span:
+        """The phase that holds ``iteration``, ending with the run."""
+        span = self.span(iteration)
+        return Span(span.phase, span.cycle, span.start, total if span.stop is None else min(span.stop, total))
+
+    @staticmethod
+    def _number(span: Span) -> int:
+        """Which phase it is: 0 is the warm-up."""
+        return 0 if span.cycle == 0 else 2 * span.cycle - (span.phase == Phase.SPARSE)
+
     def describe(self, batch_size: int, total: int) -> Tuple[str, ...]:
         """The phases as lines of text in iterations and kimg, long runs shortened in the middle."""
-        spans = self.spans(total)
-        lines = []
-        for span in spans:
-            assert span.stop is not None
-            name = span.phase.name.lower() if span.phase == Phase.WARMUP else f"{span.phase.name.lower()} {span.cycle}"
-            kimg = f"{span.start * batch_size / 1000:g}-{span.stop * batch_size / 1000:g} kimg"
-            lines.append(f"{name}: iterations {span.start}-{span.stop - 1} ({kimg})")
-        if len(lines) > 9:
-            lines[5:-3] = [f"... {len(lines) - 8} more phases ..."]
-        return tuple(lines)
+        first, left_out, last = self.outline(total)
+        gap = [f"... {left_out} more phases ..."] if left_out else []
+        return (*(_line(span, batch_size) for span in first), *gap, *(_line(span, batch_size) for span in last))
+
+
+def _line(span: Span, batch_size: int) -> str:
+    assert span.stop is not None
+    kimg = f"{span.start * batch_size / 1000:g}-{span.stop * batch_size / 1000:g} kimg"
+    return f"{span.name}: iterations {span.start}-{span.stop - 1} ({kimg})"

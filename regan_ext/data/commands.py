@@ -7,9 +7,12 @@ from typing import Any, Optional
 
 import click
 
+from ..support.numbers import COUNT, SEED
+from ..support.paths import UserPath
+
 __all__ = ["data"]
 
-_FILE = click.Path(path_type=Path)
+_FILE = UserPath(path_type=Path)
 
 
 @click.group()
@@ -54,16 +57,21 @@ def get_set(name: str, folder: Path, accept_licence: bool, url: Optional[str]) -
 
 @data.command("prepare", short_help="Make the zip to train from.")
 @click.argument("name", metavar="NAME")
-@click.argument("source", metavar="SRC")
+@click.argument("source", type=UserPath(), metavar="SRC")
 @click.argument("out", type=_FILE, metavar="OUT.zip")
 @click.option(
-    "--resolution", type=int, metavar="INT", help="Side in pixels, a power of two.  [default: the set's; my-images: 256]"
+    "--resolution",
+    type=click.IntRange(4, 4096),
+    metavar="INT",
+    help="Side in pixels, a power of two.  [default: the set's; my-images: 256]",
 )
 @click.option("--filter", "resize", type=click.Choice(["box", "lanczos", "bicubic"]), help="For scaling.  [default: the set's]")
 @click.option("--split", metavar="PART", help="cifar10: train, test; tiny-imagenet: train, val.  [default: train]")
-@click.option("--host", metavar="DIR", help="Checkout whose own dataset_tool.py does it.  [default: none is needed]")
-@click.option("--count", type=int, metavar="INT", help="Choose so many images, and list them beside OUT.zip.")
-@click.option("--seed", type=int, metavar="INT", help="With --count: which.  [default: 0; digits: the first of each class]")
+@click.option(
+    "--host", type=UserPath(), metavar="DIR", help="Checkout whose own dataset_tool.py does it.  [default: none is needed]"
+)
+@click.option("--count", type=COUNT, metavar="INT", help="Choose so many images, and list them beside OUT.zip.")
+@click.option("--seed", type=SEED, metavar="INT", help="With --count: which.  [default: 0; digits: the first of each class]")
 @click.option("--rest", type=_FILE, metavar="ZIP", help="digits: also write those that --count did not choose.")
 @click.option("--strict", is_flag=True, help="Write nothing where something would have to be mended.")
 @click.option("--keep-duplicates", is_flag=True, help="my-images: keep images that have the pixels of another.")
@@ -89,7 +97,7 @@ def prepare_set(quiet: bool, **options: Any) -> None:
 @data.command("check", short_help="Count, sizes, formats and pixel hashes of a folder or zip.")
 @click.argument("name", metavar="NAME")
 @click.argument("path", type=_FILE, metavar="PATH")
-@click.option("--count", type=int, metavar="INT", help="Number of images to expect.  [default: the set's]")
+@click.option("--count", type=COUNT, metavar="INT", help="Number of images to expect.  [default: the set's]")
 @click.option("--fingerprint", metavar="HEX", help="Fingerprint to expect.")
 @click.option("--hashes", type=_FILE, metavar="FILE", help="Write the SHA-256 over the pixels of every image.")
 @click.option("--pixel-md5", type=_FILE, metavar="JSON", help="ffhq: compare each image with FFHQ's ffhq-dataset-v2.json.")
@@ -115,8 +123,8 @@ def check_set(
 @data.command("subset", short_help="Some images of a prepared zip, and the list of which.")
 @click.argument("source", type=_FILE, metavar="SRC.zip")
 @click.argument("out", type=_FILE, metavar="OUT.zip")
-@click.option("--count", type=int, metavar="INT", help="So many images, chosen at random.")
-@click.option("--seed", type=int, default=0, show_default=True, metavar="INT", help="With --count: which.")
+@click.option("--count", type=COUNT, metavar="INT", help="So many images, chosen at random.")
+@click.option("--seed", type=SEED, default=0, show_default=True, metavar="INT", help="With --count: which.")
 @click.option("--indices", type=_FILE, metavar="FILE", help="The images that this list names, such as an OUT.indices.txt.")
 @click.option("--rest", type=_FILE, metavar="ZIP", help="Also write the others.")
 def subset_set(source: Path, out: Path, count: Optional[int], seed: int, indices: Optional[Path], rest: Optional[Path]) -> None:

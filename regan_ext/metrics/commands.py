@@ -8,9 +8,12 @@ from typing import Any, Callable, Optional, TypeVar
 
 import click
 
+from ..support.numbers import FiniteFloat
+from ..support.paths import UserPath
+
 __all__ = ["metrics"]
 
-_FILE = click.Path(path_type=Path)
+_FILE, _TEXT = UserPath(path_type=Path), UserPath()
 _SEED = click.IntRange(0, 2**63 - 1)  # what PyTorch takes
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -47,13 +50,19 @@ def _measuring(command: _Command) -> _Command:
     """The options of the commands that open a snapshot."""
     options = [
         click.argument("snapshot", type=_FILE, metavar="SNAPSHOT"),
-        click.option("--data", metavar="PATH", help="Training images: zip or folder.  [default: where the snapshot says]"),
-        click.option("--metricdata", metavar="PATH", help="Zip or folder of images that were not trained on."),
-        click.option("--metric-detector", "detector", metavar="FILE", help="TorchScript file of the feature network."),
+        click.option(
+            "--data", type=_TEXT, metavar="PATH", help="Training images: zip or folder.  [default: where the snapshot says]"
+        ),
+        click.option("--metricdata", type=_TEXT, metavar="PATH", help="Zip or folder of images that were not trained on."),
+        click.option(
+            "--metric-detector", "detector", type=_TEXT, metavar="FILE", help="TorchScript file of the feature network."
+        ),
         click.option("--which", type=click.Choice(["G_ema", "G"]), default="G_ema", show_default=True, help="Network."),
-        click.option("--trunc", type=float, default=1.0, show_default=True, help="Truncation psi."),
+        click.option("--trunc", type=FiniteFloat(-1000, 1000), default=1.0, show_default=True, help="Truncation psi."),
         click.option("--seed", type=_SEED, default=0, show_default=True, help="Random seed."),
-        click.option("--host", metavar="DIR", help="Checkout whose classes the snapshot names.  [default: as train finds it]"),
+        click.option(
+            "--host", type=_TEXT, metavar="DIR", help="Checkout whose classes the snapshot names.  [default: as train finds it]"
+        ),
         click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
     ]

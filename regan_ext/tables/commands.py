@@ -7,30 +7,13 @@ from typing import List, Optional, Tuple
 
 import click
 
+from ..support.numbers import SEED, FiniteFloat, SeedList
+from ..support.paths import UserPath
+
 __all__ = ["tables"]
 
-_FOLDER = click.Path(path_type=Path)
+_FOLDER = UserPath(path_type=Path)
 _OUT = click.option("--out", type=_FOLDER, default="tables", show_default=True, metavar="DIR", help="Folder of the results.")
-
-
-class _Seeds(click.ParamType):
-    """``0,1,2`` or ``0-2``."""
-
-    name = "list"
-
-    def convert(self, value: object, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        seeds: List[int] = []
-        try:
-            for part in str(value).split(","):
-                first, _, last = part.partition("-")
-                seeds += range(int(first), int(last or first) + 1)
-        except ValueError:
-            seeds = []
-        if not seeds:
-            self.fail(f"{value!r} is no list of seeds such as 0,1,2 or 0-2", param, ctx)
-        return tuple(dict.fromkeys(seeds))
 
 
 def _patterns(context: click.Context, option: click.Parameter, values: Tuple[str, ...]) -> List[str]:
@@ -44,7 +27,7 @@ _ONLY = click.option(
     metavar="PATTERNS",
     help="Rows, columns or cells, such as obama,re-*; can be given again.  [default: all]",
 )
-_SEEDS = click.option("--seeds", type=_Seeds(), metavar="LIST", help="Such as 0,1,2 or 0-2.  [default: the table's]")
+_SEEDS = click.option("--seeds", type=SeedList(1000), metavar="LIST", help="Such as 0,1,2 or 0-2.  [default: the table's]")
 
 
 @click.group()
@@ -67,10 +50,10 @@ def list_tables() -> None:
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRAIN_OPTION...]")
 @click.option("--data-dir", type=_FOLDER, default="data", show_default=True, metavar="DIR", help="Folder of the data files.")
 @_OUT
-@click.option("--host", metavar="DIR", help="Checkout to train with.  [default: as train finds it]")
+@click.option("--host", type=UserPath(), metavar="DIR", help="Checkout to train with.  [default: as train finds it]")
 @_ONLY
 @_SEEDS
-@click.option("--gpus", type=click.IntRange(min=1), metavar="INT", help="GPUs of each cell.  [default: 1]")
+@click.option("--gpus", type=click.IntRange(1, 256), metavar="INT", help="GPUs of each cell.  [default: 1]")
 @click.option("--dry-run", is_flag=True, help="Print the commands and exit.")
 def run_table(
     table: str,
@@ -140,7 +123,7 @@ def show_table(table: str, out: Path, results: Optional[Path], form: str) -> Non
 @click.argument("file", type=_FOLDER, metavar="FILE.png")
 @_OUT
 @_ONLY
-@click.option("--seed", type=int, default=0, show_default=True, metavar="INT", help="Seed of the runs.")
+@click.option("--seed", type=SEED, default=0, show_default=True, metavar="INT", help="Seed of the runs.")
 def draw_picture(table: str, file: Path, out: Path, only: List[str], seed: int) -> None:
     """Draw FILE.png: real images, and for each cell of TABLE the first samples of its last grid."""
     from .model import load
@@ -155,8 +138,8 @@ def draw_picture(table: str, file: Path, out: Path, only: List[str], seed: int) 
 @click.argument("table", metavar="TABLE")
 @_ONLY
 @_SEEDS
-@click.option("--sec-per-kimg", type=click.FloatRange(min=0, min_open=True), help="Measured on your machine, for all cells.")
-@click.option("--pflops", type=click.FloatRange(min=0, min_open=True), help="Sustained PFLOP/s of one GPU.  [default: 0.015]")
+@click.option("--sec-per-kimg", type=FiniteFloat(1e-6, 1e9), help="Measured on your machine, for all cells.")
+@click.option("--pflops", type=FiniteFloat(1e-6, 1e6), help="Sustained PFLOP/s of one GPU.  [default: 0.015]")
 @click.option("--format", "form", type=click.Choice(["text", "markdown", "html"]), default="text", show_default=True)
 def estimate_table(
     table: str,

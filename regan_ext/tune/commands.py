@@ -11,22 +11,26 @@ from typing import Optional, Tuple
 import click
 
 from ..errors import UserError
+from ..support.numbers import HOURS, SEED, FiniteFloat
+from ..support.paths import UserPath
 
 __all__ = ["tune"]
 
 
 @click.command(short_help="Search for the Re-GAN settings that make a metric best, by training many runs.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRAIN_OPTION...]")
-@click.option("--study", "path", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE.db",
+@click.option("--study", "path", type=UserPath(path_type=Path, dir_okay=False), required=True, metavar="FILE.db",
               help="File of the study. Its runs and its winner lie beside it.")  # fmt: skip
-@click.option("--trials", type=click.IntRange(min=1), default=30, show_default=True, help="How many the study is to have.")
+@click.option(
+    "--trials", type=click.IntRange(1, 1_000_000), default=30, show_default=True, help="How many the study is to have."
+)
 @click.option("--metric", default="fid5k_full", show_default=True, help="What is made best, as --metrics of train has it.")
 @click.option("--objective", type=click.Choice(["best", "last"]), default="best", show_default=True, help="Of the snapshots.")
 @click.option("--space", default="", metavar="NAME=LOW:HIGH,...", help="Narrower ranges, choices or fixed values.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the search, not of the runs.")
-@click.option("--prune-from", type=click.FloatRange(0, 1), default=0.3, show_default=True,
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the search, not of the runs.")
+@click.option("--prune-from", type=FiniteFloat(0, 1), default=0.3, show_default=True,
               help="Share of a run before which it is not cut short; 1: never.")  # fmt: skip
-@click.option("--timeout-hours", type=click.FloatRange(min=0, min_open=True), help="Stop after this time, with a snapshot.")
+@click.option("--timeout-hours", type=HOURS, help="Stop after this time, with a snapshot.")
 @click.option("--baseline", is_flag=True, help="Also train once without Re-GAN, to compare with.")
 @click.option("--keep-all", is_flag=True, help="Keep all snapshots of runs that are over, not the best of each.")
 @click.option("--show", is_flag=True, help="Print the trials and the winner, and exit.")

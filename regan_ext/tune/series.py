@@ -46,7 +46,7 @@ class Objective:
         Raises:
             UserError: it is no name, or the metric has several values of which none is the obvious one.
         """
-        if re.fullmatch(r"[a-z]\w*", metric) is None:
+        if re.fullmatch(r"[a-z]\w*", metric) is None or metric == "none":
             raise UserError(f"--metric: {metric!r} is no metric; one has to be named, such as fid5k_full")
         if metric.endswith("_std"):
             raise UserError(f"--metric: {metric} is a deviation, which is nothing to make best")

@@ -170,7 +170,7 @@ def _field(name: str, parts: List[str], batch: int) -> Union[Range, Choices]:
         "ratio": (low >= 0 and high < 1, "in [0, 1)"),
         "interval": (low >= 1, "at least 1 iteration"),
         "warmup": (low >= 0 and high < 1, "a share of the run, in [0, 1)"),
-        "lr_scale": (low > 0, "greater than 0"),
+        "lr_scale": (low > 0 and high <= 1000, "greater than 0 and at most 1000"),
     }
     fits, what = allowed[name]
     if not fits:

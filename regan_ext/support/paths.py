@@ -1,0 +1,46 @@
+"""The one check of a path that a user gives, of a file to read as of one to write, before either happens."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Optional
+
+import click
+
+__all__ = ["UserPath", "expanded"]
+
+# What every file system in use has room for, in bytes; a longer name is refused by some call later, with a traceback.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
+
+
+def expanded(text: str) -> str:
+    """``text`` with a leading ``~`` or ``~user`` as that folder. Shells leave the one in ``--option=~/x`` alone.
+
+    Raises:
+        ValueError: it is empty, too long, has a NUL in it, or names a user who is not known here.
+    """
+    if not text.strip():
+        raise ValueError("the path is empty")
+    if "\0" in text:
+        raise ValueError("the path has a NUL character in it")
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        user = path.split(os.sep, 1)[0]
+        raise ValueError(f"{text!r}: there is no user {user[1:]!r} here; ./{user} names a file")
+    encoded = os.fsencode(path)
+    longest = max(map(len, encoded.split(os.fsencode(os.sep))))
+    if longest > _LONGEST_NAME or len(encoded) > _LONGEST_PATH:
+        what = f"a name of {longest} bytes" if longest > _LONGEST_NAME else f"{len(encoded)} bytes"
+        raise ValueError(f"{text[:20]}… is too long: {what}, at most {_LONGEST_NAME} a name and {_LONGEST_PATH} in all")
+    return path
+
+
+class UserPath(click.Path):
+    """``click.Path`` of a path that ``expanded`` lets pass; takes the same arguments."""
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
+        try:
+            text = expanded(os.fspath(value))
+        except ValueError as err:
+            self.fail(str(err), param, ctx)
+        return super().convert(text, param, ctx)
