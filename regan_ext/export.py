@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import click
+
+from training_hooks.files import refuse_own_input, whole_path
+from training_hooks.state import state_path
 
 from .errors import UserError
 from .export_pictures import Picture, parse_seeds, write_images, write_video
@@ -88,8 +89,12 @@ class Export:
         wanted = {"images": (".png",), "video": (".mp4", ".gif")}.get(self.to, ())
         if wanted and path.suffix not in wanted:
             raise UserError(f"--out={self.out}: --to={self.to} writes {' or '.join(wanted)}")
-        if path.is_dir() or (path.exists() and path.samefile(self.snapshot)):
-            raise UserError(f"--out={self.out} is {'a folder' if path.is_dir() else 'the snapshot itself'}")
+        if path.exists() and not path.is_file():
+            raise UserError(f"--out={self.out} is {'a folder' if path.is_dir() else 'no regular file'}")
+        try:
+            refuse_own_input(path, [self.snapshot, state_path(self.snapshot)])
+        except ValueError as err:
+            raise UserError(f"--out={self.out} is the snapshot itself, or its state file") from err
         try:
             with tempfile.TemporaryFile(dir=path.parent):
                 pass
@@ -110,8 +115,11 @@ def run(export: Export) -> None:
     _check_packages(export.to, target)
     check_trust(export.snapshot, export.trust)
     snapshot = open_snapshot(export.snapshot, export.host)
-    with _whole(target) as temporary:
-        lines = _write(export, snapshot, temporary)
+    try:
+        with whole_path(target, suffix=target.suffix) as temporary:
+            lines = _write(export, snapshot, temporary)
+    except OSError as err:
+        raise UserError(f"{target} cannot be written: {err.strerror or err}") from err
     for line in lines:
         click.echo(line)
     click.echo(f"Wrote {target} ({target.stat().st_size / 1e6:.2f} MB)")
@@ -145,17 +153,3 @@ def _write(export: Export, snapshot: Snapshot, path: Path) -> List[str]:
     if export.to == "dense":
         return files.write_dense(snapshot, path)
     return (files.write_safetensors if export.to == "safetensors" else files.write_state_dict)(snapshot, path, which)
-
-
-@contextlib.contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that takes its place once everything has gone well, and else goes away."""
-    temporary = target.with_name(f".{target.stem}-{os.getpid()}{target.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    except OSError as err:
-        raise UserError(f"{target} cannot be written: {err.strerror or err}") from err
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
-import os
-import shutil
-import tempfile
 from pathlib import Path
+
+from training_hooks.files import whole_file
 
 from .hosts.checkout import HostError, recognise
 from .patch_lines import PatchError, State, add_lines, inspect, name_lines, remove_lines
@@ -109,25 +108,9 @@ def _read(path: Path) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Replace the content whole or not at all; mode and owner stay, and a link stays a link."""
-    target = Path(os.path.realpath(path))
-    temporary = ""
+    """Replace the content whole or not at all."""
     try:
-        status = target.stat()
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".train.py.", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+        with whole_file(path, durable=True) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if hasattr(os, "chown"):
-            with contextlib.suppress(OSError):  # root keeps the owner; others cannot give files away
-                os.chown(temporary, status.st_uid, status.st_gid)
-        shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-        temporary = ""
     except OSError as err:
         raise PatchError(f"cannot write train.py, nothing changed: {err}") from err
-    finally:
-        if temporary:
-            with contextlib.suppress(OSError):  # the first error is the one to report
-                os.unlink(temporary)

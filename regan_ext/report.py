@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List, Optional, Sequence
 
-from training_hooks.files import whole_file
+from training_hooks.files import refuse_own_input, whole_file
 
 from . import chart_drawing
 from .charts import charts, phase_bars
@@ -34,6 +34,11 @@ def report(folders: Sequence[str], out: Optional[str] = None, png: bool = False)
     chart_drawing.require_matplotlib()
     runs = [read_run(folder) for folder in folders]
     target = Path(out) if out is not None else (runs[0].folder if len(runs) == 1 else Path()) / "report.html"
+    read = (path for run in runs for path in run.folder.iterdir() if path.suffix != ".html")
+    try:
+        refuse_own_input(target, read)
+    except ValueError as err:
+        raise UserError(f"--out: {err}") from err
     try:
         written = [_write(target, _page(runs).encode("utf-8"))]
         if png:

@@ -7,6 +7,7 @@ spawn into every rank. Each keeps the host's own class under ``inner``.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Any, Dict, Mapping, Optional, Sequence
 
@@ -14,7 +15,7 @@ import torch
 
 from . import loop, state, stop
 from .engine import Engine, construct_hook, current, current_or_none, look_up
-from .files import tolerate_write_failure
+from .files import make_durable, tolerate_write_failure
 from .pairs import keep_best
 
 __all__ = ["HookedLoss", "Ticker", "hooked_optimizer"]
@@ -135,6 +136,7 @@ class Ticker(Dict[str, Any]):
         if variables["rank"] == 0:
             path = state.state_path(variables["snapshot_pkl"])
             with tolerate_write_failure(path.name):
+                make_durable(Path(variables["snapshot_pkl"]))  # the host does not; older states go once this one is there
                 collected["snapshot"] = state.fingerprint(variables["snapshot_pkl"])
                 state.save(collected, path)
                 state.prune_old(variables["run_dir"], self.get("keep_states", 0))

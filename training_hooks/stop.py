@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, Dict, List, Optional
 
 from . import loop
+from .files import whole_file
 
 __all__ = [
     "OutliveSignals", "Requests", "Stopper", "at_iteration", "end_loader", "install", "remember_loader", "requested", "signals",
@@ -129,9 +130,8 @@ def at_iteration(frame: Optional[FrameType]) -> None:
         return
     agreed, now = _shared.with_suffix(".agreed"), frame.f_locals["batch_idx"]
     if frame.f_locals["rank"] == 0 and not agreed.exists() and _request_file().exists():
-        temporary = _shared.with_suffix(".tmp")
-        temporary.write_text(str(now + 2), encoding="utf-8")
-        temporary.replace(agreed)
+        with whole_file(agreed) as file:
+            file.write(str(now + 2).encode())
     if agreed.exists() and now >= int(agreed.read_text(encoding="utf-8")):
         _requested = True
         loop.set_variables(frame, {"kimg_per_tick": 0})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import struct
 import tempfile
@@ -13,11 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Iterator, List, Optional, Sequence, Tuple, Type
 
+from training_hooks.files import whole_file
+
 from ..errors import UserError
 
 __all__ = [
     "FILTER_KEY", "ImageZip", "add_filter", "beside", "check_file", "check_target", "fix_dates", "indices_path", "member_name",
-    "numbered", "one_line", "partial_path", "same", "same_target", "write_list",
+    "numbered", "one_line", "same", "same_target", "write_list",
 ]  # fmt: skip
 
 FILTER_KEY = "resize_filter"  # of dataset.json; the hosts read its "labels" only
@@ -29,11 +30,6 @@ _STAMP = struct.pack("<HH", 0, 1 << 5 | 1)  # the same, as its time and date wor
 def member_name(number: int) -> str:
     """What the host's dataset_tool.py calls image ``number``, from 0."""
     return f"{number // 1000:05d}/img{number:08d}.png"
-
-
-def partial_path(path: Path) -> Path:
-    """Where a file is written before it gets its name."""
-    return path.with_name(path.name + ".partial")
 
 
 def indices_path(out: Path) -> Path:
@@ -58,14 +54,16 @@ def check_file(path: Path, *sources: Path) -> None:
     """Refuse a file that cannot be written or would replace what is read, and make its folder where it is missing.
 
     Raises:
-        UserError: it is a folder, its folder cannot be made, or it is one of ``sources``.
+        UserError: it is a folder or a device, its folder cannot be made, or it is one of ``sources``.
     """
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise UserError(f"{path} cannot be written: {err.strerror or err}") from err
-    if path.is_dir() or any(same(path, source) for source in sources):
-        raise UserError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'it is what is read'}")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} cannot be written: it is {'a folder' if path.is_dir() else 'no regular file'}")
+    if any(same(path, source) for source in sources):
+        raise UserError(f"{path} cannot be written: it is what is read")
 
 
 def check_target(path: Path, *sources: Path, listed: bool = False) -> None:
@@ -88,7 +86,7 @@ def beside(out: Path, prefix: str) -> Iterator[Path]:
         UserError: it, or something in it, cannot be written.
     """
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=out.absolute().parent))
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=out.resolve().parent))
         try:
             yield temporary
         finally:
@@ -106,7 +104,10 @@ class ImageZip:
 
     def __enter__(self) -> "ImageZip":
         try:
-            self._zip = zipfile.ZipFile(partial_path(self.path), "w", zipfile.ZIP_STORED)
+            with contextlib.ExitStack() as stack:
+                file = stack.enter_context(whole_file(self.path))
+                self._zip = stack.enter_context(zipfile.ZipFile(file, "w", zipfile.ZIP_STORED))
+                self._stack = stack.pop_all()
         except OSError as err:
             raise UserError(f"{self.path} cannot be written: {err.strerror or err}") from err
         return self
@@ -126,16 +127,10 @@ class ImageZip:
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        partial = partial_path(self.path)
         try:
-            self._zip.close()
-            if kind is None:
-                os.replace(partial, self.path)
+            self._stack.__exit__(kind, error, trace)
         except OSError as err:
-            if kind is None:
-                raise UserError(f"{self.path} cannot be written: {err.strerror or err}") from err
-        finally:
-            partial.unlink(missing_ok=True)
+            raise UserError(f"{self.path} cannot be written: {err.strerror or err}") from err
         if isinstance(error, OSError) and error.errno is not None:
             raise UserError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
@@ -164,15 +159,11 @@ def write_list(path: Path, head: List[str], rows: Sequence[str]) -> None:
         UserError: it cannot be written.
     """
     lines = [*(f"# {one_line(line)}" for line in head), *rows]
-    partial = partial_path(path)
     try:
-        partial.write_bytes(("\n".join(lines) + "\n").encode())
-        os.replace(partial, path)
+        with whole_file(path) as file:
+            file.write(("\n".join(lines) + "\n").encode())
     except OSError as err:
         raise UserError(f"{path} cannot be written: {err.strerror or err}") from err
-    finally:
-        with contextlib.suppress(OSError):  # why it failed is being told
-            partial.unlink()
 
 
 def add_filter(path: Path, resize: str) -> None:

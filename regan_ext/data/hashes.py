@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Optional
 
+from training_hooks.files import whole_file
+
 from .manifest import Archive
 
 __all__ = ["Digest", "digest", "record", "recorded", "recorded_path", "why_wrong"]
@@ -53,7 +55,8 @@ def recorded(target: Path) -> Optional[Digest]:
 def record(target: Path, found: Digest, url: str) -> None:
     """Write the hashes of ``target`` down beside it."""
     values = {"url": url, **asdict(found)}
-    recorded_path(target).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with whole_file(recorded_path(target)) as file:
+        file.write(json.dumps(values, indent=2).encode() + b"\n")
 
 
 def why_wrong(found: Digest, archive: Archive, target: Path) -> Optional[str]:

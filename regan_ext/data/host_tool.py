@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
+from training_hooks.files import whole_path
+
 from ..errors import UserError
 from ..hosts.checkout import HostError, recognise
 from .archive import add_filter, beside, fix_dates
@@ -71,7 +73,8 @@ def pack_with_host(
         if report.scaled:
             add_filter(result, plan.resize)
         fix_dates(result)
-        os.replace(result, out)
+        with whole_path(out) as whole:
+            os.replace(result, whole)
     return labels
 
 

@@ -12,10 +12,13 @@ import os
 import re
 import sys
 import tempfile
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Dict, List, Optional, Tuple
 
 import click
+
+from training_hooks.files import whole_file
 
 from . import embedded
 
@@ -108,8 +111,8 @@ def main(outdir: str, dry_run: bool, **options: Any) -> None:
         print("Dry run; exiting.")
         return
     os.makedirs(args["run_dir"])
-    with open(os.path.join(args["run_dir"], "training_options.json"), "w", encoding="utf-8") as file:
-        json.dump(args, file, indent=2)
+    with whole_file(Path(args["run_dir"], "training_options.json")) as file:
+        file.write(json.dumps(args, indent=2).encode())
 
     import torch.multiprocessing as multiprocessing
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Callable, Optional, Tuple
 
 import torch
 
-from training_hooks.files import tolerate_write_failure
+from training_hooks.files import tolerate_write_failure, whole_path
 
 from .content import Content, read_content
 from .protocol import detector_name, detector_sha256
@@ -107,11 +106,7 @@ class StatisticsCache:
 
 def _save(stats: Any, file: Path) -> None:
     """Write the statistics, whole or not at all; without them the next evaluation takes longer, nothing else."""
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     with tolerate_write_failure(str(file)):
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with whole_path(file) as temporary:
             stats.save(str(temporary))
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)

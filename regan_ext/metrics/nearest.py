@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training_hooks.files import whole_file
+from training_hooks.files import refuse_own_input, whole_file
 
 from ..errors import UserError
 from .check import check_data, check_detector
@@ -61,6 +61,10 @@ def run(sheet: Sheet) -> List[str]:
     wanted = sheet.wanted
     if sheet.out.suffix.lower() != ".png" or not sheet.out.absolute().parent.is_dir():
         raise UserError(f"--out: {sheet.out} is not a .png in a folder that is there")
+    try:
+        refuse_own_input(sheet.out, [Path(path) for path in (wanted.data, wanted.metricdata, wanted.detector) if path])
+    except ValueError as err:
+        raise UserError(f"--out: {err}") from err
     prepared = prepare(wanted)
     construct = sys.modules["dnnlib"].util.construct_class_by_name
     metricdata, detector, path = absolute(wanted.metricdata), absolute(wanted.detector), prepared.dataset_kwargs["path"]

@@ -7,7 +7,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from training_hooks.files import whole_file
+from training_hooks.files import refuse_own_input, whole_file
 
 from ..errors import UserError
 from .model import Cell, Table
@@ -37,11 +37,13 @@ def draw(table: Table, cells: Sequence[Cell], seed: int, out: Path, path: Path) 
     if path.suffix.lower() != ".png":
         raise UserError(f"{path}: the picture is a PNG; give it a name that ends in .png")
     blocks: List[Tuple[str, Image.Image]] = []
+    read: List[Path] = []
     told = []
     for cell in cells:
         grid = _last_grid(out / table.name / f"{cell.name}-seed{seed}")
         if grid is None:
             continue
+        read += [grid, grid.with_name("reals.png")]
         if not blocks:
             blocks.append(("real", _corner(grid.with_name("reals.png"), cell.column.resolution)))
         title = cell.row.title if len(table.columns) == 1 else f"{cell.row.title}, {cell.column.title}"
@@ -49,6 +51,10 @@ def draw(table: Table, cells: Sequence[Cell], seed: int, out: Path, path: Path) 
         told.append(f"{title}: {grid}")
     if not blocks:
         raise UserError(f"no run of {table.name} with seed {seed} in {out} has a sample grid; --seed and --out choose others")
+    try:
+        refuse_own_input(path, read)
+    except ValueError as err:
+        raise UserError(str(err)) from err
     try:
         with whole_file(path) as file:
             _sheet(blocks).save(file, format="png")
