@@ -29,7 +29,12 @@ setup(
         "training_hooks",
     ],
     package_dir={"regan_ext.patches": "patches"},
-    package_data={"regan_ext": ["stand_ins/*/*.py"], "regan_ext.patches": ["*.patch"], "regan_ext.tables": ["data/*.json"]},
+    package_data={
+        "regan_ext": ["stand_ins/*/*.py"],
+        "regan_ext.hosts": ["*.sha256"],
+        "regan_ext.patches": ["*.patch"],
+        "regan_ext.tables": ["data/*.json"],
+    },
     install_requires=[
         "torch>=2.0",
         "click>=8.0",

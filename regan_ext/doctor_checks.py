@@ -104,8 +104,11 @@ def patch_state(name: str, around: Surroundings) -> Finding:
 
 
 def embedded_host(name: str, around: Surroundings) -> Finding:
-    """Whether the embedded host is at hand, or can be fetched."""
+    """Whether the embedded host is at hand and as it was unpacked, or can be fetched."""
     if embedded.folder().is_dir():
+        found = embedded.changes(embedded.folder())
+        if found:
+            return Finding(name, "todo", f"{embedded.folder()} has changed: {', '.join(found)}", embedded.REUNPACK)
         return Finding(name, "ok", f"unpacked in {embedded.folder()}")
     if around.wheel is not None:
         return Finding(name, "info", f"will be unpacked from {around.wheel}")

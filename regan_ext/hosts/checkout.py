@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List
 
+from ..errors import UserError
+
 __all__ = ["Checkout", "HostError", "recognise"]
 
 _FILES = ("train.py", "training/training_loop.py", "training/loss.py", "training/networks.py", "dnnlib/util.py",
           "torch_utils/misc.py", "torch_utils/training_stats.py")  # fmt: skip
 
 
-class HostError(Exception):
-    """A folder that is not a host. The message says what was looked for."""
+class HostError(UserError):
+    """A folder that is not a host, or a host that cannot be had. The message says what was looked for."""
 
 
 @dataclass(frozen=True)

