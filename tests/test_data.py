@@ -753,7 +753,7 @@ def test_a_linked_folder_is_said(tmp_path: Path) -> None:
         (["my-images", "empty", "out.zip"], "holds no images"),
         (["obama", "mine", "out.zip"], "holds 1 images, obama has 100; --any-count"),
         (["obama", "mine", "out.zip", "--any-count"], "1.png: not an image"),
-        (["obama", "mine", "out.zip", "--any-count", "--count=0"], "--count=0: at least 1 image"),
+        (["obama", "mine", "out.zip", "--any-count", "--count=0"], "0 is not in the range"),
         (["cifar10", "mine", "out.zip"], "has no data_batch_1"),
         (["cifar10", "mine.txt", "out.zip"], "cannot be read as CIFAR-10"),
         (["digits", "mine", "out.zip"], "the source of digits is -"),
@@ -1030,7 +1030,7 @@ def members(path: Path) -> Dict[str, bytes]:
 
 
 @quick
-@given(count=st.integers(1, 39), seed=st.integers(0, 2**32))
+@given(count=st.integers(1, 39), seed=st.integers(0, 2**32 - 1))
 def test_a_subset_and_its_rest_are_the_whole(prepared: Path, tmp_path: Path, count: int, seed: int) -> None:
     out, rest = tmp_path / "s.zip", tmp_path / "r.zip"
     cli("subset", prepared, out, f"--count={count}", f"--seed={seed}", f"--rest={rest}")

@@ -52,12 +52,12 @@ def conditional(host_dir: Path, tmp_path: Path) -> Path:
 
 
 def export(path: Path, *options: str, code: int = 0, trust: bool = True, **kwargs: Any) -> str:
-    """Run the command in this process; returns what it printed, which is one line where it fails."""
+    """Run the command in this process; returns what it printed, which is one line (and click's usage) where it fails."""
     given = ["export", str(path), "--host=embedded", *options, *(["--trust"] if trust else [])]
     result: Result = CliRunner().invoke(main, given, **kwargs)
     assert result.exit_code == code, (result.output, result.exception)
     if code:
-        lines = [line for line in result.output.splitlines() if not line.startswith("Host:")]
+        lines = [line for line in result.output.splitlines() if line and not line.startswith(("Host:", "Usage:", "Try "))]
         assert len(lines) == 1 and lines[0].startswith("Error: "), result.output
     return result.output
 
