@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from training_hooks.progress import STATUS_FILE
+from training_hooks.files import STATUS_FILE
 from training_hooks.schedule import Phase, Schedule, Span
 
 from .digits import RESOLUTION, write_digits

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Optional, Set
 
-from training_hooks.progress import STATUS_FILE
+from training_hooks.files import STATUS_FILE
 
 __all__ = ["Job", "kimgs_of", "read_job", "resumable"]
 

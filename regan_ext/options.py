@@ -8,8 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import click
 
-from training_hooks.channels import IMPORTANCE
-from training_hooks.config import PRESETS, ReconfigurationConfig
+from training_hooks.config import IMPORTANCE, PRESETS, ReconfigurationConfig
 from training_hooks.diffaug import POLICIES, parse_policy
 from training_hooks.schedule import Length
 

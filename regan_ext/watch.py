@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from training_hooks.progress import STATUS_FILE
+from training_hooks.files import STATUS_FILE
 from training_hooks.schedule import Phase, Span
 
 from .job import resumable

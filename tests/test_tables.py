@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import TESTS
+from conftest import TESTS, run_python
 from PIL import Image
 from run_folders import HOOK, add_metric, add_snapshot, make_run, tick, ticks_of_one_kimg
 from test_launch import call
@@ -449,6 +449,15 @@ def test_formats() -> None:
     )
     page = FORMATS["html"](sheet)
     assert "<h1>A &amp; B</h1>" in page and "<td>a|b</td><td>1.50</td>" in page and page.startswith("<!doctype html>")
+    assert "color-scheme:light dark" in page  # a dark browser shows it dark
+
+
+def test_to_show_a_table_takes_no_torch(tmp_path: Path) -> None:
+    """Importing it takes longer than all the rest."""
+    finished(tmp_path / "few-shot" / "stylegan2-obama-seed0", {3: 90.0}, hook=HOOK)
+    code = f"import sys; from regan_ext.cli import main; main(['tables', 'show', 'few-shot', '--out={tmp_path}'], 'regan-ext', "
+    result = run_python(["-c", f"{code} standalone_mode=False); sys.exit('torch' in sys.modules)"])
+    assert result.returncode == 0 and "Run here: 1 of 36 cells." in result.stdout
 
 
 def test_the_page_shows_what_the_command_prints() -> None:

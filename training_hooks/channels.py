@@ -12,9 +12,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
-__all__ = ["IMPORTANCE", "PREFIX", "Feature", "Layout", "choose_channels", "dead_channels", "kept_channels"]
-
-IMPORTANCE = ("writers", "readers", "both")
+__all__ = ["PREFIX", "Feature", "Layout", "choose_channels", "dead_channels", "kept_channels"]
 
 #: Where the synthesis network lies in a generator.
 PREFIX = "synthesis."

@@ -7,18 +7,17 @@ import math
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Tuple
 
-from .channels import IMPORTANCE
-from .moments import POLICIES
 from .schedule import Length, Schedule
 
-__all__ = ["PRESETS", "ReconfigurationConfig"]
+__all__ = ["IMPORTANCE", "PRESETS", "ReconfigurationConfig"]
 
+IMPORTANCE = ("writers", "readers", "both")
 _CHOICES = {
     "target": ("G", "D", "both"),
     "rule": ("exact", "quantile"),
     "refresh": ("phase", "iteration"),
     "steps": ("all", "main"),
-    "moments": POLICIES,
+    "moments": ("keep", "restore", "reset"),
     "ema": ("follow", "off"),
     "finish": ("as-is", "dense", "sparse"),
     "prune_at": ("forward", "step"),

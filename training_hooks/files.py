@@ -12,7 +12,11 @@ import sys
 from pathlib import Path
 from typing import IO, Iterable, Iterator, Optional, Set
 
-__all__ = ["copy_whole", "make_durable", "refuse_own_input", "tolerate_write_failure", "whole_file", "whole_path"]
+__all__ = [
+    "STATUS_FILE", "copy_whole", "make_durable", "refuse_own_input", "tolerate_write_failure", "whole_file", "whole_path",
+]  # fmt: skip
+
+STATUS_FILE = "regan-status.json"  # in a run folder; ``progress.Progress`` writes it
 
 _told: Set[str] = set()
 

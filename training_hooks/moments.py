@@ -13,9 +13,8 @@ import torch
 
 from .masks import zero_pruned
 
-__all__ = ["POLICIES", "clear_first_moments", "moments_of", "reset_moments", "restore_second_moments", "save_second_moments"]
+__all__ = ["clear_first_moments", "moments_of", "reset_moments", "restore_second_moments", "save_second_moments"]
 
-POLICIES = ("keep", "restore", "reset")
 Saved = Dict[str, torch.Tensor]
 
 

@@ -9,12 +9,11 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from .files import tolerate_write_failure, whole_file
+from .files import STATUS_FILE, tolerate_write_failure, whole_file
 from .hook import Hook, Training
 
-__all__ = ["STATUS_FILE", "Progress"]
+__all__ = ["Progress"]
 
-STATUS_FILE = "regan-status.json"
 _MEASURED = 20  # iterations after which the length of the run is told
 
 

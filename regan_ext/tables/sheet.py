@@ -61,8 +61,9 @@ def _markdown_grid(grid: Grid) -> str:
 
 
 _STYLE = (
+    ":root{color-scheme:light dark}"
     "body{font:15px/1.5 sans-serif;max-width:72em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
-    "caption{text-align:left;padding:.5em 0}th,td{border-bottom:1px solid #bbb;padding:.3em .8em;text-align:right}"
+    "caption{text-align:left;padding:.5em 0}th,td{border-bottom:1px solid #8888;padding:.3em .8em;text-align:right}"
     "th:first-child,td:first-child{text-align:left}"
 )
 
