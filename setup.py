@@ -30,10 +30,11 @@ setup(
     ],
     package_dir={"regan_ext.patches": "patches"},
     package_data={
-        "regan_ext": ["stand_ins/*/*.py"],
+        "regan_ext": ["py.typed", "stand_ins/*/*.py"],
         "regan_ext.hosts": ["*.sha256"],
         "regan_ext.patches": ["*.patch"],
         "regan_ext.tables": ["data/*.json"],
+        "training_hooks": ["py.typed"],
     },
     install_requires=[
         "torch>=2.0",

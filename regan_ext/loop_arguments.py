@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import pickle
@@ -13,14 +14,14 @@ import click
 
 from training_hooks import exploration, loop, stop
 from training_hooks.config import ReconfigurationConfig
-from training_hooks.planning import check_patterns, describe_cost, select_parameters, targets
+from training_hooks.planning import check_patterns, check_rgb, describe_cost, left_dense, select_parameters, targets
 from training_hooks.seams import Ticker
 from training_hooks.selection import parameter_shapes
 
 from . import compat, disk, options, resume, resume_options
 from .errors import UserError
 
-__all__ = ["HostModule", "Setup", "edit", "set_up"]
+__all__ = ["HostModule", "Setup", "check_batch", "edit", "set_up"]
 
 HostModule = Callable[[str], Any]  # the host's module of a name, such as "dnnlib"
 Setup = Callable[..., Tuple[str, Any]]  # the host's setup_training_loop_kwargs
@@ -127,23 +128,41 @@ def _edit_sizes(args: Any, asked: Mapping[str, int]) -> str:
             args["G_kwargs"]["synthesis_kwargs"][key] = args["D_kwargs"][key] = asked[name]
             suffix += f"-{name}{asked[name]}"
     if "batch_gpu" in asked:
-        _check_batch_gpu(asked["batch_gpu"], args)
         args["batch_gpu"] = asked["batch_gpu"]
+    check_batch(args, "--batch-gpu" if "batch_gpu" in asked else "--batch")
     return suffix
 
 
-def _check_batch_gpu(batch_gpu: int, args: Any) -> None:
+def check_batch(args: Any, option: str) -> None:
+    """Check that the networks can be given the images of a process and round.
+
+    Args:
+        args: keyword arguments of the loop.
+        option: that sets their number.
+
+    Raises:
+        click.BadParameter: they cannot.
+    """
     per_process = args["batch_size"] // args["num_gpus"]
-    group = args["D_kwargs"]["epilogue_kwargs"].get("mbstd_group_size") or 1
-    problem: Optional[str] = None
-    if per_process % batch_gpu != 0:
-        problem = f"{batch_gpu} does not divide the {per_process} images of a process (--batch / --gpus)"
-    elif batch_gpu % min(group, batch_gpu) != 0:
-        problem = f"{batch_gpu} is not a multiple of the discriminator's minibatch group of {group}"
-    elif batch_gpu < 2 and args["loss_kwargs"].get("pl_weight", 2) != 0:
-        problem = "path length regularisation needs at least 2 images per process and round"
+    fitting = [n for n in range(1, per_process + 1) if per_process % n == 0 and _unfit(args, n) is None]
+    problem = _unfit(args, args["batch_gpu"])
+    if per_process % args["batch_gpu"] != 0:
+        problem = f"{args['batch_gpu']} does not divide the {per_process} images of a process (--batch / --gpus)"
     if problem is not None:
-        raise click.BadParameter(problem, param_hint="--batch-gpu")
+        larger = next(n for n in itertools.count(per_process) if _unfit(args, n) is None) * args["num_gpus"]
+        remedy = f"--batch-gpu={' or '.join(map(str, fitting))} would do" if fitting else f"--batch={larger} would do"
+        raise click.BadParameter(f"{problem}; {remedy}", param_hint=option)
+
+
+def _unfit(args: Any, batch_gpu: int) -> Optional[str]:
+    """Why the networks cannot be given ``batch_gpu`` images at once; None where they can."""
+    epilogue = args["D_kwargs"]["epilogue_kwargs"]
+    group = min(epilogue.get("mbstd_group_size", 4) or batch_gpu, batch_gpu) if epilogue.get("mbstd_num_channels", 1) else 1
+    if batch_gpu % group != 0:
+        return f"{batch_gpu} images per process and round are no multiple of the discriminator's minibatch group of {group}"
+    if batch_gpu < 2 and args["loss_kwargs"].get("pl_weight", 2) != 0:
+        return "path length regularisation needs at least 2 images per process and round, not 1"
+    return None
 
 
 # ---------------------------------------------------------------- hooks
@@ -199,7 +218,7 @@ def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes, 
         schedule = config.schedule(total)
     except ValueError as err:
         raise click.BadParameter(str(err), param_hint="--regan-finish") from err
-    selected = _selected(config, trained)
+    selected, dense = _selected(config, trained, shapes), _left_dense(config, trained)
     weights = sum(math.prod(shapes[kind][name]) for kind in selected for name in selected[kind])
     plan = {
         "iterations": total,
@@ -211,6 +230,9 @@ def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes, 
         "phases": list(schedule.describe(args["batch_size"], total)),
         "theory": describe_cost(config, shapes["G"], shapes["D"], args["batch_size"], total),
     }
+    if dense:
+        plan["left_dense"] = ", ".join(dense)
+        click.echo(f"Note: {plan['left_dense']} stays dense: --regan-ratio would take whole output channels.", err=True)
     if plan["sparse_phases"] == 0:
         remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
         click.echo(f"Note: Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.", err=True)
@@ -219,14 +241,22 @@ def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes, 
     return {"class_name": "training_hooks.reconfiguration.Reconfiguration", **config.to_dict(), "plan": plan}
 
 
-def _selected(config: ReconfigurationConfig, trained: _Shapes) -> Dict[str, List[str]]:
-    """ "G", "D" or both → names of the parameters that are pruned.
+def _left_dense(config: ReconfigurationConfig, trained: _Shapes) -> List[str]:
+    """Parameters in scope that are not pruned, as a reader knows them."""
+    found = {kind: left_dense(config, kind, trained[kind]) for kind in targets(config)}
+    return [f"{kind}.{name} {list(shape)}" for kind, tensors in found.items() for name, shape in tensors.items()]
+
+
+def _selected(config: ReconfigurationConfig, trained: _Shapes, shapes: _Shapes) -> Dict[str, List[str]]:
+    """ "G", "D" or both → names of the parameters that are pruned, of those that are ``trained``.
 
     Raises:
-        click.BadParameter: a pattern matches nothing, or the ratio is too high.
+        click.BadParameter: a pattern matches nothing, RGB layers are not known, or the ratio is too high.
     """
     try:
         check_patterns(config, trained)
+        for kind in targets(config):
+            check_rgb(config, kind, list(shapes[kind]))
         return {kind: select_parameters(config, kind, trained[kind]) for kind in targets(config)}
     except ValueError as err:
         of = str(err).split()[0]

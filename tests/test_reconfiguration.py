@@ -475,7 +475,7 @@ def test_three_lines_are_enough():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4))
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    hook = Reconfiguration(net, ReconfigurationConfig(ratio=0.25, interval=3))
+    hook = Reconfiguration(net, ReconfigurationConfig(ratio=0.25, interval=3, exclude=()))
     assert hook.attach(optimizer) is hook
     zeros = []
     for _ in range(12):
@@ -493,7 +493,7 @@ def test_steps_of_regularisation_alone_begin_no_iteration():
     torch.manual_seed(0)
     net = nn.Linear(8, 5)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    hook = Reconfiguration(net, ReconfigurationConfig(ratio=0.25, interval=2)).attach(optimizer)
+    hook = Reconfiguration(net, ReconfigurationConfig(ratio=0.25, interval=2, exclude=())).attach(optimizer)
     zeros = []
     for _ in range(6):
         optimizer.zero_grad()
@@ -527,10 +527,20 @@ def test_density_is_exact_at_any_ratio(ratio):
 
 def test_a_ratio_that_no_channel_survives_is_refused_before_anything_is_touched():
     loop = Loop()
-    hook = Reconfiguration(loop.G, ReconfigurationConfig(ratio=0.95))
-    with pytest.raises(ValueError, match=r"^ratio 0\.95 .*G\.mapping\.weight.*highest ratio is 0\.8$"):
+    hook = Reconfiguration(loop.G, ReconfigurationConfig(ratio=0.99, exclude=("const", "torgb*")))
+    with pytest.raises(
+        ValueError, match=r"^ratio 0\.99 .* all 2 .*highest ratio is 0\.98\d+, for conv\.weight \[7, 6, 3, 3\]$"
+    ):
         hook.attach(loop.optimizer)
     assert same_training(loop.train(3), Loop().train(3))
+
+
+def test_what_would_lose_a_whole_channel_stays_dense_and_is_told():
+    loop = Loop()
+    with pytest.warns(UserWarning, match=r"^mapping\.weight \[6, 5\] stays dense: ratio 0\.9 .*whole output channel"):
+        Reconfiguration(loop.G, ReconfigurationConfig(ratio=0.9)).attach(loop.optimizer)
+    zeros = {name: int(torch.count_nonzero(p == 0)) for name, p in loop.params.items() if p.ndim > 1}
+    assert zeros == {"const": 86, "mapping.weight": 0, "conv.weight": 340, "torgb.weight": 0}  # floor(0.9 · n)
 
 
 @pytest.mark.parametrize("finish", ["dense", "sparse"])
@@ -650,7 +660,8 @@ def first_dense_move(policy, sparse, warmup=200, beta1=0.0):
         weight.weight.copy_(torch.randn(40, 50, generator=generator))
     p = weight.weight
     optimizer = torch.optim.Adam([p], lr=1e-3, betas=(beta1, BETA2))
-    hook = Reconfiguration(weight, ReconfigurationConfig(ratio=0.3, interval=sparse, warmup=warmup, moments=policy))
+    settings = dict(ratio=0.3, interval=sparse, warmup=warmup, moments=policy, exclude=())
+    hook = Reconfiguration(weight, ReconfigurationConfig(**settings))
     hook.attach(optimizer, manual=True)
     at_pruning = at_regrowth = None
     for i in range(warmup + sparse + 1):

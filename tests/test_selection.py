@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training_hooks.config import ReconfigurationConfig
-from training_hooks.planning import select_parameters
+from training_hooks.planning import check_rgb, knows_rgb, left_dense, select_parameters
 from training_hooks.selection import SelectionError, parameter_shapes, select
 
 # Names and shapes as StyleGAN2-ADA has them.
@@ -119,19 +119,56 @@ def test_long_lists_of_names_are_shortened_and_counted():
     assert "layer0.weight" in str(caught.value) and "layer39.weight" not in str(caught.value)
 
 
-def test_a_ratio_too_high_for_a_tensor_is_an_error_that_names_it_and_the_remedy():
-    shapes = {"wide.weight": (4, 100), "narrow.weight": (10, 4)}
-    assert select_parameters(ReconfigurationConfig(ratio=0.75), "G", shapes) == list(shapes)
-    with pytest.raises(ValueError, match=r"^ratio 0.9 .*G\.narrow\.weight.* highest ratio is 0.75$"):
-        select_parameters(ReconfigurationConfig(ratio=0.9), "G", shapes)
+def test_tensors_that_would_lose_a_whole_channel_stay_dense_and_are_an_error_only_where_all_would():
+    """The embedding of one class, [512, 1], cannot be pruned at any ratio."""
+    shapes = {"wide.weight": (4, 100), "narrow.weight": (10, 4), "embed.weight": (512, 1), "bias": (4,)}
+    for ratio, pruned, dense in ((0.75, 2, {"embed.weight"}), (0.9, 1, {"narrow.weight", "embed.weight"})):
+        config = ReconfigurationConfig(ratio=ratio)
+        assert select_parameters(config, "G", shapes) == list(shapes)[:pruned]
+        assert left_dense(config, "G", shapes) == {name: shapes[name] for name in dense}
+    with pytest.raises(
+        ValueError, match=r"^ratio 0.995 .* all 3 selected tensors of G; the highest ratio is 0.99, for wide.weight"
+    ):
+        select_parameters(ReconfigurationConfig(ratio=0.995), "G", shapes)
 
 
-def test_a_ratio_too_high_for_the_mapping_network_is_an_error_with_channels_too():
-    shapes = {**SHAPES, "mapping.embed.weight": (16, 2)}
+def test_thin_tensors_of_the_mapping_network_stay_dense_with_channels_too():
+    shapes = {**SHAPES, "mapping.embed.weight": (16, 1)}
     settings = dict(ratio=0.6, granularity="channel", channel_multiple=1, channel_min=1)
-    assert select_parameters(ReconfigurationConfig(**settings), "G", shapes)
-    with pytest.raises(ValueError, match=r"^ratio 0.6 .*G\.mapping\.embed\.weight.* highest ratio is 0.5$"):
-        select_parameters(ReconfigurationConfig(**settings, mapping="weight"), "G", shapes)
+    dense = select_parameters(ReconfigurationConfig(**settings), "G", shapes)
+    config = ReconfigurationConfig(**settings, mapping="weight")
+    added = [name for name in select_parameters(config, "G", shapes) if name not in dense]
+    assert added == [name for name in SHAPES if name.startswith("mapping.") and len(SHAPES[name]) > 1]
+    assert left_dense(config, "G", shapes) == {"mapping.embed.weight": (16, 1)}
+    with pytest.raises(ValueError, match=r"^ratio 0.9999 .* of G; the highest ratio is "):
+        select_parameters(ReconfigurationConfig(**{**settings, "ratio": 0.9999}, mapping="weight"), "G", shapes)
+
+
+@pytest.mark.parametrize(
+    "network, rgb",
+    [
+        ("G", "synthesis.b8.torgb.weight"),
+        ("G", "to_rgbs.0.conv.weight"),
+        ("G", "synthesis.L14_256_3.weight"),
+        ("G", "synthesis.to_big.1.weight"),
+        ("G", "Model.AggregationLayer.Layer.weight"),
+        ("D", "b16.fromrgb.weight"),
+        ("D", "Model.ExtractionLayer.Layer.weight"),
+    ],
+)
+def test_rgb_layers_of_the_known_families_stay_dense(network, rgb):
+    shapes = {"synthesis.L13_256_64.weight": (16, 16), rgb: (3, 16)}
+    config = ReconfigurationConfig(target=network)
+    assert knows_rgb(config, network, shapes)
+    assert select_parameters(config, network, shapes) == ["synthesis.L13_256_64.weight"]
+
+
+def test_unknown_rgb_layers_have_to_be_named():
+    shapes = {"main.0.weight": (16, 16), "main.3.weight": (3, 16)}
+    with pytest.raises(SelectionError, match=r"^exclude has to name .*torgb.*or none to prune them too.*main\.3\.weight"):
+        check_rgb(ReconfigurationConfig(), "G", list(shapes))
+    for settings in (dict(exclude=()), dict(exclude=("main.3.*",)), dict(granularity="channel")):
+        check_rgb(ReconfigurationConfig(**settings), "G", list(shapes))
 
 
 def test_shapes_of_a_module_come_in_its_own_order():

@@ -101,6 +101,8 @@ class ReconfigurationConfig:
             for field, only in _WEIGHT_ONLY.items():
                 if getattr(self, field) != only:
                     raise ValueError(f"granularity channel needs {field}={only}, got {field}={getattr(self, field)}")
+        if isinstance(self.exclude, str):
+            raise ValueError(f"exclude must be a list of patterns, got {self.exclude!r}; [{self.exclude!r}] is one")
         if self.exclude is not None:
             object.__setattr__(self, "exclude", tuple(self.exclude))
         Schedule(self.warmup, self.interval, first_extra=self.first_extra)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, Mapping, Optional, TypeVar
+import warnings
+import weakref
+from typing import Any, Iterator, List, Mapping, Optional, TypeVar
 
 import torch
 
 from .config import ReconfigurationConfig
 from .hook import Hook, Step, Training
+from .planning import knows_rgb, left_dense, select_parameters
 from .ranks import rank_and_size
+from .selection import parameter_shapes
 
 __all__ = ["OwnLoop"]
 
 _Self = TypeVar("_Self", bound="OwnLoop")
+_followed: "weakref.WeakSet[torch.optim.Optimizer]" = weakref.WeakSet()  # optimizers that a hook is attached to
 
 
 class OwnLoop(Hook):
@@ -23,6 +28,8 @@ class OwnLoop(Hook):
     _generator: Optional[torch.nn.Module]
     _iteration = -1
     _extra_step = _manual = False
+    _optimizer: Optional[torch.optim.Optimizer] = None  # that it is attached to
+    _handles: List[Any]  # of the optimizer's hooks
 
     def attach(
         self: _Self,
@@ -57,25 +64,55 @@ class OwnLoop(Hook):
 
         Raises:
             ValueError: the settings do not fit the network, the optimizer, the length of the run or the state.
+            RuntimeError: this hook is attached already, or another one is to this optimizer.
+            UserWarning: tensors that are pruned may write the image, or some in scope are not pruned.
         """
         if self._generator is None:
             raise ValueError("the hook has to be given the generator before attach")
         if self.config.target != "G":
             raise ValueError(f"attach reconfigures the network it is given; target must be 'G', got {self.config.target!r}")
+        if not any(True for _ in self._generator.parameters()):
+            raise ValueError(f"the generator, a {type(self._generator).__name__}, has no parameters, so nothing can be pruned")
+        if self._optimizer is not None or optimizer in _followed:
+            what = (
+                "this hook is attached already" if self._optimizer is not None else "another hook is attached to this optimizer"
+            )
+            raise RuntimeError(f"{what}; call detach() of that first")
         networks = {"G": self._generator} if ema is None else {"G": self._generator, "G_ema": ema}
         rank, size = rank_and_size()
         self.start(Training(networks, {"G": optimizer}, total_iterations=total_iterations, rank=rank, num_ranks=size))
         if state is not None:
             self.load_state_dict(state)
-        self._manual = manual
-        optimizer.register_step_pre_hook(self._before_own_step)
-        optimizer.register_step_post_hook(self._after_own_step)
+        for warning in self._warnings(self._generator):
+            warnings.warn(warning, stacklevel=2)
+        self._manual, self._optimizer = manual, optimizer
+        _followed.add(optimizer)
+        before, after = self._before_own_step, self._after_own_step
+        self._handles = [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
         if not manual and state is None:
-            self.begin_iteration()
+            self.on_iteration(0)
         return self
 
+    def detach(self) -> None:
+        """Leave the loop alone from here on: masks are dropped as at the end of a sparse phase, and learning rates are the base
+        ones again. Take the ``state_dict`` before; the hook can be attached anew. Does nothing where it is not attached.
+        """
+        if self._optimizer is None:
+            return
+        for handle in self._handles:
+            handle.remove()
+        _followed.discard(self._optimizer)
+        self._optimizer = None
+        self._let_go()
+
     def begin_iteration(self) -> None:
-        """The next iteration begins. Only for loops attached with ``manual=True``."""
+        """The next iteration begins. Only for loops attached with ``manual=True``.
+
+        Raises:
+            RuntimeError: the hook is not attached, or begins iterations by itself.
+        """
+        if self._optimizer is None or not self._manual:
+            raise RuntimeError("begin_iteration is for a hook that is attached with manual=True")
         self.on_iteration(self._iteration + 1)
 
     @contextlib.contextmanager
@@ -87,14 +124,33 @@ class OwnLoop(Hook):
         finally:
             self._extra_step = False
 
+    def _let_go(self) -> None:
+        """Undo what holds at the moment, and forget what ``start`` was given."""
+        raise NotImplementedError
+
+    def _warnings(self, generator: torch.nn.Module) -> Iterator[str]:
+        """What the user may not have meant."""
+        shapes = parameter_shapes(generator)
+        if not knows_rgb(self.config, "G", shapes):
+            names = select_parameters(self.config, "G", shapes)
+            last = f"the last of {len(names)} is {names[-1]} {list(shapes[names[-1]])}"
+            yield (
+                f"no layer is named as those that write an image are, so all in scope are pruned, and {last}; leave it dense "
+                f"with exclude=[{names[-1]!r}], or prune it knowingly with exclude=()"
+            )
+        for name, shape in left_dense(self.config, "G", shapes).items():
+            yield f"{name} {list(shape)} stays dense: ratio {self.config.ratio:g} would take a whole output channel of it"
+
     def _own_step(self) -> Step:
         return Step("G", "Greg" if self._extra_step else "Gmain", self._iteration)
 
     def _before_own_step(self, *_: Any) -> None:
+        if self._iteration < 0:
+            raise RuntimeError("no iteration has begun: with manual=True the loop calls hook.begin_iteration() at its top")
         self.before_step(self._own_step())
 
     def _after_own_step(self, *_: Any) -> None:
         step = self._own_step()
         self.after_step(step)
         if step.is_main and not self._manual:
-            self.begin_iteration()
+            self.on_iteration(self._iteration + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
@@ -12,12 +13,19 @@ from . import masks
 from .channels import PREFIX, Layout, kept_channels
 from .config import ReconfigurationConfig
 from .operations import RunCost, layer_operations, narrow_shapes
-from .selection import SCOPES, SelectionError, select, split_patterns
+from .selection import SCOPES, SelectionError, listed, select, split_patterns
 
-__all__ = ["ChannelPlan", "check_patterns", "describe_cost", "plan_channels", "select_parameters", "sparse_cost", "targets"]
+__all__ = [
+    "ChannelPlan", "check_patterns", "check_rgb", "describe_cost", "knows_rgb", "left_dense", "plan_channels",
+    "select_parameters", "sparse_cost", "targets",
+]  # fmt: skip
 
-#: Layers that write (G) or read (D) RGB stay dense, as in the reference code, which leaves out names with "to_rgb".
-DEFAULT_EXCLUDE = {"G": ("*torgb*",), "D": ("*fromrgb*",)}
+#: Layers that write (G) or read (D) RGB stay dense, as in the reference code, which leaves out names with "to_rgb". They are
+#: named so in StyleGAN2, in its other implementations, in StyleGAN3, in FastGAN and in R3GAN.
+DEFAULT_EXCLUDE = {
+    "G": ("*torgb*", "*to_rgb*", "synthesis.L*_[134].*", "*.to_big.*", "*AggregationLayer*"),
+    "D": ("*fromrgb*", "*from_rgb*", "*ExtractionLayer*"),
+}
 
 
 def targets(config: ReconfigurationConfig) -> "tuple[str, ...]":
@@ -30,16 +38,31 @@ def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mappi
 
     Raises:
         SelectionError: none, or a pattern matches nothing.
-        ValueError: the ratio is too high for a tensor to keep one weight per output channel; or whole channels are asked
+        ValueError: the ratio is too high for any tensor to keep one weight per output channel; or whole channels are asked
             for, of a network that is no StyleGAN2 generator.
     """
     if config.granularity == "channel":
         plan = plan_channels(config, shapes)
         return [*plan.readers, *plan.mapping]
-    names = select(shapes, _scope(config, shapes), _exclude(config, network, shapes), strict=config.exclude is not None)
-    if config.rule == "exact":
-        _check_ratio(config.ratio, network, {name: shapes[name] for name in names})
-    return names
+    names = _chosen(config, network, shapes)
+    return names if config.rule != "exact" else _without_thin(config.ratio, network, {name: shapes[name] for name in names})
+
+
+def left_dense(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Dict[str, Any]:
+    """Names and shapes of the parameters in scope that are not pruned: ``config.ratio`` would take a whole output channel.
+
+    Raises:
+        SelectionError: nothing is in scope, or a pattern matches nothing.
+    """
+    if config.granularity == "channel":
+        names = _mapping_in_scope(config, shapes)
+    else:
+        names = _chosen(config, network, shapes) if config.rule == "exact" else []
+    return {name: shapes[name] for name in names if _is_thin(config.ratio, shapes[name])}
+
+
+def _chosen(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> List[str]:
+    return select(shapes, _scope(config, shapes), _exclude(config, network, shapes), strict=config.exclude is not None)
 
 
 def _scope(config: ReconfigurationConfig, shapes: Mapping[str, Any]) -> str:
@@ -76,20 +99,53 @@ def check_patterns(config: ReconfigurationConfig, networks: Mapping[str, Mapping
                 raise SelectionError(f"{what} pattern {pattern!r} matches no parameter of G or D")
 
 
-def _check_ratio(ratio: float, network: str, shapes: Mapping[str, Any]) -> None:
-    """Check that these parameters of ``network`` can keep one weight per output channel.
+def knows_rgb(config: ReconfigurationConfig, network: str, names: Iterable[str]) -> bool:
+    """Whether the layers that write (G) or read (D) RGB are told from the others: by ``config``, or by their usual names.
+
+    Args:
+        config: the settings.
+        network: "G" or "D".
+        names: of its parameters, frozen ones included.
+    """
+    given = config.exclude is not None or config.granularity == "channel"  # the image's own channels are never narrowed
+    return given or bool(_matching(DEFAULT_EXCLUDE[network], list(names)))
+
+
+def check_rgb(config: ReconfigurationConfig, network: str, names: Sequence[str]) -> None:
+    """Check that no RGB layer is pruned unasked, see ``knows_rgb``.
 
     Raises:
-        ValueError: the ratio is too high for one of them.
+        SelectionError: it might be.
     """
-    for name, shape in shapes.items():
-        probe = torch.empty(shape, device="meta")
-        count, limit = masks.pruned_count(probe.numel(), ratio), masks.max_pruned(probe)
-        if count > limit:
-            raise ValueError(
-                f"ratio {ratio:g} would prune {count} of the {probe.numel()} weights of {network}.{name}, but at "
-                f"most {limit} can go while each output channel keeps one; the highest ratio is {limit / probe.numel():g}"
-            )
+    if not knows_rgb(config, network, names):
+        usual = ", ".join(DEFAULT_EXCLUDE[network])
+        raise SelectionError(
+            f"exclude has to name the layers of {network} that write or read RGB, because none is called {usual}; "
+            f"or none to prune them too. There are: {listed(names)}"
+        )
+
+
+def _is_thin(ratio: float, shape: Sequence[int]) -> bool:
+    """Whether a parameter loses a whole output channel where it is pruned at this ratio."""
+    probe = torch.empty(tuple(shape), device="meta")
+    return masks.pruned_count(probe.numel(), ratio) > masks.max_pruned(probe)
+
+
+def _without_thin(ratio: float, network: str, shapes: Mapping[str, Any]) -> List[str]:
+    """Names of those of these parameters of ``network`` that keep one weight per output channel.
+
+    Raises:
+        ValueError: none does.
+    """
+    left = [name for name, shape in shapes.items() if not _is_thin(ratio, shape)]
+    if shapes and not left:
+        highest = {name: 1 - shape[0] / math.prod(shape) for name, shape in shapes.items()}
+        widest = max(highest, key=lambda name: highest[name])
+        raise ValueError(
+            f"ratio {ratio:g} would take whole output channels of all {len(shapes)} selected tensors of {network}; the highest "
+            f"ratio is {highest[widest]:g}, for {widest} {list(shapes[widest])}"
+        )
+    return left
 
 
 def sparse_cost(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> float:
@@ -216,7 +272,7 @@ def plan_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[i
         ValueError: it has no StyleGAN2 synthesis network, or the ratio is too high for its mapping network.
     """
     layout = Layout.of(shapes)
-    chosen = set(select(shapes, "weights" if config.scope == "reference" else config.scope, config.exclude or ()))
+    chosen = set(_of_channels(config, shapes))
     kept = [
         kept_channels(f.channels, config.ratio, config.channel_multiple, config.channel_min)
         if chosen.issuperset(f.writers)
@@ -231,6 +287,16 @@ def plan_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[i
             f"multiple of {config.channel_multiple} and are at least {config.channel_min}; lower those two or raise the ratio"
         )
     readers = [name for name in shapes if layout.axes.get(name, (None, None))[1] in pruned]
-    mapping = [n for n in shapes if not n.startswith(PREFIX) and n in chosen] if config.mapping == "weight" else []
-    _check_ratio(config.ratio, "G", {name: shapes[name] for name in mapping})
+    mapping = _without_thin(config.ratio, "G", {name: shapes[name] for name in _mapping_in_scope(config, shapes)})
     return ChannelPlan(layout, tuple(kept), tuple(readers), tuple(mapping))
+
+
+def _mapping_in_scope(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[int]]) -> List[str]:
+    """Parameters of the mapping network of which single weights are pruned beside whole channels."""
+    if config.mapping != "weight":
+        return []
+    return [name for name in _of_channels(config, shapes) if not name.startswith(PREFIX)]
+
+
+def _of_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[int]]) -> List[str]:
+    return select(shapes, "weights" if config.scope == "reference" else config.scope, config.exclude or ())

@@ -28,7 +28,7 @@ from .masked_network import MaskedNetwork
 from .narrowing import SynthesisSwitch
 from .own_loop import OwnLoop
 from .phase_clock import PhaseClock
-from .planning import check_patterns, plan_channels, select_parameters, sparse_cost, targets
+from .planning import check_patterns, check_rgb, plan_channels, select_parameters, sparse_cost, targets
 from .ranks import differs
 from .schedule import Phase, Span
 from .selection import parameter_shapes
@@ -66,6 +66,7 @@ class Reconfiguration(OwnLoop, Hook):
         self._networks: Dict[str, MaskedNetwork] = {}
         self._optimizers: Dict[str, torch.optim.Optimizer] = {}
         self._base_lr: Dict[str, List[float]] = {}
+        self._set_lr: Dict[str, List[float]] = {}  # what they are at the moment, unless something else sets them
         self._training: Optional[Training] = None
         self._span: Optional[Span] = None
         self._pending: "set[str]" = set()  # networks whose pruning waits for the first step of the phase
@@ -89,17 +90,22 @@ class Reconfiguration(OwnLoop, Hook):
         config = self.config
         self._training = training
         self.schedule = config.schedule(training.total_iterations)
-        device = next(training.networks["G"].parameters()).device
-        if device.type == "cuda":
-            self._clock = PhaseClock(functools.partial(torch.cuda.synchronize, device))
         check_patterns(config, {kind: parameter_shapes(training.networks[kind]) for kind in targets(config)})
         for kind in targets(config):
             if kind not in training.optimizers:
                 raise ValueError(f"target={config.target} needs the optimizer of {kind}")
+            module, optimizer = training.networks[kind], training.optimizers[kind]
+            if training.loss is not None:  # a host's; loops of one's own are warned
+                check_rgb(config, kind, [name for name, _ in (*module.named_parameters(), *module.named_buffers())])
             ema = training.networks.get("G_ema") if kind == "G" and config.ema == "follow" else None
-            self._networks[kind] = self._network(kind, training.networks[kind], ema)
-            self._optimizers[kind] = training.optimizers[kind]
-            self._base_lr[kind] = [group["lr"] for group in training.optimizers[kind].param_groups]
+            self._networks[kind] = self._network(kind, module, ema)
+            _check_optimizer(kind, self._networks[kind], optimizer)
+            self._optimizers[kind] = optimizer
+            self._base_lr[kind] = [group["lr"] for group in optimizer.param_groups]
+            self._set_lr[kind] = list(self._base_lr[kind])
+        device = self._networks[targets(config)[0]].params[0].device
+        if device.type == "cuda":
+            self._clock = PhaseClock(functools.partial(torch.cuda.synchronize, device))
 
     @property
     def synthesis(self) -> Any:
@@ -124,6 +130,7 @@ class Reconfiguration(OwnLoop, Hook):
         network = self._networks.get(step.network)
         if network is None:
             return
+        self._check_learning_rates(step.network)
         with self._timed():
             if step.network in self._pending or self._refreshes(step):
                 self._prune(step.network)
@@ -205,6 +212,7 @@ class Reconfiguration(OwnLoop, Hook):
             network.load_state_dict(state["networks"][kind])
         self._set_synthesis()
         self._iteration, self._pending = state["iteration"], set(state["pending"])
+        self._set_lr.clear()  # the optimizer may have been restored since
         self._base_lr.update(state.get("base_lr", {}))  # older states leave them as the optimizer has them
         if state["span"] is not None:
             phase, cycle, start = state["span"]
@@ -294,10 +302,35 @@ class Reconfiguration(OwnLoop, Hook):
         scale = config.lr_scale if span.phase == Phase.DENSE else 1.0
         # The reference code first sets its rate in the second sparse iteration: its counter starts one too low.
         forgotten = config.forget_lazy_lr and self._iteration >= config.warmup + config.first_extra
-        for kind in self._networks:
+        for kind, optimizer in self._optimizers.items():
+            self._check_learning_rates(kind)
             configured = self._training.configured_lr.get(kind)
-            for group, base in zip(self._optimizers[kind].param_groups, self._base_lr[kind]):
+            for group, base in zip(optimizer.param_groups, self._base_lr[kind]):
                 group["lr"] = (base if configured is None or not forgotten else configured) * scale
+            self._set_lr[kind] = [group["lr"] for group in optimizer.param_groups]
+
+    def _check_learning_rates(self, kind: str) -> None:
+        """Check that nothing else has set a learning rate, which would be lost or fight the phases.
+
+        Raises:
+            RuntimeError: something has.
+        """
+        for group, lr in zip(self._optimizers[kind].param_groups, self._set_lr.get(kind, ())):
+            if group["lr"] != lr:
+                raise RuntimeError(
+                    f"the learning rate of {kind} was set to {float(group['lr']):g}, but the hook sets it at every iteration, "
+                    f"here to {float(lr):g}; leave out the scheduler, or what else sets it, or detach() the hook first"
+                )
+
+    def _let_go(self) -> None:
+        for kind, optimizer in self._optimizers.items():
+            self._grow(kind)
+            for group, base in zip(optimizer.param_groups, self._base_lr[kind]):
+                group["lr"] = base
+        for kept in (self._networks, self._optimizers, self._base_lr, self._set_lr):
+            kept.clear()
+        self._training = self._span = self._switch = None
+        self._pending, self._iteration = set(), -1
 
     def _check_ranks(self, network: MaskedNetwork, checksum: int) -> None:
         """Masks come from the weights alone, so ranks that disagree have drifted apart: better an error than a hang."""
@@ -311,3 +344,18 @@ class Reconfiguration(OwnLoop, Hook):
         begin = time.perf_counter()
         yield
         self._seconds += time.perf_counter() - begin
+
+
+def _check_optimizer(kind: str, network: MaskedNetwork, optimizer: torch.optim.Optimizer) -> None:
+    """Check that what is pruned can grow back.
+
+    Raises:
+        ValueError: the optimizer does not hold all of it.
+    """
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    lacking = [name for name, p in zip(network.names, network.params) if id(p) not in held]
+    if lacking:
+        raise ValueError(
+            f"the optimizer does not hold {len(lacking)} of the {len(network.names)} parameters of {kind} that would be pruned "
+            f"({lacking[0]} first), so they would stay 0; give the one that trains {kind}, or leave them dense with exclude"
+        )

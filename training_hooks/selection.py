@@ -7,7 +7,7 @@ from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
 
 import torch
 
-__all__ = ["SCOPES", "SelectionError", "parameter_shapes", "select", "split_patterns"]
+__all__ = ["SCOPES", "SelectionError", "listed", "parameter_shapes", "select", "split_patterns"]
 
 SCOPES = ("weights", "reference")
 
@@ -16,7 +16,8 @@ class SelectionError(ValueError):
     """A selection that matches nothing. The message lists what there was."""
 
 
-def _listed(names: Sequence[str], limit: int = 12) -> str:
+def listed(names: Sequence[str], limit: int = 12) -> str:
+    """Names for a message, the first ``limit`` of them."""
     shown = ", ".join(names[:limit])
     return shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")
 
@@ -24,7 +25,7 @@ def _listed(names: Sequence[str], limit: int = 12) -> str:
 def _check_patterns(patterns: Iterable[str], names: Sequence[str], what: str) -> None:
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise SelectionError(f"{what} pattern {pattern!r} matches no parameter; there are: {_listed(names)}")
+            raise SelectionError(f"{what} pattern {pattern!r} matches no parameter; there are: {listed(names)}")
 
 
 def select(
@@ -59,9 +60,9 @@ def select(
         if inside:
             raise SelectionError(
                 f"exclude {','.join(exclude)!r} leaves nothing of the {len(inside)} parameters in scope {scope!r}: "
-                f"{_listed(inside)}"
+                f"{listed(inside)}"
             )
-        raise SelectionError(f"scope {scope!r} selects no parameter; there are: {_listed(names)}")
+        raise SelectionError(f"scope {scope!r} selects no parameter; there are: {listed(names)}")
     return chosen
 
 
