@@ -232,7 +232,7 @@ def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes, 
     }
     if dense:
         plan["left_dense"] = ", ".join(dense)
-        click.echo(f"Note: {plan['left_dense']} stays dense: --regan-ratio would take whole output channels.", err=True)
+        click.echo(f"Note: {plan['left_dense']} stay dense, the ratio would take whole output channels of them.", err=True)
     if plan["sparse_phases"] == 0:
         remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
         click.echo(f"Note: Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.", err=True)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import types
+import zipfile
 from pathlib import Path
 from typing import Any, Callable, List
 
@@ -278,7 +279,7 @@ BAD = [
     (["--batch=6"], "--batch: 6 images per process and round are no multiple of the discriminator's minibatch group of 4"),
     (["--batch=1"], "--batch: path length regularisation needs at least 2 images per process and round, not 1"),
     (["--gpus=2", "--batch=2"], "--batch: path length regularisation needs at least 2 images"),
-    (["--cfg=paper256", "--batch=12"], "--batch-gpu=2 or 4 would do"),
+    (["--cfg=paper256", "--batch=12"], "--batch-gpu=2 or 3 or 4 or 6 would do"),
     (["--device=cuda"], "--device"),
     (["--host"], "--host"),
     (["--gpus=3"], "--gpus"),
@@ -296,6 +297,36 @@ def test_mistakes_are_one_line_and_write_nothing(
     (line,) = [line for line in output.splitlines() if line.startswith("Error: ")]
     assert code == 2 and named in line and "Traceback" not in output
     assert not outdir.exists()
+
+
+def test_rgb_layers_of_an_unknown_name_have_to_be_named(
+    host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training_hooks.planning.DEFAULT_EXCLUDE", {"G": ("*head*",), "D": ("*stem*",)})
+    common = ["train", "--host=embedded", f"--outdir={tmp_path / 'runs'}", f"--data={data_zip}", *SMALL, "--regan-ratio=0.3"]
+    for target in ("G", "D"):
+        code, output = call([*common, f"--regan-target={target}"], capsys)
+        (line,) = [line for line in output.splitlines() if line.startswith("Error: ")]
+        assert (
+            code == 2 and f"--regan-exclude: exclude has to name the layers of {target}" in line and "or none to prune" in line
+        )
+    assert not (tmp_path / "runs").exists()
+    for exclude in ("none", "*torgb*"):
+        assert call([*common, f"--regan-exclude={exclude}", "-n"], capsys)[0] == 0
+
+
+def test_the_embedding_of_a_single_class_stays_dense(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
+    data = tmp_path / "one.zip"
+    with zipfile.ZipFile(data_zip) as source, zipfile.ZipFile(data, "w") as target:
+        images = [name for name in source.namelist() if name.endswith(".png")][:8]
+        for name in images:
+            target.writestr(name, source.read(name))
+        target.writestr("dataset.json", json.dumps({"labels": [[name, 0] for name in images]}))
+    options = [*SMALL, "--cond=1", "--regan-ratio=0.3", "--regan-target=both", "-n"]
+    code, output = call(["train", "--host=embedded", f"--outdir={tmp_path}", f"--data={data}", *options], capsys)
+    (line,) = [line for line in output.splitlines() if line.startswith("Note: G.")]
+    assert code == 0 and "G.mapping.embed.weight [512, 1], D.mapping.embed.weight [16, 1] stay dense" in line
+    assert '"left_dense": "G.mapping.embed.weight' in output
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_training(
