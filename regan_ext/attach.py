@@ -28,6 +28,7 @@ from .metrics.install import install as install_metrics
 from .metrics.registry import register
 from .metrics.settings import MetricSettings
 from .metrics_guard import guard_metrics
+from .support.text import echo, printable_errors
 from .training_images import check_images
 
 __all__ = ["RankEntry", "attach"]
@@ -64,6 +65,7 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
     command.params += ours
     callback = command.callback
 
+    @printable_errors()
     def run(**values: Any) -> Any:
         values_of_ours = {str(o.name): values.pop(str(o.name)) for o in ours}
         values = host_values.checked(values)
@@ -211,7 +213,7 @@ class _Attachment:
                 if stop.requested():
                     folder = self.args["run_dir"]
                     goes_on = f"Stopped. The same command with --resume={shlex.quote(folder)} goes on."
-                    click.echo(goes_on if self.request.states else f"Stopped, with a snapshot in {folder}.")
+                    echo(goes_on if self.request.states else f"Stopped, with a snapshot in {folder}.")
                 return result
         finally:
             for number in stop.signals():

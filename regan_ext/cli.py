@@ -12,13 +12,22 @@ from .data.commands import data
 from .metrics.commands import metrics
 from .support.numbers import FiniteFloat
 from .support.paths import UserPath
+from .support.text import echo, printable_errors, terminal
 from .tables.commands import tables
 from .tune.commands import tune
 
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Whatever a command says of files and servers in its errors is fit for a terminal."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with printable_errors():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="regan-ext")
 def main() -> None:
     """Re-GAN for your StyleGAN2-ADA checkout: prune and regrow the generator while it trains."""
@@ -65,11 +74,9 @@ def demo(outdir: str, kimg: int, device: str) -> None:
     """Train on 100 handwritten digits and draw real, dense and sparse samples side by side."""
     from pathlib import Path
 
-    from rich.console import Console
-
     from .demo import DemoSettings, run_demo
 
-    run_demo(Path(outdir), DemoSettings(kimg), device, Console())
+    run_demo(Path(outdir), DemoSettings(kimg), device, terminal())
 
 
 @main.group()
@@ -83,7 +90,7 @@ def patch_apply(folder: str) -> None:
     """Add the two lines to DIR/train.py. Patched already: nothing changes."""
     from .patching import apply
 
-    click.echo(apply(folder))
+    echo(apply(folder))
 
 
 @patch.command("check")
@@ -96,7 +103,7 @@ def patch_check(folder: str) -> None:
     from .patching import check
 
     state = check(folder)
-    click.echo(str(state))
+    echo(str(state))
     click.get_current_context().exit({"patched": 0, "not patched": 1, "broken": 2, "edited": 3}[state.kind])
 
 
@@ -107,7 +114,7 @@ def patch_revert(folder: str, force: bool) -> None:
     """Delete the two lines from DIR/train.py. Not patched: nothing changes."""
     from .patching import revert
 
-    click.echo(revert(folder, force))
+    echo(revert(folder, force))
 
 
 @patch.command("show")
@@ -194,7 +201,7 @@ def report(runs: Tuple[str, ...], out: Optional[str], png: bool) -> None:
     from .report import report as write
 
     for path in write(runs, out, png):
-        click.echo(path)
+        echo(path)
 
 
 main.add_command(data)
@@ -211,11 +218,9 @@ def watch(run: str, once: bool) -> None:
 
     The job is only looked at, never touched. Exit code: 0, or 2 where RUN is no run folder.
     """
-    from rich.console import Console
-
     from .watch import watch as show
 
-    show(run, once, Console())
+    show(run, once, terminal())
 
 
 if __name__ == "__main__":

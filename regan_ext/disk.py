@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-import click
-
 from training_hooks import loop
 
 from . import options
 from .errors import UserError
+from .support.text import echo
 
 __all__ = ["Plan", "check", "plan"]
 
@@ -100,7 +99,7 @@ def check(outdir: str, planned: Plan) -> None:
     if free < planned.whole:
         pickles = f"{planned.pickles} network pickles of {_size(planned.snapshot)}"
         states = f"{planned.states} state files of {_size(planned.state)}"
-        click.echo(
+        echo(
             f"Warning: this run will write about {_size(planned.whole)} ({pickles}, {states}), and {folder} has {_size(free)} "
             "free; a larger --snap, --keep-states=1, --pairs=none or --states=false makes it less.",
             err=True,

@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, List, Optional, Tuple
 
-import click
-
 from . import __version__, compat, doctor_checks, doctor_cuda, doctor_gpu
 from .doctor_findings import Check, Finding, Surroundings, look, run_check
 from .errors import UserError
 from .hosts import embedded
 from .hosts.checkout import HostError
+from .support.text import echo, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,11 +105,9 @@ def run(host: Optional[str], as_json: bool) -> int:
         findings = [finding for _, found in examine(around) for finding in found]
         todo = sum(finding.status == "todo" for finding in findings)
         report = {"version": __version__, "findings": [asdict(finding) for finding in findings], "todo": todo}
-        click.echo(json.dumps(report, indent=2))
+        echo(json.dumps(report, indent=2))
     else:
-        from rich.console import Console
-
-        todo = show(examine(around), Console(highlight=False))
+        todo = show(examine(around), terminal())
     return 1 if todo else 0
 
 

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-import click
-
 from training_hooks.files import refuse_own_input, whole_path
 from training_hooks.state import state_path
 
 from .errors import UserError
 from .export_pictures import Picture, parse_seeds, write_images, write_video
 from .export_snapshot import Snapshot, check_bytes, check_trust, open_snapshot
+from .support.text import echo
 
 __all__ = ["Export", "run"]
 
@@ -121,8 +120,8 @@ def run(export: Export) -> None:
     except OSError as err:
         raise UserError(f"{target} cannot be written: {err.strerror or err}") from err
     for line in lines:
-        click.echo(line)
-    click.echo(f"Wrote {target} ({target.stat().st_size / 1e6:.2f} MB)")
+        echo(line)
+    echo(f"Wrote {target} ({target.stat().st_size / 1e6:.2f} MB)")
 
 
 def _check_packages(to: str, target: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from .errors import UserError
 from .export_snapshot import Snapshot
+from .support.text import echo
 
 __all__ = ["Picture", "parse_seeds", "write_images", "write_video"]
 
@@ -98,7 +99,7 @@ def _measure_average(generator: Any) -> None:
     with torch.no_grad():
         styles = generator.mapping(latents, _labels(generator, _AVERAGED, None))
         generator.mapping.w_avg.copy_(styles[:, 0].mean(0))
-    click.echo(f"Truncation: the snapshot's w_avg is not finite; using the mean of {_AVERAGED} styles instead")
+    echo(f"Truncation: the snapshot's w_avg is not finite; using the mean of {_AVERAGED} styles instead")
 
 
 def _images(generator: Any, styles: torch.Tensor) -> Iterator[np.ndarray]:

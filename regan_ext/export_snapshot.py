@@ -18,6 +18,7 @@ from .hosts import embedded
 from .hosts.checkout import HostError
 from .hosts.embedded_train import host_module
 from .launch import find_host
+from .support.text import echo
 
 __all__ = ["Snapshot", "check_bytes", "check_trust", "open_snapshot"]
 
@@ -124,7 +125,7 @@ def open_snapshot(path: Path, host: Optional[str]) -> Snapshot:
         UserError: no host, or the pickle cannot be opened or is not a host's.
     """
     where = _prepare_host(host)
-    click.echo(f"Host: {where}", err=True)
+    echo(f"Host: {where}", err=True)
     try:
         with open(path, "rb") as file:
             data = pickle.load(file)

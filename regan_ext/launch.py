@@ -13,6 +13,7 @@ import click
 from .hosts import embedded
 from .hosts.checkout import Checkout, HostError, recognise
 from .support.paths import expanded
+from .support.text import echo
 
 __all__ = ["find_host", "train"]
 
@@ -58,7 +59,7 @@ def train(host: Optional[str], arguments: List[str]) -> None:
     if checkout is None:
         embedded.obtain()
     where = reason if checkout is None else f"{checkout.path} ({reason})"
-    click.echo(f"Host: {where}", err=True)
+    echo(f"Host: {where}", err=True)
     if checkout is None:
         _train_embedded(arguments)
     else:

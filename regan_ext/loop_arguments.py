@@ -20,6 +20,7 @@ from training_hooks.selection import parameter_shapes
 
 from . import compat, disk, options, resume, resume_options
 from .errors import UserError
+from .support.text import echo
 
 __all__ = ["HostModule", "Setup", "check_batch", "edit", "set_up"]
 
@@ -235,7 +236,7 @@ def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes, 
         click.echo(f"Note: {plan['left_dense']} stay dense, the ratio would take whole output channels of them.", err=True)
     if plan["sparse_phases"] == 0:
         remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
-        click.echo(f"Note: Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.", err=True)
+        echo(f"Note: Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.", err=True)
     elif config.granularity == "weight" and "G" in targets(config):
         plan["exploration"] = _exploration(config, args)
     return {"class_name": "training_hooks.reconfiguration.Reconfiguration", **config.to_dict(), "plan": plan}
@@ -271,7 +272,7 @@ def _exploration(config: ReconfigurationConfig, args: Any) -> str:
     found = exploration.estimate(config.ratio, config.interval, lr, beta2, args.get("G_reg_interval", _LAZY), forgotten)
     if not found.is_possible:
         remedy = "a longer --regan-interval, a larger --regan-lr-scale or a smaller --regan-ratio could let others in"
-        click.echo(f"Note: {found}: every pruning will choose nearly the same weights again; {remedy}.", err=True)
+        echo(f"Note: {found}: every pruning will choose nearly the same weights again; {remedy}.", err=True)
     return str(found)
 
 
@@ -302,7 +303,7 @@ def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes) -> str:
         ticker.update(resume_state=str(found.state_file), resume_iterations=found.state["batch_idx"])
     else:
         ticker.update(resume_plain=dict(found.plain or {}), resume_iterations=found.images // args["batch_size"])
-        click.echo(resume.describe_plain(found), err=True)
+        echo(resume.describe_plain(found), err=True)
     return "-resumed"
 
 

@@ -15,6 +15,8 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
 
 from training_hooks import loop
 
+from .support.text import echo
+
 __all__ = ["guard_metrics"]
 
 # Those of torch.distributed that may be called inside a metric; the hosts' own metrics use the first two.
@@ -41,7 +43,7 @@ def guard_metrics(metric_main: ModuleType) -> None:
             # whatever a metric can fail of: no network, no memory, no disk; training does not depend on it
             if not isinstance(err, _OtherProcessFailed):
                 traceback.print_exc()
-                print(f"Metric {metric} failed ({type(err).__name__}: {err}); training goes on.", flush=True)
+                echo(f"Metric {metric} failed ({type(err).__name__}: {err}); training goes on.")
             _forget(names.get(metric, []))
             _empty_detector_cache(metric_main)
             easy = vars(metric_main)["dnnlib"].EasyDict

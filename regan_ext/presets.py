@@ -7,12 +7,11 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, MutableMapping, Optional
 
-import click
-
 from training_hooks.config import PRESETS, ReconfigurationConfig
 from training_hooks.schedule import Length
 
 from .support.paths import expanded
+from .support.text import echo
 
 __all__ = ["HOST_PRESETS", "fill", "read_file", "say", "settings"]
 
@@ -49,7 +48,7 @@ def say(preset: Optional[str], values: MutableMapping[str, Any]) -> None:
     """The same, with a line about it on stderr."""
     filled = fill(preset, values)
     if filled:
-        click.echo(f"Preset {preset}: {' '.join(filled)}", err=True)
+        echo(f"Preset {preset}: {' '.join(filled)}", err=True)
 
 
 def settings(preset: Optional[str]) -> Dict[str, Any]:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-import click
-
 from training_hooks import state as states
 
 from .errors import UserError
+from .support.text import echo
 
 __all__ = [
     "LATEST", "Resume", "check_architecture", "continuation", "describe_plain", "find", "keep_beginning", "newest_pair",
@@ -78,7 +77,7 @@ def newest_pair(folder: Path) -> Resume:
         try:
             return Resume(snapshot, states.load(file, snapshot), file, asked_for_folder=True)
         except states.StateError as err:
-            click.echo(f"Skipping {err}", err=True)
+            echo(f"Skipping {err}", err=True)
     raise UserError(f"--resume: {folder} holds no snapshot with a whole state file (regan-state-*.pt)")
 
 
@@ -90,7 +89,7 @@ def _newest_or_none(outdir: Path) -> Optional[Resume]:
     """
     if any(next(outdir.glob(pattern), None) for pattern in ("network-snapshot-*.pkl", "*/network-snapshot-*.pkl")):
         return newest_pair(outdir)
-    click.echo(f"--resume=latest: {outdir} holds no snapshot yet, so a new run begins.", err=True)
+    echo(f"--resume=latest: {outdir} holds no snapshot yet, so a new run begins.", err=True)
     return None
 
 
@@ -156,7 +155,7 @@ def unless_other_images(found: Resume, args: Mapping[str, Any]) -> Resume:
     where = f"{found.snapshot} was trained on other images ({other})"
     if found.asked_for_folder:
         raise UserError(f"--resume: {where}; --resume={found.snapshot} begins a new run from its networks")
-    click.echo(f"{where}: a new run begins from its networks.", err=True)
+    echo(f"{where}: a new run begins from its networks.", err=True)
     return replace(found, state=None, state_file=None)
 
 
@@ -205,7 +204,7 @@ def unless_over(found: Resume, total_kimg: float) -> Resume:
     where = f"{found.snapshot} is at {found.images / 1000:g} kimg, and --kimg={total_kimg} leaves nothing to train"
     if found.asked_for_folder:
         raise UserError(f"--resume: {where}; give a larger --kimg")
-    click.echo(f"{where}: a new run begins from its networks.", err=True)
+    echo(f"{where}: a new run begins from its networks.", err=True)
     return replace(found, state=None, state_file=None, plain=None)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
-import click
-
 from training_hooks.engine import look_up
 from training_hooks.hook import Hook
 
 from .errors import UserError
+from .support.text import echo
 
 __all__ = ["check"]
 
@@ -129,4 +128,4 @@ def _warn(hook: str, unknown: Mapping[str, Any]) -> None:
     """Tell of settings that a later version of this package has written."""
     if unknown:
         listed: List[str] = [f"{name}={value}" for name, value in unknown.items()]
-        click.echo(f"--resume: {hook} knows no {', '.join(listed)}: left out", err=True)
+        echo(f"--resume: {hook} knows no {', '.join(listed)}: left out", err=True)

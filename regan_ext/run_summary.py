@@ -7,13 +7,12 @@ import shlex
 from pathlib import Path
 from typing import List, Union
 
-import click
-
 from training_hooks.schedule import Phase
 
 from .efficiency import Efficiency, measure
 from .errors import UserError
 from .runs import read_run
+from .support.text import echo
 
 __all__ = ["summary", "tell"]
 
@@ -27,7 +26,7 @@ def tell(folder: Union[str, Path]) -> None:
     except (UserError, OSError, ValueError) as err:
         message = err.message if isinstance(err, UserError) else str(err)
         lines = [f"What the run cost cannot be told: {message}"]
-    click.echo("\n".join(lines))
+    echo("\n".join(lines))
 
 
 def summary(folder: Union[str, Path]) -> List[str]:

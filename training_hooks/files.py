@@ -112,7 +112,8 @@ def tolerate_write_failure(what: str) -> Iterator[None]:
     except OSError as err:
         if what not in _told:
             _told.add(what)
-            print(f"{what} could not be written ({err.strerror or err}); training goes on.", file=sys.stderr, flush=True)
+            name = what if what.isprintable() else ascii(what)  # a terminal would obey what else is in it
+            print(f"{name} could not be written ({err.strerror or err}); training goes on.", file=sys.stderr, flush=True)
 
 
 def _regular(path: Path) -> "tuple[Path, Optional[os.stat_result]]":

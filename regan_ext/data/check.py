@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
+from ..support.text import echo
 from .archive import check_file, one_line, write_list
 from .cifar import cifar10_entries
 from .images import HOST_MODES, Unreadable, fits_host, pixel_hash
@@ -120,7 +121,7 @@ def check(
         findings.problems.append(f"the fingerprint is not {expected}")
     if findings.problems:
         for line in findings.lines(listed is not None):
-            click.echo(line)
+            echo(line)
         raise click.ClickException(f"{path}: {'; '.join(findings.problems)}")
     return findings.lines(listed is not None)
 

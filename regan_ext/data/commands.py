@@ -9,6 +9,7 @@ import click
 
 from ..support.numbers import COUNT, SEED
 from ..support.paths import UserPath
+from ..support.text import echo
 
 __all__ = ["data"]
 
@@ -27,13 +28,13 @@ def list_sets() -> None:
 
     for known in DATA_SETS:
         if known is OWN:
-            click.echo(f"{known.name:<16}        a folder of your own")
+            echo(f"{known.name:<16}        a folder of your own")
             continue
         had = "no download" if known is DIGITS else "get fetches it" if known.archives else "by hand, get says how"
-        click.echo(f"{known.name:<16} {known.images:>6} images, {known.resolution}x{known.resolution}, {had}")
-        click.echo(f"{'':<16} licence: {known.licence}")
+        echo(f"{known.name:<16} {known.images:>6} images, {known.resolution}x{known.resolution}, {had}")
+        echo(f"{'':<16} licence: {known.licence}")
         if known.aliases:
-            click.echo(f"{'':<16} also called {', '.join(known.aliases)}")
+            echo(f"{'':<16} also called {', '.join(known.aliases)}")
 
 
 @data.command("get", short_help="Fetch a data set and check it, or say how it is had by hand.")
@@ -52,7 +53,7 @@ def get_set(name: str, folder: Path, accept_licence: bool, url: Optional[str]) -
     from .fetch import ask, fetch
     from .show import bytes_bar
 
-    fetch(name, folder, lambda: ask(accept_licence), click.echo, bytes_bar, url)
+    fetch(name, folder, lambda: ask(accept_licence), echo, bytes_bar, url)
 
 
 @data.command("prepare", short_help="Make the zip to train from.")
@@ -89,9 +90,9 @@ def prepare_set(quiet: bool, **options: Any) -> None:
     from .show import images_bar
 
     with images_bar("images") as tick:
-        lines = prepare(Request(**options), (lambda line: None) if quiet else click.echo, tick)
+        lines = prepare(Request(**options), (lambda line: None) if quiet else echo, tick)
     for line in lines:
-        click.echo(line)
+        echo(line)
 
 
 @data.command("check", short_help="Count, sizes, formats and pixel hashes of a folder or zip.")
@@ -117,7 +118,7 @@ def check_set(
     with images_bar("images") as tick:
         lines = check(name, path, count, fingerprint, hashes, pixel_md5, tick)
     for line in lines:
-        click.echo(line)
+        echo(line)
 
 
 @data.command("subset", short_help="Some images of a prepared zip, and the list of which.")
@@ -135,4 +136,4 @@ def subset_set(source: Path, out: Path, count: Optional[int], seed: int, indices
     from .subset import subset
 
     for line in subset(source, out, count, seed, indices, rest):
-        click.echo(line)
+        echo(line)

@@ -6,7 +6,6 @@ import sys
 from contextlib import contextmanager
 from typing import Callable, Iterator, Optional
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -18,11 +17,13 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from ..support.text import terminal
+
 __all__ = ["bytes_bar", "images_bar"]
 
 
 def _progress(*columns: ProgressColumn) -> Progress:
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     # The bar passes lines that are printed meanwhile on to its own stream, where a file or pipe would miss them.
     pass_on = sys.stdout.isatty()
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal, redirect_stdout=pass_on)

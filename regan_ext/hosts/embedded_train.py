@@ -20,6 +20,7 @@ import click
 
 from training_hooks.files import whole_file
 
+from ..support.text import echo
 from . import embedded
 
 __all__ = ["host_module", "main", "setup_training_loop_kwargs", "subprocess_fn"]
@@ -108,7 +109,7 @@ def main(outdir: str, dry_run: bool, **options: Any) -> None:
     args["run_dir"] = _next_run_dir(outdir, description)
     _print_options(args)
     if dry_run:
-        print("Dry run; exiting.")
+        echo("Dry run; exiting.")
         return
     os.makedirs(args["run_dir"])
     with whole_file(Path(args["run_dir"], "training_options.json")) as file:
@@ -133,13 +134,13 @@ def _next_run_dir(outdir: str, description: str) -> str:
 
 def _print_options(args: Dict[str, Any]) -> None:
     dataset = args["training_set_kwargs"]
-    print("\nTraining options:")
-    print(json.dumps(args, indent=2))
-    print(f"\nOutput directory:   {args['run_dir']}")
-    print(f"Training data:      {dataset['path']}")
-    print(f"Training duration:  {args['total_kimg']} kimg")
-    print(f"Processes:          {args['num_gpus']}")
-    print(f"Number of images:   {dataset['max_size']}")
-    print(f"Image resolution:   {dataset['resolution']}")
-    print(f"Conditional model:  {dataset['use_labels']}")
-    print(f"Dataset x-flips:    {dataset['xflip']}\n", flush=True)
+    echo("\nTraining options:")
+    echo(json.dumps(args, indent=2))
+    echo(f"\nOutput directory:   {args['run_dir']}")
+    echo(f"Training data:      {dataset['path']}")
+    echo(f"Training duration:  {args['total_kimg']} kimg")
+    echo(f"Processes:          {args['num_gpus']}")
+    echo(f"Number of images:   {dataset['max_size']}")
+    echo(f"Image resolution:   {dataset['resolution']}")
+    echo(f"Conditional model:  {dataset['use_labels']}")
+    echo(f"Dataset x-flips:    {dataset['xflip']}\n")

@@ -15,6 +15,7 @@ import torch
 
 from training_hooks.files import tolerate_write_failure, whole_path
 
+from ..support.text import echo
 from .content import Content, read_content
 from .protocol import detector_name, detector_sha256
 
@@ -96,7 +97,7 @@ class StatisticsCache:
                 self._utils.FeatureStats.load(str(file))
                 found = True
             except Exception as err:  # a pickle that was cut short fails in many ways
-                print(f"{file} cannot be read and is made anew ({type(err).__name__}: {err})", flush=True)
+                echo(f"{file} cannot be read and is made anew ({type(err).__name__}: {err})")
         if opts.num_gpus > 1:
             flag = torch.tensor(float(found), device=opts.device)
             torch.distributed.broadcast(tensor=flag, src=0)

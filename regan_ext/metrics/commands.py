@@ -10,6 +10,7 @@ import click
 
 from ..support.numbers import FiniteFloat
 from ..support.paths import UserPath
+from ..support.text import echo
 
 __all__ = ["metrics"]
 
@@ -41,9 +42,9 @@ def detector(name: str, out: Path, seed: int, folds: int) -> None:
         facts = train_detector(out, Training(seed=seed, folds=folds))
     except OSError as err:
         raise UserError(f"{out} cannot be written: {err.strerror or err}") from err
-    click.echo(f"{out}: trained on {facts['images']} digits, {facts['training_accuracy']:.2%} of them right")
+    echo(f"{out}: trained on {facts['images']} digits, {facts['training_accuracy']:.2%} of them right")
     if folds:
-        click.echo(f"{facts['held_out_accuracy']:.2%} right of digits that were held out ({folds} folds)")
+        echo(f"{facts['held_out_accuracy']:.2%} right of digits that were held out ({folds} folds)")
 
 
 def _measuring(command: _Command) -> _Command:
@@ -106,7 +107,7 @@ def nearest(out: Path, count: int, neighbours: int, **options: Any) -> None:
     from .prepare import Wanted
 
     for line in run(Sheet(Wanted(**options), out, count, neighbours)):
-        click.echo(line)
+        echo(line)
 
 
 @metrics.command("fetch", short_help="Put NVIDIA's detectors where the host looks for them.")
@@ -126,4 +127,4 @@ def fetch_detector(name: str, source: Optional[Path], sha256: Optional[str]) -> 
     with bytes_bar(name) if source is None else nullcontext(lambda done, total: None) as progress:
         lines = fetch(name, source, sha256, progress)
     for line in lines:
-        click.echo(line)
+        echo(line)

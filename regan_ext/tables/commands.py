@@ -9,6 +9,7 @@ import click
 
 from ..support.numbers import SEED, FiniteFloat, SeedList
 from ..support.paths import UserPath
+from ..support.text import echo
 
 __all__ = ["tables"]
 
@@ -42,7 +43,7 @@ def list_tables() -> None:
 
     for name in NAMES:
         table = load(name)
-        click.echo(f"{name:<22} {len(table.cells()):>3} cells  {table.title} ({table.source})")
+        echo(f"{name:<22} {len(table.cells()):>3} cells  {table.title} ({table.source})")
 
 
 @tables.command("run", short_help="Train the cells of a table that are not finished yet.")
@@ -80,11 +81,11 @@ def run_table(
 
     jobs = jobs_of(load(table).cells(only), seeds, Place(data_dir, out, host, gpus, extra))
     if not jobs:
-        click.echo("Nothing of this table can be run.", err=True)
+        echo("Nothing of this table can be run.", err=True)
     if dry_run:
         show_commands(jobs)
     else:
-        click.get_current_context().exit(run(jobs, click.echo))
+        click.get_current_context().exit(run(jobs, echo))
 
 
 @tables.command("results", short_help="Print what was measured, as JSON lines.")
@@ -98,7 +99,7 @@ def print_results(table: str, out: Path) -> None:
     from .model import load
     from .results import dumps, read_folder
 
-    click.echo(dumps(read_folder(load(table), out)), nl=False)
+    echo(dumps(read_folder(load(table), out)), nl=False)
 
 
 @tables.command("show", short_help="Print the paper's numbers, ours, and the difference.")
@@ -115,7 +116,7 @@ def show_table(table: str, out: Path, results: Optional[Path], form: str) -> Non
 
     wanted = load(table)
     found = read_folder(wanted, out) if results is None else read_file(wanted, results)
-    click.echo(FORMATS[form](sheet_of(wanted, found)), nl=False)
+    echo(FORMATS[form](sheet_of(wanted, found)), nl=False)
 
 
 @tables.command("picture", short_help="Draw the last samples of a table's runs side by side.")
@@ -131,7 +132,7 @@ def draw_picture(table: str, file: Path, out: Path, only: List[str], seed: int) 
 
     wanted = load(table)
     for line in draw(wanted, wanted.cells(only), seed, out, file):
-        click.echo(line)
+        echo(line)
 
 
 @tables.command("estimate", short_help="Say what the cells of a table will cost.")
@@ -156,4 +157,4 @@ def estimate_table(
 
     if sec_per_kimg is not None and pflops is not None:
         raise click.UsageError("--sec-per-kimg and --pflops are two ways to say the same; give one of them.")
-    click.echo(FORMATS[form](estimate(load(table), only, seeds, sec_per_kimg, pflops)), nl=False)
+    echo(FORMATS[form](estimate(load(table), only, seeds, sec_per_kimg, pflops)), nl=False)

@@ -7,10 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Callable, List, Optional, Sequence, Tuple
 
-import click
-
 from ..errors import UserError
 from ..support.process import Supervisor
+from ..support.text import echo
 from .command import Job, Place, needs
 from .model import Cell, how_to_get
 from .state import (
@@ -45,10 +44,10 @@ def dry_run(jobs: Sequence[Job]) -> None:
         with locked(job.folder, create=False) as mine:
             state, reason = _look(job) if mine is not None else (None, "another process is at it")
         if state is None or reason is not None:
-            click.echo(f"{job.name}: {reason}", err=True)
+            echo(f"{job.name}: {reason}", err=True)
         else:
             measuring = _measuring(job) if state.kind == UNMEASURED else None
-            click.echo(shlex.join(measuring) if measuring else job.shell(state.kind == INTERRUPTED))
+            echo(shlex.join(measuring) if measuring else job.shell(state.kind == INTERRUPTED))
 
 
 def run(jobs: Sequence[Job], say: Say) -> int:

@@ -13,6 +13,7 @@ import click
 from ..errors import UserError
 from ..support.numbers import HOURS, SEED, FiniteFloat
 from ..support.paths import UserPath
+from ..support.text import echo, terminal
 
 __all__ = ["tune"]
 
@@ -59,7 +60,6 @@ def tune(
     """
     if importlib.util.find_spec("optuna") is None:
         raise UserError('tune needs optuna: pip install "regan-ext[tune]"')
-    from rich.console import Console
 
     from .series import Objective
     from .study import StudyFile
@@ -67,7 +67,7 @@ def tune(
     from .winner import show as show_trials
 
     # A pipe has no width; a table that is cut to 80 columns would lose its numbers.
-    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console = terminal() if sys.stdout.isatty() else terminal(width=140)
     if show:
         show_trials(StudyFile.open(path), console)
         return
@@ -77,8 +77,8 @@ def tune(
     training = Training.parse(options, goal.host_metric)
     file, plan, searched = prepare(path, training, goal, space)
     until = None if timeout_hours is None else time.monotonic() + 3600 * timeout_hours
-    search = Search(file, training, plan, searched, click.echo, trials, seed, prune_from, until, keep_all)
-    click.echo(f"{file.runs}: {trials} trials, up to {plan.total_kimg:g} kimg, {plan.iterations} iterations each: {searched}")
+    search = Search(file, training, plan, searched, echo, trials, seed, prune_from, until, keep_all)
+    echo(f"{file.runs}: {trials} trials, up to {plan.total_kimg:g} kimg, {plan.iterations} iterations each: {searched}")
     code = search.run(baseline)
     show_trials(file, console)
     ctx.exit(code)

@@ -100,8 +100,8 @@ def show(file: StudyFile, console: Console) -> None:
         if "reason" in trial.user_attrs:
             notes.setdefault(str(trial.user_attrs["reason"]), []).append(str(trial.number))
     for reason, numbers in notes.items():
-        console.print(f"trial {', '.join(numbers)}: {reason}", markup=False, highlight=False, soft_wrap=True)
-    console.print(_winner(file), markup=False, highlight=False, soft_wrap=True)
+        console.print(f"trial {', '.join(numbers)}: {reason}", soft_wrap=True)
+    console.print(_winner(file), soft_wrap=True)
 
 
 def _winner(file: StudyFile) -> str:
