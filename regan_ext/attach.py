@@ -20,6 +20,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import click
 
+from training_hooks import state as states
 from training_hooks import stop
 
 from . import compat, device, host_values, loop_arguments, options, presets, resume, run_summary
@@ -31,8 +32,9 @@ from .metrics_guard import guard_metrics
 from .support.text import echo, printable_errors
 from .training_images import check_images
 
-__all__ = ["RankEntry", "attach"]
+__all__ = ["DIVERGED", "RankEntry", "attach"]
 
+DIVERGED = 3  # exit code of a run that was ended because weights or losses were not finite
 _ATTACHED = "_regan_ext_attached"
 _ORIGINAL_ENTRY = "_regan_ext_subprocess_fn"
 _LOOP = "training.training_loop"
@@ -164,6 +166,14 @@ def _skip_samples(args: Any) -> None:
         sampler.__iter__ = lambda self: itertools.islice(plain(self), skipped, None)
 
 
+def _about_divergence(folder: str) -> str:
+    ended = "Ended, because weights or losses are not finite."
+    if not states.in_order(folder):
+        return f"{ended} There is no sound state to go on from."
+    goes_on = f"The same command with --resume={shlex.quote(folder)} goes on from the last sound state"
+    return f"{ended} {goes_on}; the same options may well come to the same end."
+
+
 class _Attachment:
     """One call of the host's command."""
 
@@ -210,6 +220,9 @@ class _Attachment:
                 settings = self.request.settings
                 if settings is not None and settings["ratio"] > 0 and not values.get("dry_run"):
                     run_summary.tell(self.args["run_dir"])
+                if stop.diverged() and not values.get("dry_run"):
+                    click.echo(_about_divergence(self.args["run_dir"]), err=True)
+                    raise click.exceptions.Exit(DIVERGED)
                 if stop.requested():
                     folder = self.args["run_dir"]
                     goes_on = f"Stopped. The same command with --resume={shlex.quote(folder)} goes on."

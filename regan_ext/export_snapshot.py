@@ -13,6 +13,8 @@ from typing import Any, Dict, Optional
 import click
 import torch
 
+from training_hooks.health import non_finite
+
 from .errors import UserError
 from .hosts import embedded
 from .hosts.checkout import HostError
@@ -47,7 +49,7 @@ class Snapshot:
         """The generator ``which``, "G" or "G_ema".
 
         Raises:
-            UserError: the pickle holds none, or something else by that name.
+            UserError: the pickle holds none, or something else by that name, or one whose weights are not finite.
         """
         network = self.data.get(which)
         if not isinstance(network, torch.nn.Module):
@@ -55,6 +57,10 @@ class Snapshot:
         lacking = [name for name in _NEEDED if not hasattr(network, name)]
         if lacking:
             raise UserError(f"{self.path}: {which} is no generator of StyleGAN2-ADA, it has no {', '.join(lacking)}")
+        unsound = non_finite(network)
+        if unsound:
+            where = f"{len(unsound)} tensors of {which}, such as {unsound[0]}, hold NaN or an infinity"
+            raise UserError(f"{self.path}: {where}: its training had gone wrong; take an earlier snapshot")
         return network
 
 

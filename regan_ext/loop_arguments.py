@@ -111,7 +111,7 @@ def edit(
     suffix += _add_hooks(args, request, list(hooks), shapes, trained)
     args["abort_fn"] = stop.Stopper()
     args["data_loader_kwargs"]["worker_init_fn"] = stop.OutliveSignals()
-    args["progress_fn"] = Ticker(states=request.states, keep_states=request.keep_states)
+    args["progress_fn"] = Ticker(states=request.states, keep_states=request.keep_states, on_nan=request.on_nan)
     if found is not None:
         suffix += _edit_resume(args, found, shapes)
     if outdir is not None:

@@ -173,6 +173,7 @@ OPTIONS: Tuple[Option, ...] = (
     Option("--pairs", _Choice(["last", "all", "none"]), "Keep the sparse and dense member of the last cycle.  [default: last]"),
     Option("--states", bool, "Write a state file beside every snapshot, for --resume.  [default: true]"),
     Option("--keep-states", click.IntRange(0, 1_000_000), "How many state files to keep; 0 = all.  [default: 3]"),
+    Option("--on-nan", _Choice(["stop", "warn"]), "What to do when weights or losses are not finite.  [default: stop]"),
     Option("--DiffAugment", _PolicyType(), f"Differentiable augmentation: any of {','.join(POLICIES)}."),
     Option("--apa", bool, "Adaptive pseudo augmentation: fakes among D's reals.", bare=True),
     Option("--apa-target", FiniteFloat(-1, 1), "APA: mean of sign(D(real)) to keep.  [default: 0.6]"),
@@ -206,6 +207,7 @@ class Request:
         loop: batch_gpu, cbase, cmax and tick, as far as they were given.
         states: whether state files are written.
         keep_states: how many are kept; 0 = all.
+        on_nan: "stop" or "warn" when weights or losses are not finite at the end of a tick.
         max_hours: stop after this time; None = never.
         pairs: which sparse-dense pairs are kept, "last", "all" or "none".
         diffaugment: policies of differentiable augmentation; empty = off.
@@ -219,6 +221,7 @@ class Request:
     loop: Dict[str, int]
     states: bool = True
     keep_states: int = 3
+    on_nan: str = "stop"
     max_hours: Optional[float] = None
     pairs: str = "last"
     diffaugment: Tuple[str, ...] = ()
@@ -256,6 +259,7 @@ def resolve(values: Mapping[str, Any]) -> Request:
         loop,
         states=values.get("states") is not False,
         keep_states=3 if keep is None else keep,
+        on_nan=values.get("on_nan") or "stop",
         max_hours=values.get("max_hours"),
         pairs=values.get("pairs") or "last",
         diffaugment=values.get("diffaugment") or (),

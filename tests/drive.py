@@ -2,6 +2,7 @@
 
 probed    through regan_ext, with a probe that records every event
 off       through regan_ext as a user would
+poisoned  through regan_ext, with a weight that becomes NaN at iteration 40
 noop      through regan_ext, with a hook that does nothing
 pristine  the host's own functions called directly; regan_ext gives only the compatibility fixes and the view of torch
 """
@@ -22,6 +23,7 @@ def main() -> None:
     hooks = {
         "probed": [{"class_name": "probes.Recorder"}],
         "noop": [{"class_name": "training_hooks.hook.Hook"}],
+        "poisoned": [{"class_name": "probes.Poison", "at": 40}],
         "off": [],
     }[mode]
     attach(vars(embedded_train), hooks=hooks)

@@ -92,3 +92,17 @@ class Freezer(Hook):
             weight = next(current().training.networks["G"].parameters())
             with torch.no_grad():
                 weight.view(-1)[0] += 1
+
+
+class Poison(Hook):
+    """One weight of G becomes NaN when iteration ``at`` begins."""
+
+    observes = True  # so that a run without it goes on from one with it
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_iteration(self, iteration):
+        if iteration == self.at:
+            with torch.no_grad():
+                next(current().training.networks["G"].parameters()).view(-1)[0] = float("nan")

@@ -12,7 +12,7 @@ import pickle
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-from . import loop
+from . import health, loop
 from .best import direction, is_better, is_candidate
 from .config import ReconfigurationConfig
 from .engine import current_or_none
@@ -118,10 +118,12 @@ class Pairs(Hook):
         assert self._training is not None and self._training.run_dir is not None
         kind = "sparse" if phase == Phase.SPARSE else "dense"
         engine = current_or_none()
-        if self._training.rank == 0:
+        variables = loop.loop_variables()
+        sound = not any(health.non_finite(variables[name]) for name in ("G", "G_ema") if name in variables)
+        if self._training.rank == 0 and sound:
             with tolerate_write_failure(self._name(kind)):
                 path = Path(self._training.run_dir) / self._name(kind)
-                write_member(loop.loop_variables(), path, [] if engine is None else engine.hooks)
+                write_member(variables, path, [] if engine is None else engine.hooks)
         return kind
 
 

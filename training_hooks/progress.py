@@ -12,16 +12,33 @@ from typing import Any, Dict, Optional
 from .files import STATUS_FILE, tolerate_write_failure, whole_file
 from .hook import Hook, Training
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "note_end"]
 
 _MEASURED = 20  # iterations after which the length of the run is told
+
+
+def note_end(folder: Path, why: str) -> None:
+    """Add the field "ended" to the status of a run, and make a status where there is none.
+
+    Args:
+        folder: of the run.
+        why: "nan" where weights or losses were not finite.
+    """
+    path = folder / STATUS_FILE
+    try:
+        status = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        status = {}
+    with tolerate_write_failure(str(path)), whole_file(path) as file:
+        file.write(json.dumps({**status, "ended": why}).encode())
 
 
 class Progress(Hook):
     """Writes ``regan-status.json`` into the run folder on rank 0, whole or not at all, and tells once how long the run takes.
 
     Fields: iteration (done so far), total (iterations of the run), batch_size, sec_per_iteration (mean since the start),
-    time (seconds since the epoch), pid, host (name of the machine that the pid is of).
+    time (seconds since the epoch), pid, host (name of the machine that the pid is of); ended, see ``note_end``, of a run that
+    was ended because something is wrong.
 
     Args:
         every: least number of seconds between two writes.

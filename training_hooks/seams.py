@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 
 import torch
 
-from . import loop, state, stop
+from . import health, loop, progress, state, stop
 from .engine import Engine, construct_hook, current, current_or_none, look_up
 from .files import make_durable, tolerate_write_failure
 from .pairs import keep_best
@@ -89,6 +89,7 @@ class Ticker(Dict[str, Any]):
 
     - ``states``: write a state file beside every snapshot.
     - ``keep_states``: how many to keep; 0 = all.
+    - ``on_nan``: "warn" goes on when weights or losses are not finite at the end of a tick; otherwise the run ends with it.
     - ``resume_state``: state file to go on from. The host itself loads the networks.
     - ``resume_plain``: where there is none, how far the snapshot's run had come: ``cur_nimg`` (images) and, where
       augmentation adapts, ``augment_p``.
@@ -104,12 +105,25 @@ class Ticker(Dict[str, Any]):
             elif self.get("resume_plain"):
                 self._resume_plain(frame, engine)
             return
-        if self.get("states") and frame.f_locals.get("snapshot_pkl"):
-            self._write_state(frame.f_locals, engine)
-        if frame.f_locals.get("snapshot_pkl") and frame.f_locals["rank"] == 0 and frame.f_locals["stats_metrics"]:
-            keep_best(frame.f_locals, "sparse" if engine is not None and engine.is_sparse() else "dense")
+        fault = health.look(frame.f_locals)
+        if frame.f_locals.get("snapshot_pkl"):
+            if fault is not None and fault.in_weights:
+                _set_aside(frame.f_locals)
+            else:
+                self._keep(frame.f_locals, engine)
+        if fault is not None and self.get("on_nan") != "warn":
+            stop.diverge(frame, frame.f_locals["rank"])
         if engine is not None:
             engine.end_tick()
+        if fault is not None and frame.f_locals["rank"] == 0:
+            _tell(fault, frame.f_locals)
+
+    def _keep(self, variables: Mapping[str, Any], engine: Optional[Engine]) -> None:
+        """What goes with a snapshot: its state, and copies of it where it is the best so far."""
+        if self.get("states"):
+            self._write_state(variables, engine)
+        if variables["rank"] == 0 and variables["stats_metrics"]:
+            keep_best(variables, "sparse" if engine is not None and engine.is_sparse() else "dense")
 
     def _resume(self, frame: FrameType, engine: Optional[Engine]) -> None:
         saved = state.load(self["resume_state"])
@@ -140,3 +154,27 @@ class Ticker(Dict[str, Any]):
                 collected["snapshot"] = state.fingerprint(variables["snapshot_pkl"])
                 state.save(collected, path)
                 state.prune_old(variables["run_dir"], self.get("keep_states", 0))
+
+
+# ---------------------------------------------------------------- weights and losses that are not finite
+
+
+def _set_aside(variables: Mapping[str, Any]) -> None:
+    """Rename a snapshot whose weights are not finite, so that nothing takes it for the newest or the best of its run."""
+    if variables["rank"] == 0:
+        snapshot = Path(variables["snapshot_pkl"])
+        with tolerate_write_failure(snapshot.name):
+            snapshot.replace(snapshot.with_name(snapshot.name.replace("network-snapshot-", "network-nonfinite-")))
+
+
+def _tell(fault: health.Fault, variables: Mapping[str, Any]) -> None:
+    """Say what is not finite, and note the end of the run where it ends."""
+    where = f"At {variables['cur_nimg'] / 1000:g} kimg {fault}"
+    if not stop.diverged():
+        print(f"\nWARNING: {where}. Training goes on, as --on-nan=warn has it.", file=sys.stderr, flush=True)
+        return
+    folder = Path(variables["run_dir"])
+    progress.note_end(folder, "nan")
+    states = state.in_order(folder)
+    last = f"The last sound state is {states[-1].name}" if states else "There is no sound state yet"
+    print(f"\nERROR: {where}. The run ends here. {last}.", file=sys.stderr, flush=True)

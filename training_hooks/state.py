@@ -23,7 +23,10 @@ from .files import whole_file
 from .hook import Hook
 from .random_state import random_states, set_random_states
 
-__all__ = ["VERSION", "StateError", "collect", "fingerprint", "load", "prune_old", "restore", "save", "state_path"]
+__all__ = [
+    "VERSION", "StateError", "collect", "fingerprint", "in_order", "kimg_of", "load", "prune_old", "restore", "save",
+    "state_path",
+]  # fmt: skip
 
 VERSION = 2
 _FORMAT = "regan-ext state"
@@ -101,10 +104,20 @@ def load(path: "str | Path", snapshot: "Optional[str | Path]" = None) -> Dict[st
     return state
 
 
+def kimg_of(path: Path) -> int:
+    """The number in the name of a state file or snapshot; -1 where there is none."""
+    match = re.search(r"-(\d+)\.\w+$", path.name)
+    return int(match[1]) if match else -1
+
+
+def in_order(folder: "str | Path") -> List[Path]:
+    """The state files of a run folder, by the kimg in their names."""
+    return sorted((path for path in Path(folder).glob("regan-state-*.pt") if path.is_file()), key=kimg_of)
+
+
 def prune_old(folder: "str | Path", keep: int) -> None:
     """Delete all but the newest ``keep`` state files of a run folder; 0 keeps all."""
-    files = sorted(Path(folder).glob("regan-state-*.pt"))
-    for path in files[: -keep or len(files)] if keep else []:
+    for path in in_order(folder)[:-keep] if keep else []:
         path.unlink()
 
 

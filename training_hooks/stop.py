@@ -24,13 +24,14 @@ from . import loop
 from .files import whole_file
 
 __all__ = [
-    "OutliveSignals", "Requests", "Stopper", "at_iteration", "end_loader", "install", "remember_loader", "requested", "signals",
+    "OutliveSignals", "Requests", "Stopper", "at_iteration", "diverge", "diverged", "end_loader", "install", "remember_loader",
+    "requested", "signals",
 ]  # fmt: skip
 
 _GRACE = 30.0
 _SAME = 0.1  # seconds within which a signal that comes twice is one: ``timeout`` and shells that close send it twice
 _loader: "Optional[weakref.ref[Any]]" = None
-_requested = False
+_requested = _diverged = False
 _shared: Optional[Path] = None  # where ranks agree; None in a run of one process
 
 
@@ -84,8 +85,8 @@ def install(shared: Optional[str]) -> None:
     Args:
         shared: path that the processes of a run of several have in common, without a file there yet; None for one process.
     """
-    global _requested, _requests, _shared
-    _requested, _requests, _shared = False, Requests(), None if shared is None else Path(shared)
+    global _requested, _requests, _diverged, _shared
+    _requested, _requests, _diverged, _shared = False, Requests(), False, None if shared is None else Path(shared)
     for number in signals():
         signal.signal(number, _handle)
 
@@ -93,6 +94,30 @@ def install(shared: Optional[str]) -> None:
 def requested() -> bool:
     """Whether this run has been asked to stop (on a rank: and has come to the iteration that all agreed on)."""
     return _requested or (_shared is not None and _request_file().exists())
+
+
+def diverge(frame: FrameType, rank: int) -> None:
+    """End the run with the tick that the loop is about to finish, because its weights or losses are not finite.
+
+    Args:
+        frame: of the loop, in its progress callback.
+        rank: of this process; every one of the run has to call this.
+    """
+    global _diverged
+    _diverged = True
+    if _shared is not None and rank == 0:
+        _diverged_file().touch()
+    loop.set_variables(frame, {"done": True})
+
+
+def diverged() -> bool:
+    """Whether this run has been ended by ``diverge``."""
+    return _diverged or (_shared is not None and _diverged_file().exists())
+
+
+def _diverged_file() -> Path:
+    assert _shared is not None
+    return _shared.with_suffix(".diverged")
 
 
 def _request_file() -> Path:

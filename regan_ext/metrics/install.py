@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 from types import ModuleType
 from typing import Any, ContextManager, Dict, Optional
 
@@ -15,6 +16,7 @@ import torch
 
 from training_hooks import loop
 from training_hooks.engine import current_or_none
+from training_hooks.health import non_finite
 from training_hooks.random_state import kept_random_states
 
 from .cache import StatisticsCache
@@ -75,7 +77,10 @@ class _Metrics:
         The random states of a run with a method are kept, so that it does not depend on when it is measured; those of a run
         without are the host's own.
         """
-        if not _is_due(self._settings.every):
+        unsound = kwargs.get("G") is not None and bool(non_finite(kwargs["G"]))
+        if unsound and kwargs.get("rank", 0) == 0:
+            print(f"{metric} is not measured: weights of the generator are not finite.", file=sys.stderr, flush=True)
+        if unsound or not _is_due(self._settings.every):
             return self._easy(metric=metric, results=self._easy(), passed_over=True)
         self._protocol = Protocol(self._settings.network, kwargs.get("G_kwargs") or {})
         try:
