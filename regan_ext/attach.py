@@ -221,7 +221,7 @@ class _Attachment:
                 if settings is not None and settings["ratio"] > 0 and not values.get("dry_run"):
                     run_summary.tell(self.args["run_dir"])
                 if stop.diverged() and not values.get("dry_run"):
-                    click.echo(_about_divergence(self.args["run_dir"]), err=True)
+                    echo(_about_divergence(self.args["run_dir"]), err=True)
                     raise click.exceptions.Exit(DIVERGED)
                 if stop.requested():
                     folder = self.args["run_dir"]

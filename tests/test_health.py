@@ -155,7 +155,7 @@ def test_export_and_metrics_refuse_such_networks(value: float, whole: Run, host_
     assert Snapshot(Path("x.pkl"), content).network("G") is content["G"]
     weight = content["G_ema"].mapping.fc0.weight
     weight.data[0, 0] = value
-    with pytest.raises(UserError, match="x.pkl: 1 tensors of G_ema, such as mapping.fc0.weight, hold NaN or an infinity"):
+    with pytest.raises(UserError, match=r"1 tensors of G_ema, such as mapping\.fc0\.weight, hold NaN or an infinity"):
         Snapshot(Path("x.pkl"), content).network("G_ema")
     metric_main = importlib.import_module("metrics.metric_main")
     install(metric_main, MetricSettings(names=("fid10k_full",)))
