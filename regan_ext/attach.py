@@ -23,7 +23,7 @@ import click
 from training_hooks import state as states
 from training_hooks import stop
 
-from . import compat, device, host_values, loop_arguments, options, presets, resume, run_summary
+from . import compat, device, help_page, host_values, loop_arguments, options, presets, resume, run_summary
 from .metrics.check import check_settings
 from .metrics.install import install as install_metrics
 from .metrics.registry import register
@@ -64,7 +64,10 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
     namespace[_ATTACHED] = True
     theirs = {param.name for param in command.params}
     ours = [option for option in options.click_options() if option.name not in theirs]
+    help_page.in_groups(command)
     command.params += ours
+    if namespace["__name__"] == "__main__":
+        help_page.named_as_typed(command)
     callback = command.callback
 
     @printable_errors()

@@ -17,6 +17,8 @@ from .support.text import echo
 
 __all__ = ["find_host", "train"]
 
+_NAME = "regan-ext train"  # as it was typed
+
 
 def find_host(given: Optional[str]) -> Tuple[Optional[Checkout], str]:
     """The host to train, and why it is this one. None stands for the embedded host.
@@ -67,7 +69,7 @@ def train(host: Optional[str], arguments: List[str]) -> None:
 
 
 def _list_host(command: click.Command) -> None:
-    """Have ``--host``, which the host never sees, in its help."""
+    """Have ``--host``, which the host never sees, in its help; once, however often the command runs in this process."""
     if any(param.name == "host" for param in command.params):
         return
     where = "Checkout to train, or embedded.  [default: the current folder, else $STYLEGAN2_ADA, else embedded]"
@@ -80,7 +82,7 @@ def _train_embedded(arguments: List[str]) -> None:
 
     attach(vars(embedded_train))
     _list_host(embedded_train.main)
-    embedded_train.main.main(args=arguments, prog_name="regan-ext train")
+    embedded_train.main.main(args=arguments, prog_name=_NAME)
 
 
 def _train_checkout(checkout: Checkout, arguments: List[str]) -> None:
@@ -94,7 +96,7 @@ def _train_checkout(checkout: Checkout, arguments: List[str]) -> None:
 
         attach(sys.modules["__main__"].__dict__)
         _list_host(self)
-        return self.main(*args, **kwargs)
+        return self.main(*args, **{"prog_name": _NAME, **kwargs})
 
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).parent))

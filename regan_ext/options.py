@@ -43,7 +43,7 @@ class _LengthType(click.ParamType):
 class _RatioType(click.ParamType):
     """A share in [0, 1)."""
 
-    name = "ratio"
+    name = "float"
 
     def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> float:
         try:
@@ -58,7 +58,7 @@ class _RatioType(click.ParamType):
 class _PolicyType(click.ParamType):
     """Names of differentiable augmentations, with commas between them."""
 
-    name = "policy"
+    name = "list"
 
     def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Tuple[str, ...]:
         try:
@@ -103,88 +103,95 @@ OPTIONS: Tuple[Option, ...] = (
     Option(
         "--regan-preset",
         _PresetType(sorted(PRESETS)),
-        "Re-GAN: start from these settings, or from those in FILE.json; other --regan options win.",
+        "Start from these settings, or from those in FILE.json; other --regan options win.  [default: none]",
     ),
-    Option("--regan-ratio", _RatioType(), "Re-GAN: share of G's weights pruned in sparse phases.", "ratio"),
+    Option(
+        "--regan-ratio",
+        _RatioType(),
+        "Share of G's weights pruned in sparse phases; 0 is off.  [default: 0]",
+        "ratio",
+    ),
     Option(
         "--regan-interval",
         _LengthType(1),
-        "Re-GAN: length of each sparse and dense phase, in iterations or as 5kimg.  [default: 100]",
+        "Length of each sparse and dense phase, in iterations or as 5kimg.  [default: 100]",
         "interval",
     ),
-    Option("--regan-warmup", _LengthType(0), "Re-GAN: dense training before the first pruning.  [default: 0]", "warmup"),
+    Option("--regan-warmup", _LengthType(0), "Dense training before the first pruning.  [default: 0]", "warmup"),
     Option(
         "--regan-lr-scale",
         FiniteFloat(0, 1000, min_open=True),
-        "Re-GAN: factor on the learning rate of dense phases.  [default: 0.1]",
+        "Factor on the learning rate of dense phases.  [default: 0.1]",
         "lr_scale",
     ),
-    Option("--regan-target", _Choice(["G", "D", "both"]), "Re-GAN: network to reconfigure.  [default: G]", "target"),
+    Option("--regan-target", _Choice(["G", "D", "both"]), "Network to reconfigure.  [default: G]", "target"),
     Option(
         "--regan-scope",
         str,
-        "Re-GAN: weights (tensors of 2 or more dimensions), reference (biases too), or name patterns such as "
+        "What is pruned: weights (tensors of 2 or more dimensions), reference (biases too), or name patterns such as "
         "'synthesis.*.weight'.  [default: weights]",
         "scope",
     ),
-    Option("--regan-exclude", str, "Re-GAN: name patterns to leave dense, or none.  [default: the RGB layers]", "exclude"),
-    Option("--regan-rule", _Choice(["exact", "quantile"]), "Re-GAN: how the smallest weights are counted off.", "rule"),
-    Option("--regan-refresh", _Choice(["phase", "iteration"]), "Re-GAN: how often masks are chosen.", "refresh"),
-    Option("--regan-steps", _Choice(["all", "main"]), "Re-GAN: optimizer steps that masks hold through.", "steps"),
-    Option("--regan-moments", _Choice(["keep", "restore", "reset"]), "Re-GAN: Adam's moments at regrowth.", "moments"),
-    Option("--regan-ema", _Choice(["follow", "off"]), "Re-GAN: does the averaged generator follow the masks?", "ema"),
-    Option("--regan-finish", _Choice(["as-is", "dense", "sparse"]), "Re-GAN: phase that the run has to end in.", "finish"),
+    Option("--regan-exclude", str, "Name patterns to leave dense, or none.  [default: the RGB layers]", "exclude"),
+    Option("--regan-rule", _Choice(["exact", "quantile"]), "How the smallest weights are counted.  [default: exact]", "rule"),
+    Option("--regan-refresh", _Choice(["phase", "iteration"]), "How often masks are chosen.  [default: phase]", "refresh"),
+    Option("--regan-steps", _Choice(["all", "main"]), "Optimizer steps that masks hold through.  [default: all]", "steps"),
+    Option("--regan-moments", _Choice(["keep", "restore", "reset"]), "Adam's moments at regrowth.  [default: keep]", "moments"),
+    Option("--regan-ema", _Choice(["follow", "off"]), "Does the average follow the masks?  [default: follow]", "ema"),
+    Option("--regan-finish", _Choice(["as-is", "dense", "sparse"]), "Phase that the run ends in.  [default: as-is]", "finish"),
     Option(
         "--regan-granularity",
         _Choice(["weight", "channel"]),
-        "Re-GAN: prune single weights, or whole channels, which makes sparse phases faster.  [default: weight]",
+        "Prune single weights, or whole channels, which makes sparse phases faster.  [default: weight]",
         "granularity",
     ),
     Option(
         "--regan-channel-multiple",
         _CHANNELS,
-        "Re-GAN: round the number of channels that stay up to a multiple of this.  [default: 8]",
+        "Round the number of channels that stay up to a multiple of this.  [default: 8]",
         "channel_multiple",
     ),
     Option(
         "--regan-channel-min",
         _CHANNELS,
-        "Re-GAN: least number of channels that stay in a layer.  [default: 8]",
+        "Least number of channels that stay in a layer.  [default: 8]",
         "channel_min",
     ),
     Option(
         "--regan-importance",
         _Choice(list(IMPORTANCE)),
-        "Re-GAN: norm of which weights makes a channel important.  [default: writers]",
+        "Norm of which weights makes a channel important.  [default: writers]",
         "importance",
     ),
     Option(
         "--regan-mapping",
         _Choice(["dense", "weight"]),
-        "Re-GAN: with channels, leave the mapping network dense or prune its weights.  [default: dense]",
+        "With channels, leave the mapping network dense or prune its weights.  [default: dense]",
         "mapping",
     ),
     Option("--device", _Choice(["auto", "cpu", "cuda"]), "Where to train.  [default: auto, CUDA where available]"),
-    Option("--batch-gpu", click.IntRange(1, 65536), "Images per process and round; less needs less memory."),
-    Option("--cbase", click.IntRange(1, 2**20), "Capacity: channels times resolution."),
-    Option("--cmax", _CHANNELS, "Capacity: most channels of a layer."),
+    Option(
+        "--batch-gpu",
+        click.IntRange(1, 65536),
+        "Images at once; less needs less memory.  [default: batch / gpus]",
+    ),
+    Option("--cbase", click.IntRange(1, 2**20), "Capacity: channels times resolution.  [default: by --cfg]"),
+    Option("--cmax", _CHANNELS, "Capacity: most channels of a layer.  [default: by --cfg]"),
     Option("--tick", _MANY, "Length of a tick, in kimg.  [default: 4]"),
-    Option("--max-hours", HOURS, "Stop after this time, with a snapshot."),
+    Option("--max-hours", HOURS, "Stop after this time, with a snapshot.  [default: no limit]"),
     Option("--pairs", _Choice(["last", "all", "none"]), "Keep the sparse and dense member of the last cycle.  [default: last]"),
     Option("--states", bool, "Write a state file beside every snapshot, for --resume.  [default: true]"),
     Option("--keep-states", click.IntRange(0, 1_000_000), "How many state files to keep; 0 = all.  [default: 3]"),
     Option("--on-nan", _Choice(["stop", "warn"]), "What to do when weights or losses are not finite.  [default: stop]"),
-    Option("--DiffAugment", _PolicyType(), f"Differentiable augmentation: any of {','.join(POLICIES)}."),
-    Option("--apa", bool, "Adaptive pseudo augmentation: fakes among D's reals.", bare=True),
+    Option("--DiffAugment", _PolicyType(), f"Differentiable augmentation: any of {','.join(POLICIES)}.  [default: none]"),
+    Option("--apa", bool, "Adaptive pseudo augmentation: fakes among D's reals.  [default: false]", bare=True),
     Option("--apa-target", FiniteFloat(-1, 1), "APA: mean of sign(D(real)) to keep.  [default: 0.6]"),
     Option("--apa-kimg", _MANY, "APA: kimg in which p can move by 1.  [default: 500]"),
     Option("--apa-interval", _MANY, "APA: iterations between two moves of p.  [default: 4]"),
-    Option("--stability", bool, "Log how far images of fixed latents move from tick to tick.", bare=True),
-    Option("--metricdata", UserPath(), "Metrics: zip or folder of images to compare with.  [default: the training images]"),
-    Option(
-        "--metric-detector", UserPath(), "Metrics: TorchScript file of the feature network.  [default: the host's Inception]"
-    ),
-    Option("--metrics-every", _MANY, "Metrics: at every so many snapshots, and the last.  [default: 1]"),
+    Option("--stability", bool, "Log how far images of fixed latents move from tick to tick.  [default: false]", bare=True),
+    Option("--metricdata", UserPath(), "Zip or folder of images to compare with.  [default: the training images]"),
+    Option("--metric-detector", UserPath(), "TorchScript file of the feature network.  [default: the host's Inception]"),
+    Option("--metrics-every", _MANY, "At every so many snapshots, and the last.  [default: 1]"),
 )
 _HOSTS_OWN = MetricSettings()
 CHANNEL_FIELDS = ("channel_multiple", "channel_min", "importance", "mapping")
@@ -193,8 +200,27 @@ OURS = tuple(option.name for option in OPTIONS)
 
 def click_options() -> List[click.Option]:
     """The table as click options."""
-    bare: Dict[str, Any] = {"is_flag": False, "flag_value": "true"}
-    return [click.Option([o.flag, o.name], type=o.type, help=o.help, default=None, **bare if o.bare else {}) for o in OPTIONS]
+    return [_Ours(option) for option in OPTIONS]
+
+
+class _Ours(click.Option):
+    """An option of the table. Its help has the types that the hosts write, and no bounds: errors name those."""
+
+    def __init__(self, option: Option):
+        bare: Dict[str, Any] = {"is_flag": False, "flag_value": "true"} if option.bare else {}
+        metavar = f"[{_metavar(option.type)}]" if option.bare else _metavar(option.type)
+        super().__init__([option.flag, option.name], type=option.type, help=option.help, metavar=metavar, default=None, **bare)
+
+    def get_help_record(self, ctx: click.Context) -> Tuple[str, str]:
+        return f"{self.opts[0]} {self.metavar}", str(self.help)
+
+
+def _metavar(kind: Any) -> str:
+    if isinstance(kind, click.Choice):
+        return f"[{'|'.join([*map(str, kind.choices), *(['FILE'] if isinstance(kind, _PresetType) else [])])}]"
+    if isinstance(kind, click.IntRange):
+        return "INT"
+    return {bool: "BOOL", str: "PATTERNS"}.get(kind) or str(kind.name).upper()
 
 
 @dataclass(frozen=True)

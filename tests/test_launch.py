@@ -467,6 +467,33 @@ def test_attach_leaves_options_that_the_host_has() -> None:
     assert next(p for p in main.params if p.name == "tick").help == "The host's own."
 
 
+def test_help_is_in_groups_with_every_default_and_one_style_of_types(host_dir: Path, capsys: Any) -> None:
+    for _ in range(2):  # a second call in one process adds nothing
+        code, output = call(["train", "--host=embedded", "--help"], capsys)
+        assert code == 0 and output.count("--host DIR") == 1
+    headings = ["Options of the host:", "Re-GAN:", "Other methods:", "Run control:", "Metrics:"]
+    places = [output.index(f"\n{heading}\n") for heading in headings]
+    assert places == sorted(places)
+    page = dict(zip(headings, (output[a:b] for a, b in zip(places, [*places[1:], len(output)]))))
+    for flag, heading in (("--kimg INT", 0), ("--regan-ratio FLOAT", 1), ("--apa [BOOL]", 2), ("--host DIR", 3),
+                          ("--max-hours FLOAT", 3), ("--metricdata PATH", 4)):  # fmt: skip
+        assert f"\n  {flag} " in page[headings[heading]]
+    assert not re.search(r"RANGE|TEXT|BOOLEAN|INTEGER|x[<>]=|Re-GAN: ", output)
+    ours = "".join(page[heading] for heading in headings[1:])
+    entries = re.split(r"\n  (?=--)", ours)[1:]
+    assert [entry.split()[0] for entry in entries if "[default: " not in re.sub(r"\s+", " ", entry)] == ["--help"]
+
+
+def test_usage_and_errors_name_the_command_that_was_typed(checkout: Path, host_dir: Path, tmp_path: Path) -> None:
+    result = run_python([*REGAN_EXT, "train", f"--host={checkout}", "--kimg=x"], cwd=tmp_path)
+    assert result.returncode == 2 and "Usage: regan-ext train [OPTIONS]\nTry 'regan-ext train --help'" in result.stdout
+    host = tmp_path / "host"
+    shutil.copytree(checkout, host)
+    assert run_python([*REGAN_EXT, "patch", "apply", str(host)]).returncode == 0
+    result = run_python(["train.py", "--outdir=x", "--data=y", "--kimg=0"], cwd=host)
+    assert result.returncode == 2 and "Usage: python train.py [OPTIONS]\nTry 'python train.py --help'" in result.stdout
+
+
 def test_help_imports_no_torch() -> None:
     code = (
         "import sys; from regan_ext.cli import main\n"

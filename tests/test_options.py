@@ -248,7 +248,7 @@ def test_every_option_is_named_once_and_explained():
     names = [o.name for o in options.OPTIONS]
     assert len(set(names)) == len(names)
     assert tuple(names) == options.OURS
-    assert all(o.help for o in options.OPTIONS)
+    assert all("[default: " in o.help for o in options.OPTIONS)
     assert [o.name for o in options.click_options()] == names
 
 
@@ -261,7 +261,8 @@ def test_every_option_sets_a_field_of_the_configuration():
 def test_defaults_told_in_the_help_are_the_configurations_own():
     default = ReconfigurationConfig()
     told = {o.field: o.help.split("[default: ")[1].rstrip("]") for o in FIELDS if "[default: " in o.help}
-    assert told.pop("exclude") == "the RGB layers"
+    assert set(told) == {o.field for o in FIELDS}
+    assert told.pop("exclude") == "the RGB layers" and told.pop("ratio") == "0"
     assert told == {field: str(getattr(default, field)) for field in told}
 
 

@@ -15,6 +15,8 @@ _LAST_SEED = 2**32 - 1  # of NumPy, which the hosts give theirs to
 class FiniteFloat(click.FloatRange):
     """``click.FloatRange`` without nan, which no comparison excludes, and without infinity."""
 
+    name = "float"
+
     def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> float:
         number = click.FLOAT.convert(value, param, ctx)
         if not math.isfinite(number):
