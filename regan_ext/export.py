@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
+from training_hooks import own_snapshots
 from training_hooks.files import refuse_own_input, whole_path
 from training_hooks.state import state_path
 
 from .errors import UserError
 from .export_pictures import Picture, parse_seeds, write_images, write_video
-from .export_snapshot import Snapshot, check_bytes, check_trust, open_snapshot
+from .export_snapshot import Snapshot, open_snapshot
+from .support.pickles import open_pickle
 from .support.text import echo
 
 __all__ = ["Export", "run"]
@@ -109,16 +112,18 @@ def run(export: Export) -> None:
         click.ClickException: something is wrong with the options, the snapshot or the result; nothing was written.
     """
     export.check()
-    check_bytes(export.snapshot)
+    open_pickle(export.snapshot).close()  # what is none is told before the rest, which costs more
     target = export.target()
     _check_packages(export.to, target)
-    check_trust(export.snapshot, export.trust)
-    snapshot = open_snapshot(export.snapshot, export.host)
+    snapshot = open_snapshot(export.snapshot, export.host, export.trust)
     try:
         with whole_path(target, suffix=target.suffix) as temporary:
             lines = _write(export, snapshot, temporary)
     except OSError as err:
         raise UserError(f"{target} cannot be written: {err.strerror or err}") from err
+    if export.to in ("sparse", "narrow"):
+        with contextlib.suppress(OSError):  # then it is asked for when it is opened
+            own_snapshots.remember(target)
     for line in lines:
         echo(line)
     echo(f"Wrote {target} ({target.stat().st_size / 1e6:.2f} MB)")

@@ -1,18 +1,19 @@
-"""Opening a snapshot: what can be known without running it, whether it is trusted, and which host's classes it needs."""
+"""Opening a snapshot: whether it is trusted, and which host's classes it needs."""
 
 from __future__ import annotations
 
 import importlib
-import pickle
+import itertools
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import IO, Any, Dict, Optional
 
 import click
 import torch
 
+from training_hooks import own_snapshots
 from training_hooks.health import non_finite
 
 from .errors import UserError
@@ -20,9 +21,10 @@ from .hosts import embedded
 from .hosts.checkout import HostError
 from .hosts.embedded_train import host_module
 from .launch import find_host
-from .support.text import echo
+from .support.pickles import open_pickle, unpickle
+from .support.text import echo, printable
 
-__all__ = ["Snapshot", "check_bytes", "check_trust", "open_snapshot"]
+__all__ = ["Snapshot", "open_snapshot"]
 
 _NEEDED = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping", "synthesis")
 
@@ -53,7 +55,7 @@ class Snapshot:
         """
         network = self.data.get(which)
         if not isinstance(network, torch.nn.Module):
-            raise UserError(f"{self.path} holds no network {which}; it holds {', '.join(map(str, self.data)) or 'nothing'}")
+            raise UserError(f"{self.path} holds no network {which}; it holds {_listed(self.data)}")
         lacking = [name for name in _NEEDED if not hasattr(network, name)]
         if lacking:
             raise UserError(f"{self.path}: {which} is no generator of StyleGAN2-ADA, it has no {', '.join(lacking)}")
@@ -64,47 +66,23 @@ class Snapshot:
         return network
 
 
-def check_bytes(path: Path) -> None:
-    """Refuse what is not a whole pickle, without opening it.
-
-    Raises:
-        UserError: no such file, or its first or last byte is not a pickle's.
-    """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
-    try:
-        with open(path, "rb") as file:
-            begin = file.read(4)
-            file.seek(max(0, path.stat().st_size - 1))
-            end = file.read(1)
-    except OSError as err:
-        raise UserError(f"{path} cannot be read: {err.strerror}") from err
-    if begin == b"PK\x03\x04":
-        raise UserError(f"{path} is not a network pickle but a zip archive, such as torch.save writes")
-    if begin[:1] != b"\x80":
-        raise UserError(f"{path} is not a network pickle (network-snapshot-NNNNNN.pkl)")
-    if end != b".":
-        raise UserError(f"{path} is cut short: it begins as a pickle but does not end as one")
-
-
 def _on_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def check_trust(path: Path, trust: bool) -> None:
-    """Go on only with the user's consent, because a pickle can run anything.
+def _ask(file: IO[bytes], path: Path, trust: bool) -> None:
+    """Go on only with what the user's own runs wrote or with the user's consent, because a pickle can run anything.
 
     Raises:
         UserError: consent was not given, and there is no terminal to ask on.
         click.Abort: the user said no.
     """
-    if trust:
+    if trust or own_snapshots.is_own(file):
         return
+    whose = f"{path} is a pickle that no run of yours wrote on this machine, and opening a pickle runs the code in it"
     if not _on_terminal():
-        raise UserError(
-            f"{path} is a pickle, and opening a pickle runs the code in it; add --trust if you know where it is from"
-        )
-    click.confirm(f"{path} is a pickle, and opening a pickle runs the code in it. Do you trust it?", abort=True)
+        raise UserError(f"{whose}; add --trust if you know where it is from")
+    click.confirm(printable(f"{whose}. Do you trust it?"), abort=True, err=True)
 
 
 def _prepare_host(given: Optional[str]) -> str:
@@ -124,21 +102,30 @@ def _prepare_host(given: Optional[str]) -> str:
     return f"{checkout.path} ({reason})"
 
 
-def open_snapshot(path: Path, host: Optional[str]) -> Snapshot:
-    """Unpickle a trusted snapshot with the host that ``find_host`` finds.
+def open_snapshot(path: Path, host: Optional[str], trust: bool) -> Snapshot:
+    """Unpickle a snapshot with the host that ``find_host`` finds.
+
+    Args:
+        path: the network pickle.
+        host: the checkout whose classes it names; None = as train finds it.
+        trust: open it without asking; else that takes a snapshot of the user's own runs, or an answer.
 
     Raises:
-        UserError: no host, or the pickle cannot be opened or is not a host's.
+        UserError: consent was not given, no host, or the pickle cannot be opened or is not a host's.
+        click.Abort: the user was asked, and said no.
     """
-    where = _prepare_host(host)
-    echo(f"Host: {where}", err=True)
-    try:
-        with open(path, "rb") as file:
-            data = pickle.load(file)
-    except Exception as err:  # the code in a pickle can fail in any way
-        said = str(err).splitlines() or [""]
-        raise UserError(f"{path} cannot be opened as a network pickle ({type(err).__name__}: {said[0][:160]})") from err
+    with open_pickle(path) as file:
+        _ask(file, path, trust)
+        where = _prepare_host(host)
+        echo(f"Host: {where}", err=True)
+        data = unpickle(file, path)
     if not isinstance(data, dict) or "G_ema" not in data:
-        what = f"a dict of {', '.join(map(str, data))}" if isinstance(data, dict) and data else f"a {type(data).__name__}"
+        what = f"a dict of {_listed(data)}" if isinstance(data, dict) and data else f"a {type(data).__name__}"
         raise UserError(f"{path} holds no G_ema but {what}: it is not a network snapshot")
     return Snapshot(path, data)
+
+
+def _listed(data: Dict[Any, Any]) -> str:
+    """The keys, as many as a line has room for."""
+    names = [str(name)[:40] for name in itertools.islice(data, 8)]
+    return ", ".join(names) + (f" and {len(data) - len(names)} more" if len(data) > len(names) else "")

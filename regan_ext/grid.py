@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any, Dict, List
@@ -15,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from training_hooks.files import whole_file
 
 from .hosts.embedded_train import host_module
+from .support.pickles import open_pickle, unpickle
 
 __all__ = ["load_generator", "make_grid", "sample"]
 
@@ -24,8 +24,8 @@ _COLUMNS, _ROWS, _CELL, _GAP, _HEADING = 10, 6, 64, 32, 36
 def load_generator(snapshot: Path, which: str = "G_ema") -> Any:
     """A network of a snapshot that this process wrote or trusts, on the CPU. Unpickling runs the code in the file."""
     host_module("dnnlib")  # makes the host's modules importable, which the pickle names
-    with open(snapshot, "rb") as file:
-        return pickle.load(file)[which]
+    with open_pickle(snapshot) as file:
+        return unpickle(file, snapshot)[which]
 
 
 def sample(generator: Any, count: int, seed: int = 0) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import pickle
 import re
 from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -20,6 +19,7 @@ from training_hooks.selection import parameter_shapes
 
 from . import compat, disk, options, resume, resume_options
 from .errors import UserError
+from .support.pickles import open_pickle, unpickle
 from .support.text import echo
 
 __all__ = ["HostModule", "Setup", "check_batch", "edit", "set_up"]
@@ -310,13 +310,11 @@ def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes) -> str:
 def _open_snapshot(host: HostModule, found: resume.Resume) -> Any:
     """Content of a network pickle. Opening it runs its code, as the host itself will."""
     host("dnnlib")
-    legacy = host("legacy")
     try:
-        with open(found.snapshot, "rb") as file:
-            return legacy.load_network_pkl(file)
-    except (pickle.UnpicklingError, EOFError, KeyError, AttributeError, ImportError, AssertionError) as err:
-        reason = f"{type(err).__name__}: {err}"
-        raise UserError(f"--resume: {found.snapshot} cannot be read as a network pickle ({reason})") from err
+        with open_pickle(found.snapshot) as file:
+            return unpickle(file, found.snapshot, host("legacy").load_network_pkl)
+    except UserError as err:
+        raise UserError(f"--resume: {err.message}") from err
 
 
 def _networks(host: HostModule, args: Any) -> Dict[str, Any]:

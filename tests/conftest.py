@@ -63,6 +63,15 @@ class Run:
         return [json.loads(line) for line in (self.folder / "stats.jsonl").read_text().splitlines()]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A state folder of the tests' own, so that they neither trust nor add to what this user's runs wrote."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def host_dir() -> Path:
     """The embedded host's folder, fetched from the package index where it is not in the cache."""

@@ -20,8 +20,9 @@ from PIL import Image
 from regan_ext import export_onnx, export_snapshot
 from regan_ext.cli import main
 from regan_ext.export_files import masks_of_state
-from training_hooks import masks
+from training_hooks import masks, own_snapshots
 from training_hooks import state as states
+from training_hooks.seams import Ticker
 
 FORMATS = ["dense", "sparse", "state-dict", "safetensors", "onnx", "images", "video"]
 
@@ -79,6 +80,11 @@ def same(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 def pixels(images: torch.Tensor) -> np.ndarray:
     return (images * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).squeeze(-1).numpy()
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
 
 
 @pytest.fixture
@@ -396,16 +402,80 @@ def trap(tmp_path: Path) -> Path:
 
 
 def test_without_a_terminal_no_pickle_is_opened_untrusted(trap: Path) -> None:
-    assert "runs the code in it; add --trust" in export(trap, "--to=dense", code=2, trust=False)
+    said = export(trap, "--to=dense", code=2, trust=False)
+    assert "no run of yours wrote on this machine" in said and "runs the code in it; add --trust" in said
     assert list(trap.parent.iterdir()) == [trap]
 
 
-def test_on_a_terminal_the_user_is_asked(snapshot: Path, trap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_the_user_is_asked(conditional: Path, trap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_snapshot, "_on_terminal", lambda: True)
     result = CliRunner().invoke(main, ["export", str(trap), "--host=embedded", "--to=dense"], input="n\n")
     assert result.exit_code == 1 and "runs the code in it. Do you trust it? [y/N]" in result.output
     assert not (trap.parent / "sprung").exists()
-    export(snapshot, "--to=dense", trust=False, input="y\n")
+    export(conditional, "--to=dense", trust=False, input="y\n")
+
+
+def test_what_an_own_run_wrote_is_opened_without_asking(regan_run: Run, snapshot: Path) -> None:
+    """Snapshots and members of pairs, copies of them, and the pickles that are made of them."""
+    copy = Path(shutil.copy(snapshot, snapshot.with_name("best.pkl")))
+    for own in (snapshot, copy, *regan_run.folder.glob("network-pair-*.pkl")):
+        export(own, "--to=images", "--seeds=1", f"--out={snapshot.with_name('a.png')}", trust=False)
+    export(snapshot, "--to=sparse", trust=False)
+    export(snapshot.with_name("network-snapshot-000001-sparse.pkl"), "--to=dense", trust=False)
+
+
+def test_what_was_changed_or_planted_beside_an_own_state_is_asked_for(regan_run: Run, snapshot: Path, trap: Path) -> None:
+    content = bytearray(snapshot.read_bytes())
+    content[-2] ^= 1
+    snapshot.write_bytes(content)
+    assert "add --trust" in export(snapshot, "--to=dense", code=2, trust=False)
+    state = states.load(states.state_path(regan_run.snapshot(1)))
+    states.save({**state, "snapshot": states.fingerprint(trap)}, states.state_path(trap))
+    assert "add --trust" in export(trap, "--to=dense", code=2, trust=False)
+    assert not (trap.parent / "sprung").exists()
+
+
+@pytest.mark.parametrize("how", ["writable by others", "in the folder of the run", "missing"])
+def test_a_list_that_others_could_have_written_is_not_believed(
+    trap: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    own_snapshots.remember(trap)
+    if how == "writable by others":
+        own_snapshots.list_path().chmod(0o666)
+    elif how == "in the folder of the run":
+        shutil.move(own_snapshots.list_path().parent, trap.parent)
+    else:
+        shutil.rmtree(tmp_path / "home")
+    assert "add --trust" in export(trap, "--to=dense", code=2, trust=False)
+
+
+def test_the_list_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    for name in ("a.pkl", "b.pkl"):
+        own_snapshots.remember(write(tmp_path / name, name.encode()))
+    known = own_snapshots.list_path()
+    assert known.stat().st_mode & 0o777 == 0o600 and len(known.read_text().splitlines()) == 2
+    with open(tmp_path / "b.pkl", "rb") as file:
+        assert own_snapshots.is_own(file) and file.read() == b"b.pkl"
+
+
+def test_a_run_goes_on_where_the_list_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("training_hooks.engine._current", None)
+    monkeypatch.setattr("training_hooks.files._told", set())
+    monkeypatch.setenv("XDG_STATE_HOME", str(write(tmp_path / "file", b"")))
+
+    def training_loop(ticker: Ticker) -> str:
+        batch_idx, rank, stats_metrics = 1, 0, {}
+        snapshot_pkl = str(write(tmp_path / "network-snapshot-000001.pkl", b"a snapshot"))
+        ticker(1, 4)
+        del batch_idx, rank, stats_metrics
+        return snapshot_pkl
+
+    assert training_loop(Ticker())
+    assert "The list of your own snapshots could not be written" in capsys.readouterr().err
 
 
 def test_with_the_classes_of_a_checkout(snapshot: Path, host_dir: Path) -> None:
@@ -433,19 +503,43 @@ def test_video_without_ffmpeg_is_a_gif(snapshot: Path, monkeypatch: pytest.Monke
 # ---------------------------------------------------------------- bad input
 
 
-def write(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
+def link(path: Path, target: str) -> Path:
+    path.unlink()
+    path.symlink_to(target)
     return path
+
+
+def pipe(path: Path) -> Path:
+    path.unlink()
+    os.mkfifo(path)
+    return path
+
+
+def saved(path: Path, zip: bool) -> Path:
+    torch.save({"G_ema": torch.zeros(3)}, path, _use_new_zipfile_serialization=zip)
+    return path
+
+
+def tensorflow_pickle() -> bytes:
+    """The beginning of what NVIDIA published for StyleGAN2: a tuple of three networks of a module that only TensorFlow has."""
+    return b"\x80\x02cdnnlib.tflib.network\nNetwork\nq\x00)\x81q\x01h\x01h\x01\x87q\x02."
 
 
 @pytest.mark.parametrize(
     "make, message",
     [
         (lambda good: good.with_name("absent.pkl"), "does not exist"),
-        (lambda good: good.parent, "is not a file"),
-        (lambda good: write(good, b""), "is not a network pickle"),
-        (lambda good: write(good, b"some text."), "is not a network pickle"),
+        (lambda good: good.parent, "is a folder"),
+        (lambda good: link(good, "gone.pkl"), "does not exist (it is a link to gone.pkl)"),
+        (lambda good: Path("/dev/zero"), "is no regular file"),
+        (pipe, "is no regular file"),
+        (lambda good: good / "below.pkl", "cannot be read: Not a directory"),
+        (lambda good: write(good, b""), "is empty"),
+        (lambda good: write(good, b"some text."), "is not a network pickle; give a network pickle"),
         (lambda good: write(good, b"PK\x03\x04 a zip"), "but a zip archive"),
+        (lambda good: saved(good.with_name("regan-state-000001.pt"), zip=True), "but the state of a run"),
+        (lambda good: saved(good.with_name("old.pt"), zip=False), "is cut short, or no network pickle"),
+        (lambda good: write(good, tensorflow_pickle()), "legacy.py --source="),
         (lambda good: write(good, good.read_bytes()[:5000] + b"!"), "is cut short"),
         (lambda good: write(good, good.read_bytes()[:5000] + b"."), "cannot be opened as a network pickle"),
         (lambda good: write(good, pickle.dumps({"G": 1, "D": 2})), "holds no G_ema but a dict of G, D"),

@@ -376,7 +376,7 @@ def test_a_snapshot_is_measured_outside_of_training(
 ) -> None:
     run, detector, test = measured
     snapshot = shutil.copy(run.snapshot(2), tmp_path)
-    given = ["run", snapshot, "--trust", "--host=embedded", f"--metric-detector={detector}", f"--metricdata={test}"]
+    given = ["run", snapshot, "--host=embedded", f"--metric-detector={detector}", f"--metricdata={test}"]
     lines = []
     for more in ([], ["--save"], ["--seed=1", "--which=G"], ["--trunc=0.5", f"--data={data_zip}"]):
         output = command(*given, "--metrics=fid1k_full", *more)
@@ -403,13 +403,13 @@ def test_a_detector_that_cannot_be_had_is_one_line_with_the_way_out(
         raise requests.exceptions.ConnectionError("no network for inception-2015-12-05.pt")
 
     monkeypatch.setattr(host[1].dnnlib.util, "open_url", refuse)
-    said = command("run", measured[0].snapshot(2), "--trust", "--host=embedded", "--metrics=fid5k_full", code=1)
+    said = command("run", measured[0].snapshot(2), "--host=embedded", "--metrics=fid5k_full", code=1)
     assert "ConnectionError" in said and said.endswith("regan-ext metrics fetch inception --from=FILE")
 
 
 def test_the_sheet_of_nearest_images(host: Tuple[Any, Any], measured: Tuple[Run, Path, Path], tmp_path: Path) -> None:
     run, detector, test = measured
-    given = ["nearest", run.snapshot(2), "--trust", "--host=embedded", "--count=5", "--neighbours=2"]
+    given = ["nearest", run.snapshot(2), "--host=embedded", "--count=5", "--neighbours=2"]
     by_pixels = command(*given, f"--out={tmp_path / 'pixels.png'}")
     assert "2 nearest of 64 training images, by their pixels at 16x16" in by_pixels
     by_features = command(*given, f"--metric-detector={detector}", f"--metricdata={test}", f"--out={tmp_path / 'features.png'}")
@@ -430,7 +430,7 @@ def test_nearest_draws_only_when_every_image_has_been_read(
     cut, small = sorted(data.rglob("*.png"))[5], sorted(other.rglob("*.png"))[3]
     shutil.copy(detector, tmp_path / "tiny.pt")
     monkeypatch.setenv("HOME", str(tmp_path))
-    given = ["nearest", run.snapshot(2), "--trust", "--host=embedded", "--count=2", f"--out={tmp_path / 'sheet.png'}",
+    given = ["nearest", run.snapshot(2), "--host=embedded", "--count=2", f"--out={tmp_path / 'sheet.png'}",
              "--data=~/data", "--metricdata=~/other", "--metric-detector=~/tiny.pt"]  # fmt: skip
     whole, right = cut.read_bytes(), small.read_bytes()
     cut.write_bytes(whole[:60])
@@ -550,13 +550,24 @@ def test_what_cannot_be_measured_is_refused_before_training(host: Tuple[Any, Any
 
 
 def test_bad_options_of_run_are_one_line(host: Tuple[Any, Any], measured: Tuple[Run, Path, Path], tmp_path: Path) -> None:
-    given = ["run", measured[0].snapshot(2), "--trust", "--host=embedded"]
+    given = ["run", measured[0].snapshot(2), "--host=embedded"]
+    pipe, gone = tmp_path / "pipe.zip", tmp_path / "gone.pkl"
+    os.mkfifo(pipe)
+    gone.symlink_to("gone")
     assert "'fid5k_fool' is not one of" in command(*given, "--metrics=fid5k_fool", code=2).replace(
         "fid5k_fool is", "'fid5k_fool' is"
     )
     assert "--metricdata" in command(*given, "--metrics=fid10k_test", code=2)
     assert "does not exist" in command(*given, "--data=none.zip", code=2)
-    assert "--trust" in command("run", measured[0].snapshot(2), "--host=embedded", code=2)
+    for data in ("--data", "--metricdata"):
+        assert f"{data}: {pipe} is neither a folder nor a file" in command(*given, f"{data}={pipe}", code=2)
+        assert f"{data}: {tmp_path / 'none.zip'} does not exist" in command(*given, f"{data}={tmp_path / 'none.zip'}", code=2)
+    foreign = tmp_path / "network-snapshot-000002.pkl"
+    foreign.write_bytes(measured[0].snapshot(2).read_bytes().replace(b"G_ema", b"G_emb"))
+    for name in ("run", "nearest"):
+        out = ["--out=sheet.png"] if name == "nearest" else []
+        assert "--trust" in command(name, foreign, "--host=embedded", *out, code=2)
+        assert "is a link to gone" in command(name, gone, "--host=embedded", *out, code=2)
     colour = write_images(tmp_path / "colour.zip", random_images(4, 0))
     assert "3 channels, the network 1" in command(*given, f"--data={colour}", code=2)
     assert "'--seed'" in command(*given, "--seed=99999999999999999999", code=2)

@@ -325,7 +325,7 @@ def test_not_a_pickle(whole: Run, copied: Path, capsys: Any) -> None:
     (copied / "regan-state-000002.pt").unlink()
     (copied / "network-snapshot-000002.pkl").write_text("hello")
     code, output = outcome(whole, copied, capsys)
-    assert code == 2 and "cannot be read as a network pickle" in output
+    assert code == 2 and "network-snapshot-000002.pkl is not a network pickle" in output
     for name in ("missing.pkl", "missing"):
         code, output = outcome(whole, copied, capsys, value=str(copied / name))
         assert code == 2 and f"{name} does not exist" in output and "Traceback" not in output

@@ -12,7 +12,7 @@ import pickle
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-from . import health, loop
+from . import health, loop, own_snapshots
 from .best import direction, is_better, is_candidate
 from .config import ReconfigurationConfig
 from .engine import current_or_none
@@ -124,6 +124,8 @@ class Pairs(Hook):
             with tolerate_write_failure(self._name(kind)):
                 path = Path(self._training.run_dir) / self._name(kind)
                 write_member(variables, path, [] if engine is None else engine.hooks)
+                with tolerate_write_failure("The list of your own snapshots"):
+                    own_snapshots.remember(path)
         return kind
 
 

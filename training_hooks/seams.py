@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 
 import torch
 
-from . import health, loop, progress, state, stop
+from . import health, loop, own_snapshots, progress, state, stop
 from .engine import Engine, construct_hook, current, current_or_none, look_up
 from .files import make_durable, tolerate_write_failure
 from .pairs import keep_best
@@ -119,7 +119,10 @@ class Ticker(Dict[str, Any]):
             _tell(fault, frame.f_locals)
 
     def _keep(self, variables: Mapping[str, Any], engine: Optional[Engine]) -> None:
-        """What goes with a snapshot: its state, and copies of it where it is the best so far."""
+        """What goes with a snapshot: a note that it is our own, its state, and copies of it where it is the best so far."""
+        if variables["rank"] == 0:
+            with tolerate_write_failure("The list of your own snapshots"):
+                own_snapshots.remember(variables["snapshot_pkl"])
         if self.get("states"):
             self._write_state(variables, engine)
         if variables["rank"] == 0 and variables["stats_metrics"]:

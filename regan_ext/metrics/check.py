@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Sequence
@@ -10,7 +11,7 @@ from ..errors import UserError
 from .registry import parse
 from .settings import MetricSettings
 
-__all__ = ["check_data", "check_detector", "check_names", "check_settings"]
+__all__ = ["check_data", "check_detector", "check_names", "check_place", "check_settings"]
 
 
 def check_settings(settings: MetricSettings, dataset_kwargs: Dict[str, Any], construct: Callable[..., Any]) -> None:
@@ -44,14 +45,30 @@ def check_names(settings: MetricSettings) -> None:
             raise UserError(f"--metrics={name} compares with images that were not trained on; give them with --metricdata")
 
 
+def check_place(option: str, path: str, advice: str = "") -> None:
+    """Refuse a path that can hold no images. The opening of a pipe would wait for its writer.
+
+    Args:
+        option: what it was given with.
+        path: of a folder or a zip.
+        advice: what to do where there is none.
+
+    Raises:
+        UserError: there is nothing, or neither a folder nor a file.
+    """
+    if not os.path.exists(path):
+        raise UserError(f"{option}: {path} does not exist{advice}")
+    if not os.path.isdir(path) and not os.path.isfile(path):
+        raise UserError(f"{option}: {path} is neither a folder nor a file")
+
+
 def check_data(data: str, dataset_kwargs: Dict[str, Any], construct: Callable[..., Any]) -> None:
     """Refuse a reference that has no images of the size and the channels of the training set.
 
     Raises:
         UserError: it has not.
     """
-    if not Path(data).exists():
-        raise UserError(f"--metricdata: {data} does not exist")
+    check_place("--metricdata", data)
     plain = {"path": data, "max_size": None, "xflip": False, "use_labels": False, "resolution": None}
     try:
         found = construct(**{**dataset_kwargs, **plain})

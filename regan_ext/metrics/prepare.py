@@ -12,7 +12,8 @@ from typing import Any, Dict, Optional
 from .. import compat
 from .. import device as devices
 from ..errors import UserError
-from ..export_snapshot import check_bytes, check_trust, open_snapshot
+from ..export_snapshot import open_snapshot
+from .check import check_place
 
 __all__ = ["Prepared", "Wanted", "absolute", "prepare"]
 
@@ -74,13 +75,11 @@ def prepare(wanted: Wanted) -> Prepared:
     import torch
 
     compat.prepare_imports()
-    check_bytes(wanted.snapshot)
     try:
         kind = devices.resolve(wanted.device)
     except ValueError as err:
         raise UserError(f"--device: {err}") from err
-    check_trust(wanted.snapshot, wanted.trust)
-    opened = open_snapshot(wanted.snapshot, wanted.host)
+    opened = open_snapshot(wanted.snapshot, wanted.host, wanted.trust)
     generator = opened.network(wanted.which).eval().requires_grad_(False)
     importlib.import_module("torch_utils.ops.grid_sample_gradfix")
     compat.apply(sys.modules, only=["sqrtm"])
@@ -107,9 +106,7 @@ def _dataset_kwargs(wanted: Wanted, known: Any, generator: Any) -> Dict[str, Any
         kwargs["path"] = absolute(wanted.data)
     if "path" not in kwargs:
         raise UserError(f"{wanted.snapshot} does not say what it was trained on; give the images with --data")
-    if not Path(kwargs["path"]).exists():
-        advice = "" if wanted.data is not None else "; give the training images of this snapshot"
-        raise UserError(f"--data: {kwargs['path']} does not exist{advice}")
+    check_place("--data", str(kwargs["path"]), "" if wanted.data is not None else "; give the training images of this snapshot")
     return {**kwargs, "resolution": generator.img_resolution, "use_labels": generator.c_dim != 0, "xflip": False}
 
 
