@@ -30,7 +30,7 @@ from .metrics.registry import register
 from .metrics.settings import MetricSettings
 from .metrics_guard import guard_metrics
 from .support.text import echo, printable_errors
-from .training_images import check_images
+from .training_images import check_images, faults_named
 
 __all__ = ["DIVERGED", "RankEntry", "attach"]
 
@@ -109,7 +109,8 @@ class RankEntry:
         _skip_samples(args)
         stop.install(self.shared)
         try:
-            entry(rank=rank, args=args, temp_dir=temp_dir)
+            with faults_named(args["training_set_kwargs"]["path"]):
+                entry(rank=rank, args=args, temp_dir=temp_dir)
             _leave_group()
         finally:
             stop.end_loader()
@@ -203,7 +204,7 @@ class _Attachment:
         def setup_with_hooks(**config: Any) -> Tuple[str, Any]:
             _register_metrics(config.get("metrics"), host)
             if config.get("data"):
-                check_images(config["data"])
+                check_images(config["data"], values.get("outdir"))
             description, self.args, resumed = loop_arguments.set_up(setup, config, found, host)
             suffix = loop_arguments.edit(self.args, self.request, self.hooks, host, resumed, outdir)
             _check_metrics(self.request.metrics, self.args, host)

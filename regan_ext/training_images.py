@@ -1,59 +1,111 @@
-"""A look at the training images before anything starts: the host trips over some later, and reads others wrongly."""
+"""A look at the training images before anything starts, and a plain word where loading one of them fails later."""
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
+import os
+import traceback
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Iterator, List, Optional
 
-from .data.images import HOST_MODES, Unreadable, decode, fits_host
+import click
+
+from .data.archive import one_line
+from .data.containers import Container, open_container
+from .data.host_view import as_the_host, host_names, view
+from .data.images import Unreadable
 from .data.mending import how_to_mend
-from .data.sources import image_names, open_container
 from .errors import UserError
+from .support.text import echo
 
-__all__ = ["check_images"]
-
-_LOOKED_AT = 200  # images; a zip of a hundred thousand is not to take a minute
+__all__ = ["check_images", "faults_named"]
 
 
-def check_images(path: str) -> None:
-    """Look at the headers of some images, spread over the whole data set.
+def check_images(path: str, outdir: Optional[str] = None) -> None:
+    """Look at the header of every image, and at the labels, as ``regan-ext data check`` does.
 
     Args:
-        path: zip or folder; what is neither is left to the host.
+        path: zip or folder; what is not there is left to the host.
+        outdir: folder that runs will be written into, None for none.
 
     Raises:
-        UserError: one cannot be read, or they are not all square, of one size and all RGB or all grey.
+        UserError: the host would trip over one of them, now or in the middle of the training, or read it wrongly.
     """
     if not Path(path).exists():
         return
+    if outdir is not None and Path(path).is_dir() and _is_inside(Path(outdir), Path(path)):
+        raise UserError(
+            f"--outdir: {outdir} lies inside --data={path}, and the pictures of the run would be taken for training images; "
+            "choose a folder outside it"
+        )
     try:
-        problem = _problem(Path(path))
+        found = view(open_container(Path(path)))
     except UserError as err:
         raise UserError(f"--data: {err.message}") from err
-    if problem is not None:
-        raise UserError(f"--data: {path}: {problem}; {how_to_mend(Path(path))}")
+    problems = _in_words(found.broken) + found.problems
+    if problems:
+        raise UserError(f"--data: {path}: {'; '.join(problems)}; {how_to_mend(Path(path))}")
+    for note in found.notes:
+        echo(f"Note: --data: {note}.", err=True)
 
 
-def _problem(path: Path) -> Optional[str]:
-    container = open_container(path)
-    names = image_names(container)
-    unfolds = importlib.util.find_spec("pyspng") is not None  # reads PNG files for the host, and unfolds palettes
-    first: Optional[Tuple[str, Tuple[int, int], str]] = None
-    for name in names[:: max(1, len(names) // _LOOKED_AT)]:
+def _is_inside(inner: Path, outer: Path) -> bool:
+    try:
+        inner, outer = inner.resolve(), outer.resolve()
+    except (OSError, RuntimeError):  # links that go round in a circle; the host will tell
+        return False
+    return outer == inner or outer in inner.parents
+
+
+def _in_words(broken: "List[tuple[str, str]]") -> List[str]:
+    if not broken:
+        return []
+    name, reason = broken[0]
+    more = f", nor can {len(broken) - 1} others" if broken[1:] else ""
+    return [f"{one_line(name)} cannot be read ({reason}){more}"]
+
+
+@contextlib.contextmanager
+def faults_named(path: str) -> Iterator[None]:
+    """Turn what the host raises while it loads an image, in this process or in one of its loader's, into one line.
+
+    Raises:
+        click.ClickException: exit code 1; it names the first image that cannot be loaded.
+    """
+    try:
+        yield
+    except Exception as err:
+        if not _is_of_loading(err):
+            raise
+        culprit = _culprit(path)
+        said = " ".join(str(err).strip().splitlines()[-1:]) or type(err).__name__
+        reason = f"the training images could not be loaded ({said})" if culprit is None else culprit
+        raise click.ClickException(f"--data: {path}: {reason}; the run has ended") from err
+
+
+def _is_of_loading(err: BaseException) -> bool:
+    """Whether it comes from the host's data set class; of a loader's process there is only the text."""
+    frames = [(frame.f_code.co_filename, frame.f_code.co_name) for frame, _ in traceback.walk_tb(err.__traceback__)]
+    here = any(Path(file).name == "dataset.py" and name in _LOADERS for file, name in frames)
+    return here or ("DataLoader worker process" in str(err) and any(f"in {name}" in str(err) for name in _LOADERS))
+
+
+_LOADERS = ("__getitem__", "_load_raw_image", "_get_raw_labels", "_load_raw_labels", "get_label")
+
+
+def _culprit(path: str) -> Optional[str]:
+    """The first image that cannot be decoded to the last pixel, or is unlike the first one, with the reason."""
+    try:
+        container: Container = open_container(Path(path))
+    except UserError as err:
+        return err.message.removeprefix(f"{path} ")
+    shape = None
+    for name in host_names(container):
         try:
-            image = decode(container.read(name), False)
+            found = as_the_host(container.read(name), os.path.splitext(name)[1].lower())
         except Unreadable as err:
-            return f"{name} cannot be read ({err})"
-        width, height = image.size
-        if not fits_host(image.size):
-            return f"{name} is {width}x{height}, not a square with a power of two as its side"
-        if image.mode not in HOST_MODES and not (image.mode == "P" and unfolds and name.lower().endswith(".png")):
-            return f"{name} is {image.mode}, not RGB or grey"
-        if first is None:
-            first = name, image.size, image.mode
-        elif image.size != first[1]:
-            return f"{first[0]} is {first[1][0]}x{first[1][1]} and {name} {width}x{height}"
-        elif (image.mode == "L") != (first[2] == "L"):
-            return f"{first[0]} is {first[2]} and {name} {image.mode}"
+            return f"{one_line(name)} cannot be read ({err})"
+        if shape is not None and found.shape != shape:
+            return f"{one_line(name)} has {'x'.join(map(str, found.shape))} values, and the first image {shape}"
+        shape = found.shape
     return None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +17,12 @@ from ..errors import UserError
 from ..support.text import echo
 from .archive import check_file, one_line, write_list
 from .cifar import cifar10_entries
-from .images import HOST_MODES, Unreadable, fits_host, pixel_hash
+from .containers import Container, Zipped, image_names, open_container
+from .host_view import View, view
+from .images import Unreadable, pixel_hash
 from .manifest import DataSet
 from .mending import how_to_mend
-from .sources import Container, Entry, Zipped, entry_of, image_names, labels_of, open_container
+from .sources import Entry, entry_of
 from .table import OWN, get
 
 __all__ = ["Findings", "check", "fingerprint"]
@@ -107,12 +107,14 @@ def check(
     entries, container = _entries(data_set, path)
     if not entries:
         raise UserError(f"{path} holds no images")
-    findings = _look(entries, listed, tick)
+    findings, notes = _look(entries, listed, tick), []
     # What prepare and the host's tool write has this file; what was downloaded has not.
     prepared = container is not None and (data_set is OWN or "dataset.json" in container.names)
     findings.problems += _against_manifest(data_set, findings, prepared, count)
     if container is not None and prepared:
-        findings.problems += _as_the_host_reads(container, findings)
+        seen = _as_the_host_reads(container)
+        findings.problems += seen.problems
+        notes = [f"note: {note}" for note in seen.notes]
     if hashes is not None:
         rows = [f"{digest}  {one_line(entry)}" for entry, digest in findings.hashes]
         write_list(hashes, [f"SHA-256 over the pixels of the images of {path.name}"], rows)
@@ -120,10 +122,10 @@ def check(
     if expected is not None and found != expected.lower():
         findings.problems.append(f"the fingerprint is not {expected}")
     if findings.problems:
-        for line in findings.lines(listed is not None):
+        for line in findings.lines(listed is not None) + notes:
             echo(line)
         raise click.ClickException(f"{path}: {'; '.join(findings.problems)}")
-    return findings.lines(listed is not None)
+    return findings.lines(listed is not None) + notes
 
 
 def _entries(data_set: DataSet, path: Path) -> "Tuple[List[Entry], Optional[Container]]":
@@ -193,35 +195,11 @@ def _against_manifest(data_set: DataSet, findings: Findings, prepared: bool, cou
     return problems
 
 
-def _as_the_host_reads(container: Container, findings: Findings) -> List[str]:
-    """What the host's data set class would trip over, now or in the middle of a training."""
-    problems = []
-    sizes, modes = list(findings.sizes), list(findings.modes)
-    if len(sizes) > 1:
-        problems.append(f"the images have {len(sizes)} different sizes")
-    elif sizes and not fits_host(sizes[0]):
-        problems.append(f"{sizes[0][0]}x{sizes[0][1]} is not a square with a power of two as its side")
-    if len(modes) > 1 or (modes and modes[0] not in HOST_MODES):
-        problems.append(f"the images are not all RGB or all grey but {', '.join(modes)}")
-    if isinstance(container, Zipped):
-        with zipfile.ZipFile(container.path) as archive:
-            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-                problems.append("the zip is compressed, which makes loading slow")
-        if container.path.suffix.lower() != ".zip":
-            problems.append("its name does not end in .zip")
-    images, faults = image_names(container), []
-    Image.init()  # registers every suffix that the host's class goes by
-    strays = sorted(set(container.all_names) - set(images))
-    taken = [name for name in strays if os.path.splitext(name)[1].lower() in Image.EXTENSION]
-    if taken:
-        problems.append(f"the host takes {len(taken)} other files for images, the first is {one_line(taken[0])}")
-    try:
-        labels = labels_of(container)
-    except UserError as err:
-        labels, faults = {}, [err.message.removeprefix(f"{container.path}: ")]
-    without = [name for name in images if name not in labels]
-    if labels and without:
-        problems.append(f"dataset.json has no label for {len(without)} images, the first is {without[0]}")
-    if problems:
-        problems[-1] += f"; {how_to_mend(container.path)}"
-    return problems + faults
+def _as_the_host_reads(container: Container) -> View:
+    """What the host's data set class would trip over, and what is only worth a note."""
+    found = view(container)
+    if isinstance(container, Zipped) and container.is_compressed:
+        found.problems.append("the zip is compressed, which makes loading slow")
+    if found.problems:
+        found.problems[-1] += f"; {how_to_mend(container.path)}"
+    return found

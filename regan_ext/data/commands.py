@@ -74,15 +74,26 @@ def get_set(name: str, folder: Path, accept_licence: bool, url: Optional[str]) -
 @click.option("--count", type=COUNT, metavar="INT", help="Choose so many images, and list them beside OUT.zip.")
 @click.option("--seed", type=SEED, metavar="INT", help="With --count: which.  [default: 0; digits: the first of each class]")
 @click.option("--rest", type=_FILE, metavar="ZIP", help="digits: also write those that --count did not choose.")
-@click.option("--strict", is_flag=True, help="Write nothing where something would have to be mended.")
+@click.option(
+    "--fit", type=click.Choice(["crop", "pad"]), default="crop", show_default=True, help="Middle square, or white at the sides."
+)
+@click.option(
+    "--labels",
+    type=click.Choice(["auto", "folders", "none"]),
+    default="auto",
+    show_default=True,
+    help="my-images: of dataset.json, else of the folders; of the folders; none.",
+)
+@click.option("--strict", is_flag=True, help="Write nothing where there is a fault.")
 @click.option("--keep-duplicates", is_flag=True, help="my-images: keep images that have the pixels of another.")
 @click.option("--any-count", is_flag=True, help="Take a known set with more or fewer images than it has.")
-@click.option("--quiet", is_flag=True, help="my-images: no line for each file.")
-def prepare_set(quiet: bool, **options: Any) -> None:
+@click.option("--verbose", is_flag=True, help="my-images: a line for every file that is changed in any way.")
+@click.option("--quiet", is_flag=True, help="my-images: no lines about files.")
+def prepare_set(**options: Any) -> None:
     """Make OUT.zip of SRC, the folder or archive of the data set NAME; of digits, SRC is -.
 
-    NAME my-images is a folder or zip of your own: every file that something is wrong with gets a line, and what can be mended
-    is. OUT.zip is written whole or not at all, the same bytes every time.
+    NAME my-images is a folder or zip of your own: what was done to the images is counted, every file with a fault is named, and
+    what can be mended is. OUT.zip is written whole or not at all, the same bytes every time.
 
     Exit code: 0 written, 2 something is wrong; then nothing is written.
     """
@@ -90,7 +101,7 @@ def prepare_set(quiet: bool, **options: Any) -> None:
     from .show import images_bar
 
     with images_bar("images") as tick:
-        lines = prepare(Request(**options), (lambda line: None) if quiet else echo, tick)
+        lines = prepare(Request(**options), echo, tick)
     for line in lines:
         echo(line)
 

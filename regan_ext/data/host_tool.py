@@ -15,9 +15,10 @@ from training_hooks.files import whole_path
 from ..errors import UserError
 from ..hosts.checkout import HostError, recognise
 from .archive import add_filter, beside, fix_dates
-from .images import crop, encode
+from .dataset_json import Label
+from .images import encode, square
 from .mending import Plan, Report, examined
-from .sources import Entry, Label
+from .sources import Entry
 
 __all__ = ["find_tool", "pack_with_host"]
 
@@ -38,7 +39,7 @@ def find_tool(host: str) -> Path:
 
 
 def pack_with_host(
-    tool: Path, entries: Sequence[Entry], raw: Optional[Path], out: Path, plan: Plan, report: Report, strict: bool
+    tool: Path, entries: Sequence[Entry], raw: Optional[Path], out: Path, plan: Plan, report: Report
 ) -> List[Optional[Label]]:
     """Have ``tool`` write ``out``; what it cannot take is mended first, the rest it gets as it is.
 
@@ -48,8 +49,7 @@ def pack_with_host(
         raw: a file that the tool reads by itself, in place of the images; None where there is none.
         out: zip to write, whole or not at all.
         plan: what the images are to become.
-        report: takes what was wrong.
-        strict: write nothing where something was wrong.
+        report: takes what was wrong, and may refuse it.
 
     Returns:
         Labels of the images that were written, None for one without.
@@ -63,9 +63,7 @@ def pack_with_host(
             source = temporary / "images"
             source.mkdir()
             labels, is_square = _stage(source, entries, plan, report)
-            report.check_strict(strict)
-            if not labels:
-                raise UserError("there is no image that can be used; nothing was written")
+            report.check(len(labels))
         result = temporary / "result.zip"
         options = [f"--source={source}", f"--dest={result}", f"--resize-filter={plan.resize}"]
         options += [f"--width={plan.resolution}", f"--height={plan.resolution}"]
@@ -96,15 +94,15 @@ def _stage(folder: Path, entries: Sequence[Entry], plan: Plan, report: Report) -
     labels: List[Tuple[str, Optional[Label]]] = []
     is_square = True
     for entry, image, touched in examined(entries, plan, report):
-        # The tool crops colour images only.
-        needs_crop = plan.mode == "L" and image.width != image.height
-        original = None if touched or needs_crop else entry.path
+        # The tool crops colour images only, and pads none.
+        ours = (plan.mode == "L" or plan.shape == "pad") and image.width != image.height
+        original = None if touched or ours else entry.path
         name = f"{len(labels):08d}{'.png' if original is None else original.suffix.lower()}"
         if original is not None:
             _link(original.absolute(), folder / name)
         else:
-            (folder / name).write_bytes(encode(crop(image) if needs_crop else image))
-        is_square &= needs_crop or image.width == image.height
+            (folder / name).write_bytes(encode(square(image, plan.shape) if ours else image))
+        is_square &= ours or image.width == image.height
         labels.append((name, entry.label))
     if labels and all(label is not None for _, label in labels):
         (folder / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")

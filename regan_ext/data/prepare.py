@@ -7,16 +7,18 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence
 
 from ..errors import UserError
 from .archive import ImageZip, beside, check_target, indices_path, member_name, numbered, write_list
 from .cifar import cifar10_entries
+from .containers import open_container
+from .dataset_json import Label
 from .host_tool import find_tool, pack_with_host
 from .images import encode, fit
 from .manifest import DataSet, Limits
-from .mending import Plan, Report, common_mode, examined
-from .sources import Entry, Label, entries_of, open_container
+from .mending import Plan, Report, Survey, examined, survey
+from .sources import Entry, Found, entries_of
 from .table import DIGITS, OWN, get
 from .unpack import is_archive, unpack
 
@@ -38,9 +40,13 @@ class Request:
         count: choose so many images.
         seed: which ones.
         rest: digits: zip for those that were not chosen.
-        strict: write nothing where something would have to be mended.
+        strict: write nothing where there is a fault.
         keep_duplicates: my-images: keep copies.
         any_count: take a known set with more or fewer images than it has.
+        labels: my-images: where labels come from, see ``labelling``.
+        fit: how images become square, "crop" or "pad".
+        verbose: tell of every file, and not of some with a fault only.
+        quiet: tell of no file.
     """
 
     name: str
@@ -56,6 +62,10 @@ class Request:
     strict: bool = False
     keep_duplicates: bool = False
     any_count: bool = False
+    labels: str = "auto"
+    fit: str = "crop"
+    verbose: bool = False
+    quiet: bool = False
 
 
 def chosen(total: int, count: int, seed: int) -> List[int]:
@@ -77,7 +87,7 @@ def prepare(request: Request, say: Callable[[str], None], tick: Callable[[int, i
 
     Args:
         request: what is asked for.
-        say: takes one line for every file of one's own that something is wrong with.
+        say: takes one line for every file with a fault, where nothing is written for it.
         tick: takes the number of images done, and of all.
 
     Returns:
@@ -95,25 +105,31 @@ def prepare(request: Request, say: Callable[[str], None], tick: Callable[[int, i
     count = data_set.count if request.count is None else request.count
     check_target(request.out, Path(request.source), listed=count is not None)
     tool = None if request.host is None else find_tool(request.host)
-    report = Report(say, tick)
-    with _opened(request, data_set) as (all_entries, strays):
-        _check_count(request, data_set, len(all_entries))
-        for name, reason in strays if data_set is OWN else []:
-            report.note(name, [f"left out ({reason})"], aloud=True)
-        numbers = None if count is None else chosen(len(all_entries), count, request.seed or 0)
-        entries = all_entries if numbers is None else [all_entries[number] for number in numbers]
-        mode = common_mode(entries) if data_set is OWN else "RGB"
-        plan = _plan(request, data_set, mode, lazy=tool is not None and data_set is not OWN)
+    report = Report((lambda line: None) if request.quiet else say, tick, request.verbose, request.strict)
+    with _opened(request, data_set) as found:
+        _check_count(request, data_set, len(found.entries))
+        for name, reason in found.strays if data_set is OWN else []:
+            report.note(name, [f"left out ({reason})"])
+        numbers = None if count is None else chosen(len(found.entries), count, request.seed or 0)
+        entries = found.entries if numbers is None else [found.entries[number] for number in numbers]
+        seen = survey(entries) if data_set is OWN else Survey("RGB")
+        plan = _plan(request, data_set, seen, lazy=tool is not None and data_set is not OWN)
         if tool is None:
-            labels = pack(entries, request.out, plan, report, request.strict)
+            labels = pack(entries, request.out, plan, report)
         else:
             raw = Path(request.source) if _tool_reads(request, data_set, count) else None
-            labels = pack_with_host(tool, entries, raw, request.out, plan, report, request.strict)
+            labels = pack_with_host(tool, entries, raw, request.out, plan, report)
         if numbers is not None:
-            head = [f"{len(numbers)} of {len(all_entries)} images of {data_set.name}, seed {request.seed or 0}"]
+            head = [f"{len(numbers)} of {len(found.entries)} images of {data_set.name}, seed {request.seed or 0}"]
             # The zip of all images has them in this order, under names of its own.
-            write_list(indices_path(request.out), head, [numbered(n, all_entries[n].name) for n in numbers])
-    return _summary(request, data_set, plan, report, labels, numbers is not None)
+            write_list(indices_path(request.out), head, [numbered(n, found.entries[n].name) for n in numbers])
+            found.notes.append(f"The chosen images are listed in {indices_path(request.out)}")
+    if seen.deep:
+        white = 2**seen.bits - 1
+        found.notes.append(
+            f"{seen.deep} images have more than 8 bits a channel; their values fill {seen.bits}: {white} is white."
+        )
+    return _summary(request, data_set, plan, report, labels, found.notes)
 
 
 def _check(request: Request, data_set: DataSet) -> None:
@@ -126,19 +142,23 @@ def _check(request: Request, data_set: DataSet) -> None:
         raise UserError("--count is for known sets; prepare all images, then regan-ext data subset takes some of them")
     if request.keep_duplicates and data_set is not OWN:
         raise UserError(f"--keep-duplicates is for my-images; of {data_set.name} every image is kept")
+    if request.labels != "auto" and data_set is not OWN:
+        raise UserError(f"--labels is for my-images; those of {data_set.name} are known")
     if request.host is not None and (request.resize or data_set.resize) == "bicubic":
         raise UserError("--host: dataset_tool.py has no bicubic filter; leave --host out")
     data_set.images_of(request.split)
 
 
-def _plan(request: Request, data_set: DataSet, mode: str, lazy: bool) -> Plan:
+def _plan(request: Request, data_set: DataSet, seen: Survey, lazy: bool) -> Plan:
     return Plan(
         request.resolution or data_set.resolution,
         request.resize or data_set.resize,
-        mode,
+        seen.mode,
         own=data_set is OWN,
         keep_duplicates=request.keep_duplicates,
         lazy=lazy,
+        shape=request.fit,
+        bits=seen.bits,
     )
 
 
@@ -162,60 +182,62 @@ def _check_count(request: Request, data_set: DataSet, found: int) -> None:
 
 
 @contextmanager
-def _opened(request: Request, data_set: DataSet) -> Iterator[Tuple[List[Entry], List[Tuple[str, str]]]]:
-    """The images of the source, and what else lies there with why. What cannot be read in place is unpacked for a while."""
+def _opened(request: Request, data_set: DataSet) -> Iterator[Found]:
+    """What the source holds. What cannot be read in place is unpacked for a while."""
     source = Path(request.source)
     split, _ = data_set.images_of(request.split)
     if data_set.layout == "cifar10":
-        yield cifar10_entries(source, split), []
+        yield Found(cifar10_entries(source, split))
     elif source.is_file() and is_archive(source) and source.suffix.lower() != ".zip":
         with beside(request.out, ".unpacked-") as temporary:
             unpack(source, temporary / "content", Limits())
             for labels in source.parent.glob("imagelabels.mat"):
                 shutil.copy(labels, temporary)
-            yield entries_of(data_set, open_container(temporary / "content"), split)
+            yield entries_of(data_set, open_container(temporary / "content"), split, request.labels)
     else:
-        yield entries_of(data_set, open_container(source), split)
+        container = open_container(source)
+        if "." in container.runs:
+            raise UserError(f"{source} is the folder of a training run; its pictures are no training images")
+        yield entries_of(data_set, container, split, request.labels)
 
 
-def pack(entries: Sequence[Entry], out: Path, plan: Plan, report: Report, strict: bool) -> List[Optional[Label]]:
+def pack(entries: Sequence[Entry], out: Path, plan: Plan, report: Report) -> List[Optional[Label]]:
     """Write the images into ``out`` as the host's dataset_tool.py does, byte for byte but for the dates in the zip.
 
     Returns:
         Labels of the images that were written, None for one without.
 
     Raises:
-        UserError: nothing to write, or ``strict`` and something was wrong.
+        UserError: nothing to write, or there are faults and they were to be refused.
     """
     labels = []
     with ImageZip(out) as archive:
         for entry, image, _ in examined(entries, plan, report):
             name = member_name(archive.count)
-            archive.add(name, encode(fit(image, plan.resolution, plan.resize)))
+            archive.add(name, encode(fit(image, plan.resolution, plan.resize, plan.shape)))
             labels.append((name, entry.label))
-        report.check_strict(strict)
-        if not labels:
-            raise UserError("there is no image that can be used; nothing was written")
+        report.check(len(labels))
         archive.add_labels(labels, plan.resize if report.scaled else None)
         return [label for _, label in labels]
 
 
 def _summary(
-    request: Request, data_set: DataSet, plan: Plan, report: Report, labels: Sequence[Optional[Label]], listed: bool
+    request: Request, data_set: DataSet, plan: Plan, report: Report, labels: Sequence[Optional[Label]], notes: Sequence[str]
 ) -> List[str]:
     written, labelled = len(labels), sum(label is not None for label in labels)
     side, kind = plan.resolution, "grey" if plan.mode == "L" else "RGB"
     lines = [f"{request.out}: {written} images, {side}x{side}, {kind}, {'with' if labelled == written else 'without'} labels"]
+    lines += report.counts()
     if 0 < labelled < written:
         lines.append(f"Only {labelled} of {written} images have a label, so none is written.")
-    if report.wrong:
-        lines += [f"Of {report.wrong} files:", *report.lines()]
+    lines += [*notes, *report.near_copies()]
     if report.scaled:
         lines.append(f"Scaled with the {plan.resize} filter.")
     elif data_set.raw_size is not None and data_set.raw_size != plan.resolution and request.host is None:
         lines.append(
             f"Every image was {side}x{side} already: with which filter they were scaled is not known, and FID depends on it."
         )
-    if listed:
-        lines.append(f"The chosen images are listed in {indices_path(request.out)}")
+    if report.lines and not request.quiet:
+        head = "File by file:" if request.verbose else f"Faults in {report.wrong} files:"
+        lines += [head, *(f"  {line}" for line in report.shown())]
     return lines

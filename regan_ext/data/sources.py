@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Callable, List, Optional, Tuple
 
 from PIL import Image
 
 from ..errors import UserError
-from .archive import FILTER_KEY, one_line
-from .images import SUFFIXES, Unreadable, decode
+from .archive import one_line
+from .containers import Container, image_names, is_image, run_folder_of
+from .dataset_json import Label, labels_of
+from .images import Unreadable, decode
+from .labelling import labelled
 from .manifest import DataSet
+from .table import OWN
 
-__all__ = [
-    "Container", "Entry", "Folder", "Label", "Zipped", "entries_of", "entry_of", "filter_named", "filter_of", "image_names",
-    "labels_of", "open_container",
-]  # fmt: skip
+__all__ = ["Entry", "Found", "entries_of", "entry_of"]
 
-Label = Union[int, List[float]]  # a class from 0, or a vector
-
-MAX_FILE = 1 << 29  # bytes; no single image of a data set is larger
+_VECTORS = "drawn of lines, or a document; save it as PNG"
+_DRAWINGS = {
+    **dict.fromkeys((".eps", ".ps", ".pdf", ".svg", ".ai", ".wmf", ".emf"), _VECTORS),
+    **dict.fromkeys((".heic", ".heif"), "HEIC, which is not read here; save it as JPEG or PNG"),
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"), "a film; save its frames as PNG"),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raw"), "a raw photo; develop it to JPEG or PNG"),
+}
 
 
 @dataclass(frozen=True)
@@ -44,194 +47,71 @@ class Entry:
     path: Optional[Path] = None
 
 
-class Folder:
-    """The files below a folder, links followed to files but not to folders.
-
-    Attributes:
-        names: of the files, sorted, without litter.
-        all_names: of litter too.
-        links: names of the links to folders.
-
-    Raises:
-        UserError: a folder cannot be read; its images would be missing without a word.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.all_names: List[str] = []
-        self.links: List[str] = []
-        for root, folders, files in os.walk(path, onerror=_refuse):
-            here = Path(root).relative_to(path)
-            self.all_names += [(here / name).as_posix() for name in files]
-            self.links += [(here / name).as_posix() for name in folders if os.path.islink(os.path.join(root, name))]
-        self.names = sorted(name for name in self.all_names if not _is_litter(name))
-
-    def read(self, name: str) -> bytes:
-        """Content of a file.
-
-        Raises:
-            Unreadable: the system will not give it, or it is far too large for an image.
-        """
-        file = self.path / name
-        try:
-            if file.stat().st_size > MAX_FILE:
-                raise Unreadable("too large for an image")
-            return file.read_bytes()
-        except OSError as err:
-            raise Unreadable(err.strerror or str(err)) from err
-
-    def file(self, name: str) -> Optional[Path]:
-        """The file itself."""
-        return self.path / name
-
-
-class Zipped:
-    """The members of a zip, read without unpacking it; ``names``, ``all_names`` and ``links`` as of a ``Folder``."""
-
-    links: Tuple[str, ...] = ()
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, UnicodeDecodeError, NotImplementedError) as err:
-            raise UserError(f"{path} is not a zip that can be read ({err})") from err
-        self.all_names = sorted({name for name in self._zip.namelist() if not name.endswith("/")})
-        self.names = [name for name in self.all_names if not _is_litter(name)]
-
-    def read(self, name: str) -> bytes:
-        """Content of a member.
-
-        Raises:
-            Unreadable: broken, encrypted, or far too large for an image.
-        """
-        try:
-            if self._zip.getinfo(name).file_size > MAX_FILE:
-                raise Unreadable("too large for an image")
-            return self._zip.read(name)
-        except Unreadable:
-            raise
-        except Exception as err:  # zipfile raises nearly anything over broken members
-            raise Unreadable(f"broken in the zip: {err}") from err
-
-    def file(self, name: str) -> Optional[Path]:
-        """None: members are not files."""
-        return None
-
-
-Container = Union[Folder, Zipped]
-
-
-def _refuse(err: OSError) -> None:
-    raise UserError(f"{err.filename} cannot be read: {err.strerror}") from err
-
-
-def _is_litter(name: str) -> bool:
-    """Hidden files, and what macOS adds to zips."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-
-
-def open_container(path: Path) -> Container:
-    """The folder or zip at ``path``.
-
-    Raises:
-        UserError: it is neither.
-    """
-    if path.is_dir():
-        return Folder(path)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist")
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is neither a folder nor a zip")
-    return Zipped(path)
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def image_names(container: Container) -> List[str]:
-    """Names of the images in it, sorted as the host sorts them."""
-    return [name for name in container.names if _is_image(name)]
-
-
 def entry_of(container: Container, name: str, label: Optional[Label] = None) -> Entry:
     """An image of the container."""
-    return Entry(name, lambda whole: decode(container.read(name), whole), label, container.file(name))
+    suffix = os.path.splitext(name)[1]
+    return Entry(name, lambda whole: decode(container.read(name), whole, suffix), label, container.file(name))
 
 
-def _misfit(labels: Dict[str, Any]) -> Optional[str]:
-    """What of the labels the host's loader cannot make one array of, in words, or None."""
-    length = next((len(label) for label in labels.values() if isinstance(label, list)), None)
-    for name, label in labels.items():
-        if length is None:
-            fits = type(label) is int and label >= 0  # JSON's true is an int to isinstance
-        else:
-            fits = isinstance(label, list) and len(label) == length and all(type(part) in (int, float) for part in label)
-        if not fits:
-            found = json.dumps(label)[:40]
-            return f"{one_line(name)} has {found}; labels are whole numbers from 0, or lists of equally many numbers"
-    return None
+@dataclass(frozen=True)
+class Found:
+    """What lies in a source.
 
-
-def labels_of(container: Container) -> Dict[str, Label]:
-    """Image name → label, from a ``dataset.json`` at the top; empty where there is none.
-
-    Raises:
-        UserError: there is one, and it is not of the host's form, or the host could not train with such labels.
+    Args:
+        entries: the images, in an order that does not depend on the machine.
+        strays: what else lies there: name, and why it is none.
+        notes: what there is to say of it, a sentence each.
     """
-    if "dataset.json" not in container.names:
-        return {}
-    try:
-        rows = json.loads(container.read("dataset.json").decode("utf-8"))["labels"]
-        labels = {str(name): label for name, label in rows} if rows is not None else {}
-        misfit = _misfit(labels)
-    except (Unreadable, ValueError, KeyError, TypeError, RecursionError) as err:
-        raise UserError(
-            f'{container.path}: dataset.json is not of the form {{"labels": [["name.png", 0], ...]}} ({err})'
-        ) from err
-    if misfit is not None:
-        raise UserError(f"{container.path}: dataset.json cannot be used: {misfit}")
-    return labels
+
+    entries: List[Entry]
+    strays: List[Tuple[str, str]] = field(default_factory=list)
+    notes: List[str] = field(default_factory=list)
 
 
-def filter_of(container: Container) -> Optional[str]:
-    """The filter that images were scaled with, where a ``dataset.json`` at the top names one; it is no fault if not."""
-    try:
-        return filter_named(container.read("dataset.json"))
-    except Unreadable:
-        return None
-
-
-def filter_named(content: bytes) -> Optional[str]:
-    """``filter_of`` the content of a ``dataset.json``."""
-    try:
-        found = json.loads(content)[FILTER_KEY]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return found if isinstance(found, str) else None
-
-
-def entries_of(data_set: DataSet, container: Container, split: str) -> Tuple[List[Entry], List[Tuple[str, str]]]:
-    """The images of a part of a data set, in an order that does not depend on the machine.
+def entries_of(data_set: DataSet, container: Container, split: str, labels: str = "auto") -> Found:
+    """The images of a part of a data set.
 
     Args:
         data_set: what it is.
         container: where it lies.
         split: one of the names of its parts.
+        labels: where those of one's own images come from, see ``labelling``.
 
-    Returns:
-        The images, and what else lies there: name, and why it is none.
+    Raises:
+        UserError: labels that cannot be used.
     """
     if data_set.layout == "tiny-imagenet":
-        return _tiny_imagenet(container, split), []
+        return Found(_tiny_imagenet(container, split))
     if data_set.layout == "flowers":
-        return _flowers(container), []
-    labels = labels_of(container)
-    entries = [entry_of(container, name, labels.get(name)) for name in image_names(container)]
-    others = [name for name in container.names if not _is_image(name) and name != "dataset.json"]
-    strays = [(name, "not an image by its name") for name in others]
-    return entries, strays + [(name, "a link to a folder, which is not followed") for name in container.links]
+        return Found(_flowers(container))
+    images = image_names(container)
+    if data_set is OWN:
+        by_name, notes = labelled(container, images, labels)
+    else:
+        by_name, notes = labels_of(container) or {}, []
+    entries = [entry_of(container, name, by_name.get(name)) for name in images]
+    return Found(entries, _strays(container), notes + _left_out(container))
+
+
+def _strays(container: Container) -> List[Tuple[str, str]]:
+    others = [name for name in container.names if not is_image(name) and os.path.basename(name) != "dataset.json"]
+    return [
+        *((name, _DRAWINGS.get(os.path.splitext(name)[1].lower(), "not an image by its name")) for name in others),
+        *((name, "a link to a folder, which is not followed") for name in container.links),
+    ]
+
+
+def _left_out(container: Container) -> List[str]:
+    """What is left out in whole groups, a sentence each."""
+    notes = []
+    inside = [name for name in container.all_names if run_folder_of(name, container.runs) is not None]
+    if inside:
+        run = one_line(container.runs[0])
+        notes.append(f"Left out: the folder of a training run ({run}), {sum(map(is_image, inside))} pictures in all such.")
+    hidden = sorted(set(container.all_names) - set(container.names) - set(inside))
+    if hidden:
+        notes.append(f"Left out: {len(hidden)} hidden files and leftovers of file managers, such as {one_line(hidden[0])}.")
+    return notes
 
 
 def _tiny_imagenet(container: Container, split: str) -> List[Entry]:
@@ -240,7 +120,7 @@ def _tiny_imagenet(container: Container, split: str) -> List[Entry]:
     classes = set()
     for name in container.names:
         match = re.search(r"(?:^|/)train/(n\d+)/images/[^/]+$", name)
-        if match and _is_image(name):
+        if match and is_image(name):
             classes.add(match.group(1))
             if split == "train":
                 found.append((name, match.group(1)))

@@ -10,9 +10,10 @@ from typing import List, Optional
 
 from ..errors import UserError
 from .archive import ImageZip, check_target, indices_path, numbered, same, same_target, write_list
+from .containers import Zipped, image_names, open_container
+from .dataset_json import filter_of, labels_of
 from .images import Unreadable
 from .prepare import chosen
-from .sources import Zipped, filter_of, image_names, labels_of, open_container
 
 __all__ = ["read_indices", "subset"]
 
@@ -128,7 +129,7 @@ def subset(
 
 
 def _copy(source: Zipped, archive: ImageZip, names: List[str]) -> None:
-    labels = labels_of(source)
+    labels = labels_of(source) or {}
     for name in names:
         try:
             archive.add(name, source.read(name))

@@ -15,7 +15,8 @@ from PIL import Image
 
 from training_hooks.files import tolerate_write_failure, whole_file
 
-from ..data.sources import filter_named, filter_of, open_container
+from ..data.containers import open_container
+from ..data.dataset_json import filter_named, filter_of
 from ..errors import UserError
 
 __all__ = ["Content", "file_sha256", "images_of", "read_content", "resize_filter"]

@@ -1,0 +1,94 @@
+"""Which label each image of one's own gets: from ``dataset.json``, or from the folder that it lies in."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+from typing import Dict, List, Sequence, Tuple
+
+from ..errors import UserError
+from .archive import one_line
+from .containers import Container
+from .dataset_json import Label, file_of, labels_of, matched, too_many_classes
+
+__all__ = ["HOW", "labelled"]
+
+HOW = ("auto", "folders", "none")
+
+
+def labelled(container: Container, images: Sequence[str], how: str) -> Tuple[Dict[str, Label], List[str]]:
+    """The labels of the images, and what there is to say of them.
+
+    Args:
+        container: where they lie.
+        images: their names.
+        how: "auto" takes those of a dataset.json, else the folders where every image lies in one of several; "folders" takes
+            the folders; "none" takes none.
+
+    Raises:
+        UserError: dataset.json is broken, or does not fit the images; there are no folders.
+    """
+    if how == "none":
+        return {}, []
+    file = file_of(container)
+    if how == "auto" and file is not None:
+        return _from_file(container, file, images)
+    classes = _classes(images)
+    if how == "auto" and not _are_classes(classes, len(images)):
+        return {}, []
+    if len(classes) < 2:
+        raise UserError(f"--labels=folders: {container.path} has not two folders or more that all its images lie in")
+    shown = ", ".join(f"{rank} {one_line(name)} ({count})" for rank, (name, count) in enumerate(sorted(classes.items())[:5]))
+    more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
+    ranks = {name: rank for rank, name in enumerate(sorted(classes))}
+    note = f"{len(classes)} classes from the folders: {shown}{more}; train takes them with --cond=1, --labels=none takes none."
+    return {name: ranks[folder] for name, folder in zip(images, _folders(images))}, [note]
+
+
+def _folders(images: Sequence[str]) -> List[str]:
+    """The first folder of each image below the one that all lie in, "" where there is none."""
+    common = posixpath.commonpath([posixpath.dirname(name) for name in images]) if images else ""
+    inside = [name[len(common) + 1 if common else 0 :] for name in images]
+    return [name.split("/")[0] if "/" in name else "" for name in inside]
+
+
+def _classes(images: Sequence[str]) -> "Counter[str]":
+    """Folder → images, empty where an image lies in none."""
+    classes = Counter(_folders(images))
+    return Counter() if "" in classes else classes
+
+
+def _are_classes(classes: "Counter[str]", images: int) -> bool:
+    """Two folders at least, and two images in each on average: else they are an order of another kind."""
+    return len(classes) >= 2 and images >= 2 * len(classes)
+
+
+def _from_file(container: Container, file: str, images: Sequence[str]) -> Tuple[Dict[str, Label], List[str]]:
+    labels = labels_of(container, file)
+    if not labels:
+        return {}, []
+    found, left = matched(labels, images)
+    where = f"{container.path}: {one_line(file)}"
+    without = next((name for name in images if name not in found), None)
+    if left and without is not None:
+        raise UserError(
+            f"{where} has a label for {one_line(left[0])}, which is no image here in any spelling ({len(left)} such labels), "
+            f"and none for {one_line(without)}; mend it, or --labels=none leaves it out"
+        )
+    problem = too_many_classes(found)
+    if problem is not None:
+        raise UserError(f"{where} cannot be used: {problem}")
+    notes = []
+    otherwise = sum(name not in labels for name in found)
+    if otherwise:
+        notes.append(f"{otherwise} labels of {file} were found by another spelling of the names.")
+    if left:
+        notes.append(f"{len(left)} labels of {file} are for images that are not here, the first for {one_line(left[0])}.")
+    if found and min(map(_class, found.values())) == 1 and len({*found.values()}) == max(map(_class, found.values())):
+        found = {name: _class(label) - 1 for name, label in found.items()}
+        notes.append("The classes were counted from 1, and are now from 0, as the host counts.")
+    return found, notes
+
+
+def _class(label: Label) -> int:
+    return label if isinstance(label, int) else 0
