@@ -77,6 +77,20 @@ def test_a_scheduler_of_the_learning_rate_is_told_before_its_rate_is_used(kind: 
     assert stepped == (1 if kind == "exponential" else 0)
 
 
+def test_a_hook_can_be_taken_off_after_a_scheduler_and_optimizers_restored_after_attach_count() -> None:
+    G = generator()
+    optimizer = adam(G)
+    hook = Reconfiguration(G, config()).attach(optimizer)
+    optimizer.load_state_dict(optimizer.state_dict())  # gives it other groups
+    train(G, optimizer, 4)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+    optimizer.param_groups[0]["lr"] = 0.5
+    with pytest.raises(RuntimeError, match=r"was set to 0\.5, but .* here to 0\.001"):
+        train(G, optimizer, 1)
+    hook.detach()
+    assert optimizer.param_groups[0]["lr"] == 0.01
+
+
 def test_an_optimizer_of_something_else_is_refused() -> None:
     G, other = generator(), generator()
     before = copy.deepcopy(G.state_dict())

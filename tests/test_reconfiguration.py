@@ -426,6 +426,7 @@ def test_a_state_of_another_version_goes_on():
         again = Loop()
         hook = Reconfiguration(again.G, ReconfigurationConfig(**settings))
         with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             hook.attach(again.optimizer, manual=True, state={**state, "config": config})
         assert hook.is_sparse() and len(caught) == told and all("regrow=zero" in str(w.message) for w in caught)
     with pytest.raises(ValueError, match="the state has moments=keep, this run moments=reset"):

@@ -65,6 +65,8 @@ class OwnLoop(Hook):
         Raises:
             ValueError: the settings do not fit the network, the optimizer, the length of the run or the state.
             RuntimeError: this hook is attached already, or another one is to this optimizer.
+
+        Warns:
             UserWarning: tensors that are pruned may write the image, or some in scope are not pruned.
         """
         if self._generator is None:

@@ -17,13 +17,14 @@ import contextlib
 import functools
 import time
 import warnings
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Dict, Iterator, Mapping, Optional
 
 import torch
 
 from .channel_network import ChannelNetwork
 from .config import ReconfigurationConfig
 from .hook import Hook, Step, Training
+from .learning_rates import LearningRates
 from .masked_network import MaskedNetwork
 from .narrowing import SynthesisSwitch
 from .own_loop import OwnLoop
@@ -65,8 +66,7 @@ class Reconfiguration(OwnLoop, Hook):
         self._generator = generator
         self._networks: Dict[str, MaskedNetwork] = {}
         self._optimizers: Dict[str, torch.optim.Optimizer] = {}
-        self._base_lr: Dict[str, List[float]] = {}
-        self._set_lr: Dict[str, List[float]] = {}  # what they are at the moment, unless something else sets them
+        self._rates: Dict[str, LearningRates] = {}
         self._training: Optional[Training] = None
         self._span: Optional[Span] = None
         self._pending: "set[str]" = set()  # networks whose pruning waits for the first step of the phase
@@ -101,8 +101,7 @@ class Reconfiguration(OwnLoop, Hook):
             self._networks[kind] = self._network(kind, module, ema)
             _check_optimizer(kind, self._networks[kind], optimizer)
             self._optimizers[kind] = optimizer
-            self._base_lr[kind] = [group["lr"] for group in optimizer.param_groups]
-            self._set_lr[kind] = list(self._base_lr[kind])
+            self._rates[kind] = LearningRates(kind, optimizer)
         device = self._networks[targets(config)[0]].params[0].device
         if device.type == "cuda":
             self._clock = PhaseClock(functools.partial(torch.cuda.synchronize, device))
@@ -130,7 +129,7 @@ class Reconfiguration(OwnLoop, Hook):
         network = self._networks.get(step.network)
         if network is None:
             return
-        self._check_learning_rates(step.network)
+        self._rates[step.network].check()
         with self._timed():
             if step.network in self._pending or self._refreshes(step):
                 self._prune(step.network)
@@ -187,7 +186,7 @@ class Reconfiguration(OwnLoop, Hook):
             "iteration": self._iteration,
             "span": None if span is None else [int(span.phase), span.cycle, span.start],
             "pending": sorted(self._pending),
-            "base_lr": dict(self._base_lr),
+            "base_lr": {kind: list(rates.base) for kind, rates in self._rates.items()},
             "networks": {kind: network.state_dict() for kind, network in self._networks.items()},
         }
 
@@ -212,8 +211,8 @@ class Reconfiguration(OwnLoop, Hook):
             network.load_state_dict(state["networks"][kind])
         self._set_synthesis()
         self._iteration, self._pending = state["iteration"], set(state["pending"])
-        self._set_lr.clear()  # the optimizer may have been restored since
-        self._base_lr.update(state.get("base_lr", {}))  # older states leave them as the optimizer has them
+        for kind, rates in self._rates.items():
+            rates.restore(state.get("base_lr", {}).get(kind))  # older states leave them as the optimizer has them
         if state["span"] is not None:
             phase, cycle, start = state["span"]
             self._span = Span(Phase(phase), cycle, start, None)
@@ -302,33 +301,14 @@ class Reconfiguration(OwnLoop, Hook):
         scale = config.lr_scale if span.phase == Phase.DENSE else 1.0
         # The reference code first sets its rate in the second sparse iteration: its counter starts one too low.
         forgotten = config.forget_lazy_lr and self._iteration >= config.warmup + config.first_extra
-        for kind, optimizer in self._optimizers.items():
-            self._check_learning_rates(kind)
-            configured = self._training.configured_lr.get(kind)
-            for group, base in zip(optimizer.param_groups, self._base_lr[kind]):
-                group["lr"] = (base if configured is None or not forgotten else configured) * scale
-            self._set_lr[kind] = [group["lr"] for group in optimizer.param_groups]
-
-    def _check_learning_rates(self, kind: str) -> None:
-        """Check that nothing else has set a learning rate, which would be lost or fight the phases.
-
-        Raises:
-            RuntimeError: something has.
-        """
-        for group, lr in zip(self._optimizers[kind].param_groups, self._set_lr.get(kind, ())):
-            if group["lr"] != lr:
-                raise RuntimeError(
-                    f"the learning rate of {kind} was set to {float(group['lr']):g}, but the hook sets it at every iteration, "
-                    f"here to {float(lr):g}; leave out the scheduler, or what else sets it, or detach() the hook first"
-                )
+        for kind, rates in self._rates.items():
+            rates.set(scale, self._training.configured_lr.get(kind) if forgotten else None)
 
     def _let_go(self) -> None:
-        for kind, optimizer in self._optimizers.items():
+        for kind, rates in self._rates.items():
             self._grow(kind)
-            for group, base in zip(optimizer.param_groups, self._base_lr[kind]):
-                group["lr"] = base
-        for kept in (self._networks, self._optimizers, self._base_lr, self._set_lr):
-            kept.clear()
+            rates.reset()
+        self._networks, self._optimizers, self._rates = {}, {}, {}
         self._training = self._span = self._switch = None
         self._pending, self._iteration = set(), -1
 
