@@ -23,7 +23,7 @@ import click
 from training_hooks import state as states
 from training_hooks import stop
 
-from . import compat, device, help_page, host_values, loop_arguments, options, presets, resume, run_summary
+from . import compat, device, help_page, host_values, loop_arguments, options, plan_page, presets, resume, run_summary
 from .metrics.check import check_settings
 from .metrics.install import install as install_metrics
 from .metrics.registry import register
@@ -74,7 +74,7 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
     def run(**values: Any) -> Any:
         values_of_ours = {str(o.name): values.pop(str(o.name)) for o in ours}
         values = host_values.checked(values)
-        presets.say(values_of_ours.get("regan_preset"), values)
+        presets.say(values_of_ours.get("regan_preset"), values, values_of_ours)
         with_hooks = _Attachment(namespace, options.resolve(values_of_ours), hooks)
         return with_hooks.run(callback, values)
 
@@ -185,6 +185,7 @@ class _Attachment:
         self.namespace = namespace
         self.hooks = list(hooks)
         self.args: Any = {}
+        self.is_time_up = False
         try:
             self.request = replace(request, device=device.resolve(request.device))
         except ValueError as err:
@@ -208,6 +209,9 @@ class _Attachment:
             description, self.args, resumed = loop_arguments.set_up(setup, config, found, host)
             suffix = loop_arguments.edit(self.args, self.request, self.hooks, host, resumed, outdir)
             _check_metrics(self.request.metrics, self.args, host)
+            if values.get("dry_run"):
+                for line in plan_page.describe(self.args, self.request):
+                    echo(line)
             return description + suffix, self.args
 
         main = self.namespace["__name__"]
@@ -229,8 +233,9 @@ class _Attachment:
                     raise click.exceptions.Exit(DIVERGED)
                 if stop.requested():
                     folder = self.args["run_dir"]
-                    goes_on = f"Stopped. The same command with --resume={shlex.quote(folder)} goes on."
-                    echo(goes_on if self.request.states else f"Stopped, with a snapshot in {folder}.")
+                    stopped = f"Stopped by --max-hours={self.request.max_hours:g}" if self.is_time_up else "Stopped"
+                    goes_on = f"{stopped}. The same command with --resume={shlex.quote(folder)} goes on."
+                    echo(goes_on if self.request.states else f"{stopped}, with a snapshot in {folder}.")
                 return result
         finally:
             for number in stop.signals():
@@ -244,7 +249,7 @@ class _Attachment:
         """Ask this process to stop when ``--max-hours`` are over."""
         timer = None
         if self.request.max_hours is not None:
-            timer = threading.Timer(3600 * self.request.max_hours, os.kill, [os.getpid(), signal.SIGTERM])
+            timer = threading.Timer(3600 * self.request.max_hours, self._end_of_time)
             timer.daemon = True
             timer.start()
         try:
@@ -252,3 +257,10 @@ class _Attachment:
         finally:
             if timer is not None:
                 timer.cancel()
+
+    def _end_of_time(self) -> None:
+        if stop.requested():  # a second request would end the run without its snapshot
+            return
+        self.is_time_up = True
+        echo(f"\nThe time of --max-hours={self.request.max_hours:g} is up.", err=True)
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import click
 
 from training_hooks import exploration, loop, stop
-from training_hooks.config import ReconfigurationConfig
+from training_hooks.config import PRESETS, ReconfigurationConfig
 from training_hooks.planning import check_patterns, check_rgb, describe_cost, left_dense, select_parameters, targets
 from training_hooks.seams import Ticker
 from training_hooks.selection import parameter_shapes
@@ -269,10 +269,16 @@ def _exploration(config: ReconfigurationConfig, args: Any) -> str:
     """Says whether G's masks can change, and what could make them."""
     lr, beta2 = args["G_opt_kwargs"]["lr"] * config.lr_scale, args["G_opt_kwargs"].get("betas", (0.9, 0.999))[1]
     forgotten = config.moments != "restore"
-    found = exploration.estimate(config.ratio, config.interval, lr, beta2, args.get("G_reg_interval", _LAZY), forgotten)
+    rest = lr, beta2, args.get("G_reg_interval", _LAZY), forgotten
+    found = exploration.estimate(config.ratio, config.interval, *rest)
     if not found.is_possible:
-        remedy = "a longer --regan-interval, a larger --regan-lr-scale or a smaller --regan-ratio could let others in"
-        echo(f"Note: {found}: every pruning will choose nearly the same weights again; {remedy}.", err=True)
+        needed = exploration.shortest_interval(config.ratio, *rest)
+        echo(
+            f"Note: phases of {config.interval} iterations are short. {str(found).capitalize()}: every pruning will choose "
+            f"nearly the same weights again. From --regan-interval={needed} on others could come in, sooner with a larger "
+            f"--regan-lr-scale; --regan-preset=few-shot has phases of {PRESETS['few-shot']['interval'].value:g} kimg.",
+            err=True,
+        )
     return str(found)
 
 

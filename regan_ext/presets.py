@@ -44,11 +44,20 @@ def fill(preset: Optional[str], values: MutableMapping[str, Any]) -> List[str]:
     return [f"--{name}={_text(value)}" for name, value in missing.items()]
 
 
-def say(preset: Optional[str], values: MutableMapping[str, Any]) -> None:
-    """The same, with a line about it on stderr."""
+def say(preset: Optional[str], values: MutableMapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """The same, with a line on stderr about all that the preset sets.
+
+    Args:
+        preset: its name or file; None says nothing.
+        values: the host's options.
+        ours: this package's options, by the names of their parameters; None = not given.
+    """
     filled = fill(preset, values)
-    if filled:
-        echo(f"Preset {preset}: {' '.join(filled)}", err=True)
+    unset = {name: value for name, value in settings(preset).items() if ours.get(f"regan_{name}") is None}
+    flags = {name: f"--regan-{name.replace('_', '-')}" if f"regan_{name}" in ours else name for name in unset}
+    told = [f"{flags[name]}={_text(value)}" for name, value in unset.items()]
+    if told or filled:
+        echo(f"Preset {preset}: {' '.join([*told, *filled])}", err=True)
 
 
 def settings(preset: Optional[str]) -> Dict[str, Any]:

@@ -53,6 +53,6 @@ def test_a_run_tells_that_its_masks_will_not_change(
               "--cmax=8", "--kimg=100", "--batch=16", "--regan-ratio=0.3", "--regan-interval=60"]  # fmt: skip
     code, output = call([*common, option], capsys)
     assert code == 0 and '"exploration": "a regrown weight moves by about ' in output
-    assert ("Note: a regrown weight moves by about " in output) == told
+    assert ("iterations are short. A regrown weight moves by about " in output) == told
     code, output = call([*common, "--regan-granularity=channel", "--regan-channel-multiple=1", "--regan-channel-min=1"], capsys)
     assert code == 0 and "exploration" not in output and "Note: " not in output

@@ -167,7 +167,8 @@ def test_train_accepts_every_cells_command(data_dir: Path, tmp_path: Path, host_
             arguments = [*job.command(False)[len(REGAN_EXT) :], *part, "-n", "--device=cpu", "--cbase=256", "--cmax=16"]
             code, output = call(arguments, capsys)
             assert code == 0 and "Dry run; exiting." in output, (arguments, output[-800:])
-            assert "Preset " not in output  # the tables say everything themselves
+            # Of the host the tables say everything themselves; a preset sets nothing.
+            assert not re.search(r"^Preset .*(?<!-)--(?!regan-)", output, re.MULTILINE)
     assert len(tried) == 89 and not (tmp_path / "out").exists()
 
 
@@ -565,14 +566,16 @@ def test_presets_fill_what_was_left_unset(data_zip: Path, host_dir: Path, capsys
     plan = args["loss_kwargs"]["hooks"][0]["plan"]
     assert plan["sparse_phases"] == 3 and plan["ends_in"] == "dense"
     expected = "--cfg=stylegan2 --kimg=300 --batch=16 --gamma=10 --snap=10 --metrics=fid5k_full,kid5k_full"
-    assert line == f"Preset few-shot: {expected}"
+    method = "--regan-ratio=0.3 --regan-interval=37kimg --regan-warmup=75kimg --regan-finish=dense"
+    assert line == f"Preset few-shot: {method} {expected}"
     given = ["--kimg=200", "--batch=8", "--snap=5", "--gamma=2", "--metrics=none", "--cfg=auto"]
     args, line = resolved(["--regan-preset=few-shot", *given], data_zip, capsys)
-    assert (args["total_kimg"], args["batch_size"], args["metrics"], line) == (200, 8, [], "")
+    assert (args["total_kimg"], args["batch_size"], args["metrics"], line) == (200, 8, [], f"Preset few-shot: {method}")
     assert args["loss_kwargs"]["inner"]["r1_gamma"] == 2
     args, line = resolved(["--regan-preset=ffhq", "--kimg=1000"], data_zip, capsys)
     assert (args["total_kimg"], args["batch_size"]) == (1000, 32) and args["metrics"] == ["fid50k_full"]
-    assert resolved(["--regan-preset=paper"], data_zip, capsys)[1] == ""
+    of_paper = "--regan-ratio=0.3 --regan-interval=100 --regan-warmup=0 --regan-finish=dense"
+    assert resolved(["--regan-preset=paper"], data_zip, capsys)[1] == f"Preset paper: {of_paper}"
 
 
 def test_the_few_shot_preset_makes_three_whole_cycles_at_every_batch() -> None:

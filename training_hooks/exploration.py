@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Optional
 
-__all__ = ["Exploration", "estimate", "fresh_threshold", "movement"]
+__all__ = ["Exploration", "estimate", "fresh_threshold", "movement", "shortest_interval"]
 
 
 def fresh_threshold(ratio: float) -> float:
@@ -76,3 +76,19 @@ def estimate(
     """
     share = 1.0 if reg_interval is None else reg_interval / (reg_interval + 1)
     return Exploration(movement(round(interval / share), lr * share, beta2**share, is_forgotten), fresh_threshold(ratio))
+
+
+def shortest_interval(ratio: float, lr: float, beta2: float, reg_interval: Optional[int], is_forgotten: bool) -> int:
+    """The least number of iterations of a dense phase that makes exploration possible, at most 2**40; see :func:`estimate`."""
+
+    def is_enough(interval: int) -> bool:
+        return interval >= 2**40 or estimate(ratio, interval, lr, beta2, reg_interval, is_forgotten).is_possible
+
+    high = 1
+    while not is_enough(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high

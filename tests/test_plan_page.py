@@ -1,0 +1,78 @@
+"""What -n says before the host's own options."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, List
+
+import pytest
+from test_launch import call
+
+from training_hooks.exploration import estimate, shortest_interval
+
+
+def told(arguments: List[str], data: Path, capsys: Any) -> "tuple[str, str]":
+    """The page, and everything."""
+    common = ["train", "--host=embedded", "-n", "--outdir=nowhere", f"--data={data}", "--device=cpu", "--cbase=128", "--cmax=8"]
+    code, output = call([*common, "--metrics=none", "--batch=16", *arguments], capsys)
+    assert code == 0, output
+    return output[: output.index("Training options:")], output
+
+
+def test_phases_cost_and_settings_are_told_in_a_table(data_zip: Path, host_dir: Path, capsys: Any) -> None:
+    regan = ["--kimg=1", "--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=10", "--regan-finish=dense"]
+    page, _ = told([*regan, "--apa", "--apa-kimg=50", "--DiffAugment=color"], data_zip, capsys)
+    lines = [re.sub(r"  +", " | ", line.strip()) for line in page.splitlines()]
+    table = lines[lines.index("phase | iterations | kimg | share of the run") + 1 :][:5]
+    assert table == [
+        "warm-up | 0-9 | 0-0.16 | 15.9%",
+        "sparse 1 | 10-19 | 0.16-0.32 | 15.9%",
+        "dense 1 | 20-29 | 0.32-0.48 | 15.9%",
+        "sparse 2 | 30-39 | 0.48-0.64 | 15.9%",
+        "dense 2 | 40-62 | 0.64-1.008 | 36.5%",
+    ]
+    assert "Plan: 63 iterations of 16 images, 1.008 kimg" in lines
+    assert any(line.startswith("Cost by theory: a forward pass of G ") for line in lines)
+    assert any(line.startswith("Re-GAN: ratio 0.3, interval 10, warmup 10, ") for line in lines)
+    assert "APA: target 0.6, kimg 50, interval 4" in lines and "DiffAugment: color" in lines
+
+
+def test_a_long_schedule_is_short_on_the_page(data_zip: Path, host_dir: Path, capsys: Any) -> None:
+    page, _ = told(["--kimg=10000000", "--regan-ratio=0.3", "--regan-interval=1"], data_zip, capsys)
+    assert "... 624999992 more" in page and len(page.splitlines()) < 30
+
+
+def test_the_hosts_own_run_has_no_page(data_zip: Path, host_dir: Path, capsys: Any) -> None:
+    page, _ = told(["--kimg=1"], data_zip, capsys)
+    assert [line for line in page.splitlines() if line] == []
+
+
+def test_what_a_preset_sets_is_told_method_settings_too(data_zip: Path, host_dir: Path, capsys: Any) -> None:
+    _, output = told(["--regan-preset=few-shot", "--regan-warmup=9kimg"], data_zip, capsys)
+    (line,) = [line for line in output.splitlines() if line.startswith("Preset few-shot: ")]
+    assert "--regan-ratio=0.3 --regan-interval=37kimg --regan-finish=dense --cfg=stylegan2 --kimg=300" in line
+    assert "--regan-warmup" not in line and "--batch" not in line  # those were given
+
+
+@pytest.mark.parametrize("options", [["--regan-preset=paper"], ["--regan-ratio=0.3", "--regan-interval=100"]], ids=" ".join)
+def test_short_phases_say_what_they_mean(options: List[str], data_zip: Path, host_dir: Path, capsys: Any) -> None:
+    _, output = told([*options, "--kimg=300"], data_zip, capsys)
+    (line,) = [line for line in output.splitlines() if line.startswith("Note: ")]
+    assert line.startswith("Note: phases of 100 iterations are short. A regrown weight moves by about ")
+    assert "--regan-preset=few-shot has phases of 37 kimg" in line
+    longer = re.search(r"From --regan-interval=(\d+) on", line)
+    assert longer is not None
+    assert "Note: " not in told([*options, "--kimg=300", f"--regan-interval={longer[1]}"], data_zip, capsys)[1]
+
+
+def test_the_few_shot_preset_can_work(data_zip: Path, host_dir: Path, capsys: Any) -> None:
+    assert "Note: " not in told(["--regan-preset=few-shot"], data_zip, capsys)[1]
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_the_shortest_interval_is_just_enough(forgotten: bool) -> None:
+    rest = (0.0002, 0.99, 4, forgotten)
+    least = shortest_interval(0.3, *rest)
+    assert estimate(0.3, least, *rest).is_possible and not estimate(0.3, least - 1, *rest).is_possible
+    assert shortest_interval(0.0, *rest) == 1
