@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -33,7 +34,7 @@ from regan_ext.tables.results import dumps, read_file, read_folder
 from regan_ext.tables.sheet import FORMATS, Grid, Sheet
 from regan_ext.tables.show import sheet_of
 from regan_ext.tables.state import locked, note_settings, read_state
-from training_hooks import state
+from training_hooks import own_snapshots, state
 from training_hooks.operations import layer_operations
 
 ROOT = TESTS.parent
@@ -252,6 +253,10 @@ def test_a_state_makes_it_go_on(tmp_path: Path, capsys: Any) -> None:
     make_run(job.folder / "00001-a-resumed", [])  # killed again before it wrote anything
     assert (read_state(job).kind, read_state(job).detail) == ("interrupted", "at 4 kimg")
     runner.dry_run([job])
+    planted = capsys.readouterr()
+    assert planted.out == "" and "network-snapshot-000004.pkl is a pickle that no run of yours wrote" in planted.err
+    own_snapshots.remember(first / "network-snapshot-000004.pkl")
+    runner.dry_run([job])
     assert capsys.readouterr().out == job.shell(True) + "\n"
     (first / "network-snapshot-000004.pkl").write_bytes(b"written anew, and stopped before its state")
     runner.dry_run([job])
@@ -271,6 +276,15 @@ def test_trained_and_measured_is_finished(tmp_path: Path, capsys: Any) -> None:
     assert read_state(job).kind == "unmeasured"
     runner.dry_run([job])
     assert capsys.readouterr().out == ""
+    (second / "network-snapshot-000009.pkl").write_bytes(b"planted")
+    runner.dry_run([job])
+    said = capsys.readouterr()
+    assert said.out == "" and "runs the code in it; add --trust" in said.err
+    runner.dry_run([replace(job, place=replace(job.place, trust=True))])
+    assert " metrics run " in (said := capsys.readouterr().out) and said.endswith(" --trust\n")
+    own_snapshots.remember(second / "network-snapshot-000009.pkl")
+    runner.dry_run([job])
+    assert " metrics run " in (said := capsys.readouterr().out) and "--trust" not in said
 
 
 def test_other_arguments_than_before_are_told(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ class Place:
         host: of ``train``; None as it finds one.
         gpus: of ``train``; None for its default.
         extra: further arguments for ``train``, which win over a cell's own.
+        trust: go on from and measure snapshots that none of the user's own runs wrote on this machine.
 
     Raises:
         UserError: one of the further arguments is the table's to give.
@@ -47,6 +48,7 @@ class Place:
     host: Optional[str] = None
     gpus: Optional[int] = None
     extra: Tuple[str, ...] = ()
+    trust: bool = False
 
     def __post_init__(self) -> None:
         for argument in self.extra:
@@ -91,7 +93,7 @@ class Job:
 
     def measuring(self, snapshot: Path, metrics: Sequence[str]) -> List[str]:
         """The command that measures a snapshot and notes the results beside it."""
-        given = [f"--metrics={','.join(metrics)}", "--save", "--trust", f"--seed={self.seed}"]
+        given = [f"--metrics={','.join(metrics)}", "--save", f"--seed={self.seed}", *(["--trust"] if self.place.trust else [])]
         return module_command("regan_ext", "metrics", "run", str(snapshot), *self._host, *self._files, *given)
 
     @property

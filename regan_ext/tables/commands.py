@@ -56,6 +56,7 @@ def list_tables() -> None:
 @_SEEDS
 @click.option("--gpus", type=click.IntRange(1, 256), metavar="INT", help="GPUs of each cell.  [default: 1]")
 @click.option("--dry-run", is_flag=True, help="Print the commands and exit.")
+@click.option("--trust", is_flag=True, help="Also open snapshots in OUT that none of your own runs wrote on this machine.")
 def run_table(
     table: str,
     extra: Tuple[str, ...],
@@ -66,6 +67,7 @@ def run_table(
     seeds: Optional[Tuple[int, ...]],
     gpus: Optional[int],
     dry_run: bool,
+    trust: bool,
 ) -> None:
     """Train the cells of TABLE, each in a folder of its own: OUT/TABLE/ROW-COLUMN-seedN.
 
@@ -79,7 +81,7 @@ def run_table(
     from .runner import dry_run as show_commands
     from .runner import jobs_of, run
 
-    jobs = jobs_of(load(table).cells(only), seeds, Place(data_dir, out, host, gpus, extra))
+    jobs = jobs_of(load(table).cells(only), seeds, Place(data_dir, out, host, gpus, extra, trust))
     if not jobs:
         echo("Nothing of this table can be run.", err=True)
     if dry_run:

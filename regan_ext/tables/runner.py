@@ -5,7 +5,10 @@ from __future__ import annotations
 import shlex
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
+
+from training_hooks.own_snapshots import is_own
 
 from ..errors import UserError
 from ..support.process import Supervisor
@@ -87,9 +90,10 @@ def _check_files(jobs: Sequence[Job]) -> None:
 
 def _look(job: Job) -> Tuple[Optional[State], Optional[str]]:
     """The job's state, and why it is not to be run; None where it is."""
-    state = read_state(job)
-    if state.kind == INTERRUPTED and not _can_go_on(job):
-        state = State(FRESH)
+    state, snapshot = read_state(job), None
+    if state.kind == INTERRUPTED:
+        snapshot = _newest(job)
+        state = State(FRESH) if snapshot is None else state
     if state.kind == FINISHED:
         return state, f"finished, {state.detail}"
     unknown = needs(job)
@@ -97,24 +101,41 @@ def _look(job: Job) -> Tuple[Optional[State], Optional[str]]:
         return state, f"needs {', '.join(unknown)}, which train of this version does not have"
     if state.kind == DIFFERS or (state.kind == UNMEASURED and _measuring(job) is None):
         return state, f"{state.detail} ({job.folder})"
+    if state.kind == UNMEASURED:
+        snapshot = _last(job)
+    if snapshot is not None and not job.place.trust and not _is_own(snapshot):
+        whose = "is a pickle that no run of yours wrote on this machine, and opening a pickle runs the code in it"
+        return state, f"{snapshot} {whose}; add --trust if you know where it is from"
     return state, None
 
 
-def _can_go_on(job: Job) -> bool:
-    """Whether one of the states is whole and of its snapshot, which their names do not tell."""
+def _newest(job: Job) -> Optional[Path]:
+    """The snapshot to go on from: its state is whole and is its own, which the names do not tell; None without one."""
     from ..resume import newest_pair
 
     try:
-        newest_pair(job.folder)
+        return newest_pair(job.folder).snapshot
     except UserError:
+        return None
+
+
+def _is_own(snapshot: Path) -> bool:
+    try:
+        with open(snapshot, "rb") as file:
+            return is_own(file)
+    except OSError:
         return False
-    return True
+
+
+def _last(job: Job) -> Path:
+    """The last snapshot of a trained cell, where it is."""
+    run = chain(job.folder)[-1]
+    return run.folder / f"network-snapshot-{run.whole_kimg:06d}.pkl"
 
 
 def _measuring(job: Job) -> Optional[List[str]]:
     """The command that measures what a trained cell has no value of, on its last snapshot; None where there is no way."""
-    missing, runs = unmeasured(job), chain(job.folder)
-    snapshot = runs[-1].folder / f"network-snapshot-{runs[-1].whole_kimg:06d}.pkl"
+    missing, snapshot = unmeasured(job), _last(job)
     return job.measuring(snapshot, missing) if missing and snapshot.is_file() else None
 
 
