@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Dict, List, Optional
 
 import click
 
@@ -16,6 +16,20 @@ __all__ = ["data"]
 _FILE = UserPath(path_type=Path)
 
 
+class _WithExample(click.Command):
+    """A command that answers a missing argument with an example."""
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def parse_args(self, ctx: click.Context, args: List[str]) -> List[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.MissingParameter as err:
+            raise click.UsageError(f"{err.format_message()} For example: {self.example}", ctx) from err
+
+
 @click.group()
 def data() -> None:
     """Get the data sets of the papers, prepare them or your own images, check and divide them."""
@@ -23,21 +37,29 @@ def data() -> None:
 
 @data.command("list")
 def list_sets() -> None:
-    """Print the data sets: images, pixels, how they are had, licence."""
+    """Print the data sets: images, pixels, how they are had; then the licences."""
     from .table import DATA_SETS, DIGITS, OWN
 
+    licences: Dict[str, List[str]] = {}
     for known in DATA_SETS:
         if known is OWN:
-            echo(f"{known.name:<16}        a folder of your own")
+            click.echo(f"{known.name:<16}        a folder of your own")
             continue
         had = "no download" if known is DIGITS else "get fetches it" if known.archives else "by hand, get says how"
-        echo(f"{known.name:<16} {known.images:>6} images, {known.resolution}x{known.resolution}, {had}")
-        echo(f"{'':<16} licence: {known.licence}")
-        if known.aliases:
-            echo(f"{'':<16} also called {', '.join(known.aliases)}")
+        called = f"; also called {', '.join(known.aliases)}" if known.aliases else ""
+        click.echo(f"{known.name:<16} {known.images:>6} images, {known.resolution}x{known.resolution}, {had}{called}")
+        licences.setdefault(known.licence, []).append(known.name)
+    click.echo("\nLicences:")
+    for licence, names in licences.items():
+        click.echo(f"  {', '.join(names)}: {licence}")
 
 
-@data.command("get", short_help="Fetch a data set and check it, or say how it is had by hand.")
+@data.command(
+    "get",
+    short_help="Fetch a data set and check it, or say how it is had by hand.",
+    cls=_WithExample,
+    example="regan-ext data get obama",
+)
 @click.argument("name", metavar="NAME")
 @click.option("--dir", "folder", type=_FILE, default="data", show_default=True, metavar="DIR", help="Where to put it.")
 @click.option(
@@ -56,7 +78,12 @@ def get_set(name: str, folder: Path, accept_licence: bool, url: Optional[str]) -
     fetch(name, folder, lambda: ask(accept_licence), echo, bytes_bar, url)
 
 
-@data.command("prepare", short_help="Make the zip to train from.")
+@data.command(
+    "prepare",
+    short_help="Make the zip to train from.",
+    cls=_WithExample,
+    example="regan-ext data prepare my-images photos/ mine.zip",
+)
 @click.argument("name", metavar="NAME")
 @click.argument("source", type=UserPath(), metavar="SRC")
 @click.argument("out", type=_FILE, metavar="OUT.zip")
@@ -106,7 +133,12 @@ def prepare_set(**options: Any) -> None:
         echo(line)
 
 
-@data.command("check", short_help="Count, sizes, formats and pixel hashes of a folder or zip.")
+@data.command(
+    "check",
+    short_help="Count, sizes, formats and pixel hashes of a folder or zip.",
+    cls=_WithExample,
+    example="regan-ext data check my-images mine.zip",
+)
 @click.argument("name", metavar="NAME")
 @click.argument("path", type=_FILE, metavar="PATH")
 @click.option("--count", type=COUNT, metavar="INT", help="Number of images to expect.  [default: the set's]")
@@ -132,7 +164,12 @@ def check_set(
         echo(line)
 
 
-@data.command("subset", short_help="Some images of a prepared zip, and the list of which.")
+@data.command(
+    "subset",
+    short_help="Some images of a prepared zip, and the list of which.",
+    cls=_WithExample,
+    example="regan-ext data subset mine.zip mine-100.zip --count=100",
+)
 @click.argument("source", type=_FILE, metavar="SRC.zip")
 @click.argument("out", type=_FILE, metavar="OUT.zip")
 @click.option("--count", type=COUNT, metavar="INT", help="So many images, chosen at random.")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import re
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 from ..errors import UserError
 
@@ -129,5 +131,12 @@ def find(name: str, sets: Tuple[DataSet, ...]) -> DataSet:
     for candidate in sets:
         if wanted in [normalised(known) for known in (candidate.name, *candidate.aliases)]:
             return candidate
-    known: List[str] = [candidate.name for candidate in sets]
-    raise UserError(f"{name} is not a data set known here; there are {', '.join(known)}")
+    spellings = {normalised(known): known for candidate in sets for known in (candidate.name, *candidate.aliases)}
+    near = [spellings[spelling] for spelling in difflib.get_close_matches(wanted, spellings, n=2, cutoff=0.8)]
+    if near:
+        hint = f"is {' or '.join(near)} meant?"
+    elif os.path.exists(name):
+        hint = f"for images of your own, my-images stands before {name}"
+    else:
+        hint = f"there are {', '.join(candidate.name for candidate in sets)}"
+    raise UserError(f"{name} is not a data set known here; {hint}")

@@ -11,7 +11,8 @@ __all__ = ["LIMIT", "NearCopies"]
 
 LIMIT = 50_000  # images; every one is compared with every other
 _SIDE = 16  # pixels of the small version
-_STEPS = 4.0  # of 255, the RMS difference below which two small versions show the same
+_STEPS = 8.0  # of 255, the RMS difference below which two small versions show the same
+_LIGHT = 16.0  # the same for their means
 _CORRELATION = 0.985  # above it; drawings on the same white differ little in levels and much in this
 _ROWS = 256  # compared with all others at a time, which bounds memory
 
@@ -39,7 +40,8 @@ class NearCopies:
         if len(self._names) < 2:
             return []
         small = np.stack(self._small).reshape(len(self._small), -1).astype(np.float32)
-        small -= small.mean(axis=1, keepdims=True)
+        means = small.mean(axis=1)
+        small -= means[:, None]
         powers = (small**2).sum(axis=1)
         found: List[Tuple[str, str]] = []
         for start in range(0, len(small), _ROWS):
@@ -47,6 +49,7 @@ class NearCopies:
             products = small[rows] @ small[: rows.stop].T
             sums = powers[rows, None] + powers[None, : rows.stop]
             alike = (sums - 2 * products < _STEPS**2 * small.shape[1]) & (2 * products >= _CORRELATION * sums)
+            alike &= np.abs(means[rows, None] - means[None, : rows.stop]) < _LIGHT
             for row, others in enumerate(alike, start):
                 before = np.flatnonzero(others[:row])
                 if before.size:
