@@ -193,6 +193,34 @@ def test_precision_and_recall_do_not_depend_on_the_length_of_features(host: Tupl
         measure(host, "pr1k3_full", data, Painter(), detector=str(broken))
 
 
+@pytest.mark.parametrize("kind, fewest", [("fid1k_full", 1), ("kid1k_full", 2), ("pr1k3_full", 4)])
+def test_the_fewest_images_that_give_a_number(host: Tuple[Any, Any], tmp_path: Path, kind: str, fewest: int) -> None:
+    """One fewer is told before anything is computed; without that it is a traceback or not a number."""
+    detector = str(write_detector(tmp_path / "tiny.pt"))
+    enough = write_images(tmp_path / "enough.zip", random_images(fewest, 0))
+    found = measure(host, kind, enough, Painter(), detector=detector)["results"]
+    assert found and all(np.isfinite(value) for value in found.values())
+    if fewest > 1:
+        few = write_images(tmp_path / "few.zip", random_images(fewest - 1, 0))
+        with pytest.raises(ValueError, match=f"{kind} needs at least {fewest} real images, and .*few.zip has {fewest - 1}$"):
+            measure(host, kind, few, Painter(), detector=detector)
+        assert MADE == []
+
+
+@pytest.mark.parametrize("count", [4, 25, 26])
+def test_precision_and_recall_of_few_images(host: Tuple[Any, Any], tmp_path: Path, count: int) -> None:
+    """The CPU compares 25 vectors or fewer in another way than more, for which it knows no half precision."""
+    detector, images = str(write_detector(tmp_path / "tiny.pt")), random_images(count, 0)
+    data = write_images(tmp_path / "real.zip", images)
+    copies = measure(host, "pr1k3_full", data, Copier(images), detector=detector)["results"]
+    noise = measure(host, "pr1k3_full", data, Painter(), detector=detector)["results"]
+    assert copies == {"pr1k3_full_precision": 1, "pr1k3_full_recall": 1}
+    real, made = features_of(Path(detector), images), features_of(Path(detector), np.concatenate(MADE)[:1000])
+    to_made = np.linalg.norm(real[:, None] - made, axis=-1)
+    reach = np.sort(np.linalg.norm(real[:, None] - real, axis=-1), axis=1)[:, 3]
+    assert noise["pr1k3_full_precision"] == pytest.approx((to_made < reach[:, None]).any(0).mean(), abs=0.01)
+
+
 def test_a_family_has_any_number_of_images_and_the_hosts_own_stay() -> None:
     assert registry.parse("fid5k_full") == registry.Metric("fid", 5000, "full")
     assert registry.parse("pr12k3_train") == registry.Metric("pr", 12000, "train")
@@ -559,6 +587,12 @@ def test_bad_options_of_run_are_one_line(host: Tuple[Any, Any], measured: Tuple[
     )
     assert "--metricdata" in command(*given, "--metrics=fid10k_test", code=2)
     assert "does not exist" in command(*given, "--data=none.zip", code=2)
+    few = tmp_path / "few.zip"
+    with zipfile.ZipFile(measured[2]) as source, zipfile.ZipFile(few, "w") as archive:
+        for name in source.namelist()[:3]:
+            archive.writestr(name, source.read(name))
+    told = f"--metrics=pr1k3_full needs at least 4 real images, and {few} has 3"
+    assert told in command(*given, "--metrics=fid1k_full,pr1k3_full", f"--metricdata={few}", code=2)
     for data in ("--data", "--metricdata"):
         assert f"{data}: {pipe} is neither a folder nor a file" in command(*given, f"{data}={pipe}", code=2)
         assert f"{data}: {tmp_path / 'none.zip'} does not exist" in command(*given, f"{data}={tmp_path / 'none.zip'}", code=2)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
 from ..errors import UserError
-from .registry import parse
+from .registry import fewest_images, parse
 from .settings import MetricSettings
 
-__all__ = ["check_data", "check_detector", "check_names", "check_place", "check_settings"]
+__all__ = [
+    "check_counts", "check_data", "check_detector", "check_names", "check_place", "check_settings", "reference_of", "too_few",
+]  # fmt: skip
 
 
 def check_settings(settings: MetricSettings, dataset_kwargs: Dict[str, Any], construct: Callable[..., Any]) -> None:
@@ -43,6 +45,54 @@ def check_names(settings: MetricSettings) -> None:
         metric = parse(name)
         if metric is not None and metric.against == "test" and settings.data is None:
             raise UserError(f"--metrics={name} compares with images that were not trained on; give them with --metricdata")
+
+
+def check_counts(settings: MetricSettings, dataset_kwargs: Dict[str, Any], construct: Callable[..., Any]) -> None:
+    """Refuse metrics that have no value for as few real images as there are.
+
+    Args:
+        settings: what was asked for, checked otherwise.
+        dataset_kwargs: the host's arguments of the training set.
+        construct: the host's ``construct_class_by_name``.
+
+    Raises:
+        UserError: the first of them.
+    """
+    for name in settings.names:
+        metric = parse(name)
+        against = "full" if metric is None else metric.against
+        reference = reference_of(settings, against, dataset_kwargs)
+        whole = reference if against == "train" else {**reference, "max_size": None}
+        fault = too_few(name, whole, construct)
+        if fault is not None:
+            raise UserError(f"--metrics={fault}")
+
+
+def too_few(name: str, reference: Mapping[str, Any], construct: Callable[..., Any]) -> Optional[str]:
+    """Why a metric cannot be measured against the data set of ``reference``: too few images; None where they are enough."""
+    fewest = fewest_images(name)
+    found = fewest if fewest == 1 else len(construct(**reference))
+    if found >= fewest:
+        return None
+    return f"{name} needs at least {fewest} real images, and {reference.get('path')} has {found}"
+
+
+def reference_of(settings: MetricSettings, against: str, dataset_kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments of the data set that a metric compares with.
+
+    Args:
+        settings: what was asked for.
+        against: "full", "train" or "test", as in ``Metric``.
+        dataset_kwargs: the host's arguments of the training set, as the metric has changed them.
+
+    Raises:
+        ValueError: the metric compares with a test set, and there is none.
+    """
+    if against == "train" or (against == "full" and settings.data is None):
+        return dataset_kwargs
+    if settings.data is None:
+        raise ValueError("this metric compares with the images of --metricdata, which was not given")
+    return {**dataset_kwargs, "path": settings.data, "max_size": None, "xflip": False, "use_labels": False}
 
 
 def check_place(option: str, path: str, advice: str = "") -> None:

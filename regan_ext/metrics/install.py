@@ -20,6 +20,7 @@ from training_hooks.health import non_finite
 from training_hooks.random_state import kept_random_states
 
 from .cache import StatisticsCache
+from .check import reference_of, too_few
 from .half_precision import common_factor, scaled
 from .protocol import Protocol
 from .registry import register
@@ -28,6 +29,7 @@ from .settings import MetricSettings
 __all__ = ["install"]
 
 _INSTALLED = "_regan_ext_installed"
+_DIRECT = 25  # vectors; PyTorch compares no more than these one by one, for which the CPU knows no half precision
 
 
 def install(metric_main: ModuleType, settings: MetricSettings) -> None:
@@ -42,7 +44,7 @@ def install(metric_main: ModuleType, settings: MetricSettings) -> None:
     replaced = [
         (vars(metric_main), ("calc_metric", "report_metric")),
         (vars(utils), _Metrics.replaced),
-        (vars(importlib.import_module("metrics.precision_recall")), ("compute_pr",)),
+        (vars(importlib.import_module("metrics.precision_recall")), ("compute_pr", "compute_distances")),
     ]
     plain = vars(metric_main).setdefault(_INSTALLED, {name: functions[name] for functions, names in replaced for name in names})
     ours = _Metrics(utils, settings, plain)
@@ -66,6 +68,7 @@ class _Metrics:
         self._settings = settings
         self._plain = plain
         self._protocol: Optional[Protocol] = None
+        self._metric = ""  # the one that is being computed
         self._easy = utils.dnnlib.EasyDict
         self._cache = StatisticsCache(utils, self.get_feature_detector)
 
@@ -82,7 +85,7 @@ class _Metrics:
             print(f"{metric} is not measured: weights of the generator are not finite.", file=sys.stderr, flush=True)
         if unsound or not _is_due(self._settings.every):
             return self._easy(metric=metric, results=self._easy(), passed_over=True)
-        self._protocol = Protocol(self._settings.network, kwargs.get("G_kwargs") or {})
+        self._metric, self._protocol = metric, Protocol(self._settings.network, kwargs.get("G_kwargs") or {})
         try:
             with _kept_random_states(kwargs.get("device")):
                 result = self._plain["calc_metric"](metric=metric, **kwargs)
@@ -114,6 +117,15 @@ class _Metrics:
             return plain(opts, max_real=max_real, num_gen=num_gen, **kwargs)
         finally:
             utils.update(given)
+
+    def compute_distances(self, row_features: Any, col_features: Any, num_gpus: int, **kwargs: Any) -> Any:
+        """The host's; among few vectors in single precision where the CPU has no other way, and rounded as the host's are."""
+        plain = self._plain["compute_distances"]
+        most = max(len(row_features), -(-len(col_features) // num_gpus))  # each process compares with a part
+        if row_features.device.type != "cpu" or most > _DIRECT:
+            return plain(row_features, col_features, num_gpus=num_gpus, **kwargs)
+        found = plain(row_features.float(), col_features.float(), num_gpus=num_gpus, **kwargs)
+        return None if found is None else found.to(row_features.dtype)
 
     # ---------------------------------------------------------------- metric_utils
 
@@ -152,15 +164,13 @@ class _Metrics:
         """Arguments of the data set to compare with.
 
         Raises:
-            ValueError: the metric compares with a test set, and there is none.
+            ValueError: the metric compares with a test set, and there is none, or it has too few images.
         """
-        against = getattr(opts, "against", "full")
-        if against == "train" or (against == "full" and self._settings.data is None):
-            return opts.dataset_kwargs
-        if self._settings.data is None:
-            raise ValueError("this metric compares with the images of --metricdata, which was not given")
-        other = {"path": self._settings.data, "max_size": None, "xflip": False, "use_labels": False}
-        return self._easy(opts.dataset_kwargs, **other)
+        found = reference_of(self._settings, getattr(opts, "against", "full"), opts.dataset_kwargs)
+        fault = too_few(self._metric, found, self._utils.dnnlib.util.construct_class_by_name)
+        if fault is not None:
+            raise ValueError(fault)
+        return self._easy(found)
 
 
 def _kept_random_states(device: Any) -> ContextManager[None]:

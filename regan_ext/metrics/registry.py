@@ -15,10 +15,14 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-__all__ = ["STANDARD", "Metric", "parse", "register"]
+__all__ = ["STANDARD", "Metric", "fewest_images", "parse", "register"]
 
 STANDARD = ("fid5k_full", "kid5k_full", "pr5k3_full", "fid10k_test", "is10k")
 _FAMILIES = re.compile(r"(?:(?P<kind>fid|kid)(?P<n>\d+)k|pr(?P<pr>\d+)k3)_(?P<against>full|train|test)|is(?P<score>\d+)k")
+
+# Fewer real images give no number: kernel distances leave out the pairs of an image with itself, and a neighbourhood of
+# precision and recall reaches to the third nearest other image. To a Fréchet distance one image is a covariance of zero.
+_FEWEST = {"kid": 2, "pr": 4}
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ def parse(name: str) -> Optional[Metric]:
     kind = match["kind"] or ("pr" if match["pr"] else "is")
     generated = 1000 * int(match["n"] or match["pr"] or match["score"])
     return Metric(kind, generated, match["against"] or "full") if generated else None
+
+
+def fewest_images(name: str) -> int:
+    """How many real images the metric of that name needs, be it the host's own or of a family; 1 for those it does not know."""
+    return next((fewest for kind, fewest in _FEWEST.items() if name.startswith(kind)), 1)
 
 
 def register(metric_main: ModuleType, names: Sequence[str] = ()) -> None:

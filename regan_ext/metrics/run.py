@@ -11,7 +11,7 @@ from typing import Any, Tuple
 import click
 
 from ..errors import UserError
-from .check import check_settings
+from .check import check_counts, check_settings
 from .fetch import DETECTORS
 from .install import install
 from .prepare import Prepared, Wanted, absolute, prepare
@@ -58,7 +58,9 @@ def run(measurement: Measurement) -> None:
     if unknown:
         known = ", ".join(metric_main.list_valid_metrics())
         raise UserError(f"--metrics: {unknown[0]} is not one of {known}, nor one of them with another number")
-    check_settings(settings, prepared.dataset_kwargs, sys.modules["dnnlib"].util.construct_class_by_name)
+    construct = sys.modules["dnnlib"].util.construct_class_by_name
+    check_settings(settings, prepared.dataset_kwargs, construct)
+    check_counts(settings, prepared.dataset_kwargs, construct)
     install(metric_main, settings)
     folder = str(wanted.snapshot.absolute().parent) if measurement.save else None
     for name in measurement.metrics:
