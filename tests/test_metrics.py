@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import types
@@ -385,6 +386,8 @@ def test_a_run_is_measured_with_another_detector_and_reference(measured: Tuple[R
         known = {"reference": reference.name, "reference_images": images, "detector_sha256": content.file_sha256(detector)}
         assert all(known.items() <= line["protocol"].items() and line["protocol"]["generated"] == 1000 for line in lines)
         assert [point.kimg for point in read_run(run.folder).metrics if point.name == name] == [0, 2]
+        line = rf"^{name} \d[\d.e+]* of network-snapshot-000002.pkl \(\d+ s\)$"
+        assert re.search(line, run.output, re.MULTILINE) and '"results"' not in run.output  # a line for readers
     assert "failed" not in run.output
 
 

@@ -117,4 +117,6 @@ def test_time_limit(data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
     options: List[str] = ["--kimg=100", "--tick=50", "--max-hours=0.006"]
     arguments = [f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, *options]
     run = finished_run(tmp_path, run_python([str(TESTS / "drive.py"), "off", *arguments]))
-    assert "goes on" in run.output and last_state(run)["batch_idx"] > 0
+    assert "The time of --max-hours=0.006 is up." in run.output
+    assert f"Stopped by --max-hours=0.006. The same command with --resume={run.folder} goes on." in run.output
+    assert last_state(run)["batch_idx"] > 0

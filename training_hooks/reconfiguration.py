@@ -29,6 +29,7 @@ from .masked_network import MaskedNetwork
 from .narrowing import SynthesisSwitch
 from .own_loop import OwnLoop
 from .phase_clock import PhaseClock
+from .phase_lines import PhaseLines, fact
 from .planning import check_patterns, check_rgb, plan_channels, select_parameters, sparse_cost, targets
 from .ranks import differs
 from .schedule import Phase, Span
@@ -73,6 +74,7 @@ class Reconfiguration(OwnLoop, Hook):
         self._switch: Optional[SynthesisSwitch] = None  # with whole channels
         self._cost = 1.0  # operations of G's forward pass in a sparse phase over those of a dense one
         self._clock = PhaseClock()
+        self._lines: Optional[PhaseLines] = None  # on the rank that prints
         self._seconds, self._iterations_timed = 0.0, 0
 
     @classmethod
@@ -90,6 +92,8 @@ class Reconfiguration(OwnLoop, Hook):
         config = self.config
         self._training = training
         self.schedule = config.schedule(training.total_iterations)
+        if training.rank == 0 and training.run_dir is not None and training.batch_size and training.total_iterations:
+            self._lines = PhaseLines(training.batch_size, training.total_iterations)
         check_patterns(config, {kind: parameter_shapes(training.networks[kind]) for kind in targets(config)})
         for kind in targets(config):
             if kind not in training.optimizers:
@@ -149,6 +153,8 @@ class Reconfiguration(OwnLoop, Hook):
 
     def on_tick(self) -> None:
         self._clock.pause()
+        if self._lines is not None and self._span is not None:
+            self._lines.tick(self._iteration, self._span)
 
     def on_report(self) -> Mapping[str, float]:
         networks, span = list(self._networks.values()), self._span
@@ -241,7 +247,14 @@ class Reconfiguration(OwnLoop, Hook):
             else:
                 for kind in self._networks:
                     self._grow(kind)
+            self._tell(span)
         self._set_learning_rates(span)
+
+    def _tell(self, span: Span) -> None:
+        if self._lines is not None:
+            told = span.cycle > 1 and not self._pending
+            changed = next(iter(self._networks.values())).changed if told else None
+            self._lines.switch(span, fact(span.phase, self.config, changed))
 
     def _prune(self, kind: str) -> None:
         """Choose the masks of ``kind`` and zero its pruned weights, and those of its average."""

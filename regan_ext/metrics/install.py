@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
+import os
 import sys
 from types import ModuleType
-from typing import Any, ContextManager, Dict, Optional
+from typing import Any, ContextManager, Dict, Mapping, Optional
 
 import torch
 
@@ -96,9 +98,16 @@ class _Metrics:
             self._protocol = None
 
     def report_metric(self, result_dict: Any, *args: Any, **kwargs: Any) -> None:
-        """The host's, but for snapshots that are passed over: they have no result to report."""
-        if not result_dict.get("passed_over"):
+        """The host's, but for snapshots that are passed over: they have no result to report. While a run trains, a line for
+        readers takes the place of the JSON that the host prints, and that is in metric-*.jsonl."""
+        if result_dict.get("passed_over"):
+            return
+        if loop.find_loop() is None:
             self._plain["report_metric"](result_dict, *args, **kwargs)
+            return
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._plain["report_metric"](result_dict, *args, **kwargs)
+        print(_for_readers(result_dict, kwargs.get("snapshot_pkl")), flush=True)
 
     # ---------------------------------------------------------------- precision_recall
 
@@ -171,6 +180,15 @@ class _Metrics:
         if fault is not None:
             raise ValueError(fault)
         return self._easy(found)
+
+
+def _for_readers(result: Mapping[str, Any], snapshot: Optional[str]) -> str:
+    of = "" if snapshot is None else f" of {os.path.basename(snapshot)}"
+    if not result["results"]:
+        return f"{result['metric']}{of}: no value"
+    values = ", ".join(f"{name} {value:.5g}" for name, value in result["results"].items())
+    seconds = result.get("total_time")
+    return f"{values}{of}" + ("" if seconds is None else f" ({seconds:.0f} s)")
 
 
 def _kept_random_states(device: Any) -> ContextManager[None]:
