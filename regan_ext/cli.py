@@ -9,7 +9,7 @@ import click
 
 from . import __version__
 from .data.commands import data
-from .metrics.commands import metrics
+from .metrics.commands import BEST, metrics
 from .support.numbers import FiniteFloat
 from .support.paths import UserPath
 from .support.text import echo, printable_errors, terminal
@@ -155,6 +155,7 @@ def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
 @click.option(
     "--host", type=UserPath(), metavar="DIR", help="Checkout whose classes the snapshot names.  [default: as train finds it]"
 )
+@BEST
 @click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it.")
 @click.option("--seeds", metavar="LIST", help="images, video: such as 1,2,5-9.  [default: 0-31]")
 @click.option("--trunc", type=FiniteFloat(-1000, 1000), help="images, video: truncation psi.  [default: 1]")
@@ -170,8 +171,8 @@ def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
     "--seconds", type=FiniteFloat(0, 3600, min_open=True), help="video: length of the loop.  [default: one second a seed]"
 )
 @click.option("--fps", type=click.IntRange(1, 240), metavar="INT", help="video: frames per second.  [default: 30]")
-def export(**options: Any) -> None:
-    """Turn SNAPSHOT, a network-snapshot-NNNNNN.pkl, into another form.
+def export(snapshot: Path, best: Optional[str], **options: Any) -> None:
+    """Turn SNAPSHOT, a network-snapshot-NNNNNN.pkl or a run folder, into another form. Of a folder it is the newest snapshot.
 
     dense: the snapshot itself. sparse: a pickle with the pruned weights at zero. narrow: a smaller and faster pickle without
     the channels that --regan-granularity=channel pruned. state-dict, safetensors: tensors without code. onnx: checked against
@@ -180,8 +181,9 @@ def export(**options: Any) -> None:
     Exit code: 0 written, 1 failed, 2 something wrong with the options or the snapshot; then nothing is written.
     """
     from .export import Export, run
+    from .run_folders import chosen_snapshot
 
-    run(Export(**options))
+    run(Export(chosen_snapshot(snapshot, best), **options))
 
 
 @main.command(short_help="Write an HTML page about one run, or about several beside each other.")
@@ -196,11 +198,13 @@ def export(**options: Any) -> None:
 def report(runs: Tuple[str, ...], out: Optional[str], png: bool) -> None:
     """Write one HTML page about the run folders RUN, those of the plain host too: charts, samples, cost, options.
 
-    The page needs no other file and no network. Exit code: 0 written, 2 a folder is no run.
+    A folder of run folders, such as a cell of a table, stands for all of them. The page needs no other file and no network.
+    Exit code: 0 written, 2 a folder is no run.
     """
     from .report import report as write
+    from .run_folders import find_runs
 
-    for path in write(runs, out, png):
+    for path in write([str(run) for given in runs for run in find_runs(Path(given))], out, png):
         echo(path)
 
 

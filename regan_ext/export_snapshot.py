@@ -117,7 +117,7 @@ def open_snapshot(path: Path, host: Optional[str], trust: bool) -> Snapshot:
     with open_pickle(path) as file:
         _ask(file, path, trust)
         where = _prepare_host(host)
-        echo(f"Host: {where}", err=True)
+        echo(f"Host: {where}; snapshot: {path}", err=True)
         data = unpickle(file, path)
     if not isinstance(data, dict) or "G_ema" not in data:
         what = f"a dict of {_listed(data)}" if isinstance(data, dict) and data else f"a {type(data).__name__}"

@@ -425,6 +425,35 @@ def test_a_snapshot_is_measured_outside_of_training(
     assert "--save: metric-fid1k_full.jsonl in " in command(*given, "--metrics=fid1k_full", "--save", code=1)
 
 
+def test_all_snapshots_of_a_run_are_measured_once(
+    host: Tuple[Any, Any], measured: Tuple[Run, Path, Path], tmp_path: Path
+) -> None:
+    """The run measured its snapshots at 0 and 2 kimg; what has another protocol counts for nothing."""
+    run, detector, test = measured
+    folder = Path(shutil.copytree(run.folder, tmp_path / run.folder.name))
+    series = folder / "metric-fid1k_full.jsonl"
+    before = series.read_text().splitlines()
+    other = json.loads(before[0])
+    other["protocol"]["truncation"], other["snapshot_pkl"] = 0.5, "network-snapshot-000001.pkl"
+    series.write_text("".join(line + "\n" for line in [*before, json.dumps(other)]))
+    given = ["run", folder, "--host=embedded", "--metrics=fid1k_full", f"--metric-detector={detector}", f"--metricdata={test}"]
+
+    def lines() -> List[str]:
+        return [line for line in command(*given, "--all", "--save").splitlines() if line.startswith("{")]
+
+    first, saved = lines(), series.read_text()
+    assert [json.loads(line)["snapshot_pkl"][-6:] for line in first] == ["00.pkl", "01.pkl", "02.pkl"]
+    assert [json.loads(line)["protocol"].get("seed") for line in first] == [None, 0, None]
+    assert [first[0], first[2]] == before and len(saved.splitlines()) == 4
+    assert lines() == first and series.read_text() == saved
+    assert "--all is for a run folder" in command(*given, "--all", "--best", code=2)
+    (folder / "network-snapshot-000001.pkl").write_bytes(b"cut")
+    series.write_text("".join(line + "\n" for line in before))
+    result = CliRunner().invoke(main, ["metrics", *map(str, given), "--all"])
+    assert result.exit_code == 1 and "000001.pkl is not a network pickle" in result.output
+    assert result.output.endswith("Error: 1 of 3 snapshots were not measured\n") and before[1] in result.output
+
+
 def test_a_detector_that_cannot_be_had_is_one_line_with_the_way_out(
     host: Tuple[Any, Any], measured: Tuple[Run, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

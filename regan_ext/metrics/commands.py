@@ -12,10 +12,12 @@ from ..support.numbers import FiniteFloat
 from ..support.paths import UserPath
 from ..support.text import echo
 
-__all__ = ["metrics"]
+__all__ = ["BEST", "metrics"]
 
 _FILE, _TEXT = UserPath(path_type=Path), UserPath()
 _SEED = click.IntRange(0, 2**63 - 1)  # what PyTorch takes
+BEST = click.option("--best", is_flag=False, flag_value="", metavar="[=METRIC]",
+                    help="Of a run folder, the best snapshot by this metric.  [default: the newest]")  # fmt: skip
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -64,6 +66,7 @@ def _measuring(command: _Command) -> _Command:
         click.option(
             "--host", type=_TEXT, metavar="DIR", help="Checkout whose classes the snapshot names.  [default: as train finds it]"
         ),
+        BEST,
         click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
     ]
@@ -72,22 +75,34 @@ def _measuring(command: _Command) -> _Command:
     return command
 
 
-@metrics.command("run", short_help="Measure a snapshot.")
+@metrics.command("run", short_help="Measure a snapshot, or all of a run.")
 @_measuring
 @click.option("--metrics", "names", default="fid5k_full", show_default=True, metavar="LIST", help="Names, with commas.")
+@click.option(
+    "--all", "whole_run", is_flag=True, help="All snapshots of the run folder; what is known already is not measured."
+)
 @click.option("--save", is_flag=True, help="Also add the results to the metric-*.jsonl beside the snapshot.")
-def run_metrics(names: str, save: bool, **options: Any) -> None:
-    """Measure SNAPSHOT, a network-snapshot-NNNNNN.pkl, and print one JSON line for each metric.
+def run_metrics(snapshot: Path, best: Optional[str], names: str, whole_run: bool, save: bool, **options: Any) -> None:
+    """Measure SNAPSHOT, a network-snapshot-NNNNNN.pkl or a run folder, and print one JSON line for each metric.
 
-    The line says what was measured against what. Every metric begins from the seed.
+    Of a folder it is the newest snapshot, the --best or --all. The line says what was measured against what. Every metric
+    begins from the seed.
 
     Exit code: 0 measured, 1 a metric failed, 2 something wrong with the options, the snapshot or the data.
     """
+    from ..errors import UserError
+    from ..run_folders import chosen_snapshot, snapshots
     from .prepare import Wanted
-    from .run import Measurement, run
+    from .run import Measurement, run, run_all
 
     listed = tuple(name.strip() for name in names.split(",") if name.strip() not in ("", "none"))
-    run(Measurement(Wanted(**options), listed, save))
+    if whole_run and (best is not None or not snapshot.is_dir()):
+        raise UserError("--all is for a run folder, without --best")
+    measurement = Measurement(Wanted(chosen_snapshot(snapshot, best), **options), listed, save)
+    if whole_run:
+        run_all(measurement, snapshots(snapshot))
+    else:
+        run(measurement)
 
 
 @metrics.command("nearest", short_help="Show generated images beside their nearest training images.")
@@ -95,18 +110,20 @@ def run_metrics(names: str, save: bool, **options: Any) -> None:
 @click.option("--out", type=_FILE, required=True, metavar="FILE.png", help="The sheet.")
 @click.option("--count", type=click.IntRange(1, 4096), default=32, show_default=True, help="Generated images.")
 @click.option("--neighbours", type=click.IntRange(1, 8), default=3, show_default=True, help="Training images beside each.")
-def nearest(out: Path, count: int, neighbours: int, **options: Any) -> None:
+def nearest(snapshot: Path, best: Optional[str], out: Path, count: int, neighbours: int, **options: Any) -> None:
     """Draw images of SNAPSHOT beside the training images nearest to them: by pixels, or by the features of --metric-detector.
 
-    Printed is the share of generated images that are closer to a training image than that one's nearest neighbour among the
-    training images is, and the same share of the images of --metricdata.
+    SNAPSHOT is a network-snapshot-NNNNNN.pkl or a run folder, of which it is the newest. Printed is the share of generated
+    images that are closer to a training image than that one's nearest neighbour among the training images is, and the same
+    share of the images of --metricdata.
 
     Exit code: 0 written, 2 something wrong with the options, the snapshot or the data.
     """
+    from ..run_folders import chosen_snapshot
     from .nearest import Sheet, run
     from .prepare import Wanted
 
-    for line in run(Sheet(Wanted(**options), out, count, neighbours)):
+    for line in run(Sheet(Wanted(chosen_snapshot(snapshot, best), **options), out, count, neighbours)):
         echo(line)
 
 

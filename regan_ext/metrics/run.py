@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from dataclasses import dataclass
-from typing import Any, Tuple
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Sequence, Tuple
 
 import click
 
 from ..errors import UserError
+from ..support.text import echo
 from .check import check_counts, check_settings
 from .fetch import DETECTORS
 from .install import install
+from .known import expected_protocol, known_line
 from .prepare import Prepared, Wanted, absolute, prepare
 from .registry import register
 from .settings import MetricSettings
 
-__all__ = ["Measurement", "run"]
+__all__ = ["Measurement", "run", "run_all"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,46 @@ def run(measurement: Measurement) -> None:
         UserError: something is wrong with the options, the snapshot or the data; nothing was computed.
         click.ClickException: a metric failed, or its result, which has been printed, cannot be saved.
     """
+    prepared, metric_main, _ = _set_up(measurement)
+    for name in measurement.metrics:
+        _report(measurement, name, prepared, metric_main)
+
+
+def run_all(measurement: Measurement, series: Sequence[Path]) -> None:
+    """The same for all snapshots of a run, oldest first. What lies beside them with the same protocol is printed as it is.
+
+    Args:
+        measurement: with one of them, which is opened first.
+        series: the snapshots.
+
+    Raises:
+        UserError: as ``run`` for the snapshot of ``measurement``.
+        click.ClickException: some were not measured; each has been told, and the others are.
+    """
+    first, metric_main, settings = _set_up(measurement)
+    protocols = {name: expected_protocol(name, settings, first) for name in measurement.metrics}
+    failed = 0
+    for snapshot in series:
+        here = replace(measurement, wanted=replace(measurement.wanted, snapshot=snapshot))
+        prepared = first if snapshot == measurement.wanted.snapshot else None
+        try:
+            for name in measurement.metrics:
+                line = known_line(snapshot, name, protocols[name], measurement.wanted.seed)
+                if line is not None:
+                    echo(line)
+                    continue
+                if prepared is None:
+                    prepared = prepare(here.wanted)
+                _report(here, name, prepared, metric_main)
+        except click.ClickException as err:
+            echo(f"Error: {err.format_message()}", err=True)
+            failed += 1
+    if failed:
+        raise click.ClickException(f"{failed} of {len(series)} snapshots were not measured")
+
+
+def _set_up(measurement: Measurement) -> Tuple[Prepared, Any, MetricSettings]:
+    """The snapshot, and the host's module metric_main made fit to measure it, once all has been checked."""
     wanted = measurement.wanted
     if not measurement.metrics:
         raise UserError("--metrics: name one at least, such as fid5k_full")
@@ -62,15 +105,20 @@ def run(measurement: Measurement) -> None:
     check_settings(settings, prepared.dataset_kwargs, construct)
     check_counts(settings, prepared.dataset_kwargs, construct)
     install(metric_main, settings)
-    folder = str(wanted.snapshot.absolute().parent) if measurement.save else None
-    for name in measurement.metrics:
-        result = _measure(metric_main, name, prepared, wanted)
-        try:
-            metric_main.report_metric(result, run_dir=folder, snapshot_pkl=str(wanted.snapshot.absolute()))
-        except OSError as err:
-            if folder is None:
-                raise
-            raise click.ClickException(f"--save: metric-{name}.jsonl in {folder}: {err.strerror or err}") from err
+    return prepared, metric_main, settings
+
+
+def _report(measurement: Measurement, name: str, prepared: Prepared, metric_main: Any) -> None:
+    """Measure one metric, print its line, and save it where that was asked for."""
+    snapshot = measurement.wanted.snapshot.absolute()
+    folder = str(snapshot.parent) if measurement.save else None
+    result = _measure(metric_main, name, prepared, measurement.wanted)
+    try:
+        metric_main.report_metric(result, run_dir=folder, snapshot_pkl=str(snapshot))
+    except OSError as err:
+        if folder is None:
+            raise
+        raise click.ClickException(f"--save: metric-{name}.jsonl in {folder}: {err.strerror or err}") from err
 
 
 def _measure(metric_main: Any, name: str, prepared: Prepared, wanted: Wanted) -> Any:
