@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -24,6 +25,7 @@ from training_hooks import state as states
 from training_hooks import stop
 
 from . import compat, device, help_page, host_values, loop_arguments, options, plan_page, presets, resume, run_summary
+from .faults import explained
 from .metrics.check import check_settings
 from .metrics.install import install as install_metrics
 from .metrics.registry import register
@@ -109,7 +111,7 @@ class RankEntry:
         _skip_samples(args)
         stop.install(self.shared)
         try:
-            with faults_named(args["training_set_kwargs"]["path"]):
+            with explained(lambda: args), faults_named(args["training_set_kwargs"]["path"]):
                 entry(rank=rank, args=args, temp_dir=temp_dir)
             _leave_group()
         finally:
@@ -224,7 +226,8 @@ class _Attachment:
                 self.namespace["subprocess_fn"] = RankEntry(main, self.request.device, shared, self.request.metrics)
                 if several:
                     stop.install(shared)  # the parent of the ranks hears of it first
-                result = callback(**values)
+                with explained(lambda: self.args):
+                    result = self._call(callback, values)
                 settings = self.request.settings
                 if settings is not None and settings["ratio"] > 0 and not values.get("dry_run"):
                     run_summary.tell(self.args["run_dir"])
@@ -243,6 +246,19 @@ class _Attachment:
             self.namespace["setup_training_loop_kwargs"] = setup
             self.namespace["subprocess_fn"] = entry
             del self.namespace[_ORIGINAL_ENTRY]
+
+    def _call(self, callback: Any, values: Dict[str, Any]) -> Any:
+        """Call it, and again where another run was faster to make the folder of the number that the host has chosen."""
+        while True:
+            try:
+                return callback(**values)
+            except (FileExistsError, AssertionError) as err:
+                *_, (frame, _) = traceback.walk_tb(err.__traceback__)
+                taken = self.args.get("run_dir")
+                is_host = frame.f_globals is self.namespace  # which asserts that there is no such folder yet
+                if not taken or not os.path.isdir(taken) or not (is_host or getattr(err, "filename", None) == taken):
+                    raise
+                echo(f"Another run has just taken {taken}; this one takes the next number.", err=True)
 
     @contextlib.contextmanager
     def _time_limit(self) -> Iterator[None]:

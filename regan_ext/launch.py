@@ -10,6 +10,7 @@ from typing import Any, List, Optional, Tuple
 
 import click
 
+from .faults import explained_imports
 from .hosts import embedded
 from .hosts.checkout import Checkout, HostError, recognise
 from .support.paths import expanded
@@ -102,6 +103,7 @@ def _train_checkout(checkout: Checkout, arguments: List[str]) -> None:
     sys.path.insert(0, str(Path(script).parent))
     click.Command.main = main  # type: ignore[method-assign]
     try:
-        runpy.run_path(script, run_name="__main__")
+        with explained_imports(checkout.path):
+            runpy.run_path(script, run_name="__main__")
     finally:
         click.Command.main = plain  # type: ignore[method-assign]

@@ -3,6 +3,7 @@
 probed    through regan_ext, with a probe that records every event
 off       through regan_ext as a user would
 poisoned  through regan_ext, with a weight that becomes NaN at iteration 40
+raced     through regan_ext, in a race for the number of the run folder that another run wins
 noop      through regan_ext, with a hook that does nothing
 pristine  the host's own functions called directly; regan_ext gives only the compatibility fixes and the view of torch
 """
@@ -25,9 +26,25 @@ def main() -> None:
         "noop": [{"class_name": "training_hooks.hook.Hook"}],
         "poisoned": [{"class_name": "probes.Poison", "at": 40}],
         "off": [],
+        "raced": [],
     }[mode]
+    if mode == "raced":
+        lose_a_race()
     attach(vars(embedded_train), hooks=hooks)
     embedded_train.main.main(args=arguments)
+
+
+def lose_a_race() -> None:
+    import os
+
+    make = os.makedirs
+
+    def make_late(path, *args, **kwargs) -> None:
+        if os.path.basename(path).startswith("00000-"):
+            make(path)
+        make(path, *args, **kwargs)
+
+    os.makedirs = make_late
 
 
 def pristine(arguments) -> None:

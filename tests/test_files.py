@@ -18,6 +18,7 @@ from PIL import Image
 
 from regan_ext.cli import main
 from regan_ext.data.archive import ImageZip
+from regan_ext.support.folders import passing_folder
 from training_hooks.files import copy_whole, refuse_own_input, whole_file, whole_path
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions, links and pipes of POSIX")
@@ -175,3 +176,26 @@ def test_a_report_does_not_replace_what_it_is_about(tmp_path: Path, name: str) -
     assert CliRunner().invoke(main, ["report", str(run), f"--out={run / 'mine.html'}"]).exit_code == 0, (
         "an own page is replaced"
     )
+
+
+@posix
+def test_what_a_killed_process_left_is_deleted_and_what_a_living_one_has_is_not(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from regan_ext.support.folders import passing_folder\n"
+        "with passing_folder(Path(sys.argv[1]), 'making-') as folder:\n"
+        "    (folder / 'half').write_text('x'); print(flush=True); sys.stdin.read()\n"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    living, killed = (subprocess.Popen(arguments, **pipes) for _ in range(2))  # type: ignore[call-overload]
+    for process in (living, killed):
+        process.stdout.readline()
+    killed.kill()
+    killed.wait()
+    (tmp_path / "making-mine").mkdir()
+    assert len(left_in(tmp_path)) == 3
+    with passing_folder(tmp_path, "making-") as folder:
+        assert len(left_in(tmp_path)) == 3 and folder.is_dir()
+    assert len(left_in(tmp_path)) == 2
+    living.communicate()
+    assert left_in(tmp_path) == ["making-mine"]

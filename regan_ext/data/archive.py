@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import struct
-import tempfile
 import zipfile
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +13,7 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple, Type
 from training_hooks.files import whole_file
 
 from ..errors import UserError
+from ..support.folders import passing_folder
 
 __all__ = [
     "FILTER_KEY", "ImageZip", "add_filter", "beside", "check_file", "check_target", "fix_dates", "indices_path", "member_name",
@@ -86,11 +85,8 @@ def beside(out: Path, prefix: str) -> Iterator[Path]:
         UserError: it, or something in it, cannot be written.
     """
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=out.resolve().parent))
-        try:
+        with passing_folder(out.resolve().parent, prefix) as temporary:
             yield temporary
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as err:
         raise UserError(f"{out} cannot be written: {err.strerror or err}") from err
 

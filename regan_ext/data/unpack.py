@@ -5,10 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
-import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -16,6 +14,7 @@ from typing import IO, Any, Callable, Iterator, List, NamedTuple, Optional, Sequ
 
 import click
 
+from ..support.folders import passing_folder
 from .manifest import Limits, normalised
 
 __all__ = ["UnpackError", "is_archive", "unpack"]
@@ -80,19 +79,14 @@ def unpack(archive: Path, target: Path, limits: Limits, inside: Sequence[str] = 
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
-        try:
-            content = temporary / "content"
+        with passing_folder(target.parent, ".unpacking-") as temporary:
+            content, nested = temporary / "content", temporary / "nested.zip"
             content.mkdir()
-            count = _unpack_into(
-                archive, content, temporary / "nested.zip", limits, [normalised(name) for name in inside], required
-            )
+            count = _unpack_into(archive, content, nested, limits, [normalised(name) for name in inside], required)
             if count == 0:
                 raise UnpackError("holds no files")
             content.rename(target)
             return count
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except UnpackError as err:
         raise UnpackError(f"{archive}: {err.message}; nothing was unpacked") from err
     except _BROKEN as err:

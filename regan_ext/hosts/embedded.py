@@ -14,13 +14,13 @@ import functools
 import hashlib
 import importlib.machinery
 import os
-import shutil
 import subprocess
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import List, Tuple
 
+from ..support.folders import passing_folder
 from ..support.process import module_command
 from .checkout import HostError
 
@@ -146,22 +146,18 @@ def unpack(wheel: "str | Path") -> Path:
     _check(wheel)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix="unpacking-", dir=target.parent))
-    except OSError as err:
-        raise HostError(f"the cache folder {target.parent} cannot be written ({err}); set REGAN_CACHE_DIR") from err
-    try:
-        with zipfile.ZipFile(wheel) as archive:
+        with passing_folder(target.parent, "unpacking-") as temporary, zipfile.ZipFile(wheel) as archive:
             for path, source in _modules(archive):
-                file = temporary / path
+                file = temporary / target.name / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(source.encode("utf-8"))
-        try:
-            temporary.rename(target)
-        except OSError:
-            if not target.is_dir():  # otherwise another process was faster
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            try:
+                (temporary / target.name).rename(target)
+            except OSError:
+                if not target.is_dir():  # otherwise another process was faster
+                    raise
+    except OSError as err:
+        raise HostError(f"the cache folder {target.parent} cannot be written ({err}); set REGAN_CACHE_DIR") from err
     return _verify(target)
 
 

@@ -117,7 +117,7 @@ def come_to_the_moment(process: "subprocess.Popen[bytes]", kind: str, outdir: Pa
     if kind == "snapshot":
         wait_for_new(process, outdir, "network-snapshot-*.pkl", rng.randint(1, 3))
     elif kind == "temporary":
-        wait_for_new(process, outdir, "regan-state-*.tmp", rng.randint(1, 3))
+        wait_for_new(process, outdir, ".regan-state-*.tmp", rng.randint(1, 3))
     else:
         wait_for_new(process, outdir, "regan-state-*.pt")
     if kind == "stop":
@@ -142,7 +142,7 @@ def strike(process: "subprocess.Popen[bytes]", kind: str, outdir: Path, longest:
 
 def place(folder: Optional[Path], pair: Optional[Pair]) -> str:
     """In words, what the kill interrupted, by what lies in the run's folder."""
-    if folder is not None and list(folder.glob("regan-state-*.tmp")):
+    if folder is not None and list(folder.glob(".regan-state-*.tmp")):
         return "while a state was written"
     snapshots = sorted(folder.glob("network-snapshot-*.pkl")) if folder is not None else []
     if snapshots and not states.state_path(snapshots[-1]).is_file():
@@ -226,7 +226,7 @@ def session(scratch: Path, trials: int, seconds: float, rng: random.Random, stop
             click.echo(f"{findings.counts['trials']}: {kind}, {pair}, {dict(findings.kills)}", err=True)
         if len(findings.failures) == failed:
             trial(chain, "closing", longest, rng, findings)
-        findings.counts["temporary_state_files_left"] += len(list(chain.glob("runs/*/regan-state-*.tmp")))
+        findings.counts["temporary_state_files_left"] += len(list(chain.glob("runs/*/.regan-state-*.tmp")))
         if len(findings.failures) == failed:
             shutil.rmtree(chain)
     findings.counts.update(chains=number, seconds=round(time.monotonic() - begin))
