@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 import click
 import requests
-from urllib3.exceptions import LocationParseError
 
 from .. import __version__
 from ..errors import UserError
 from ..locks import locked_file
+from .answer import Answer, Broken, Strange, TooSlow
 from .hashes import Digest, digest, record, why_wrong
 from .manifest import Archive
 
@@ -25,8 +25,6 @@ __all__ = ["ATTEMPTS", "DownloadError", "Progress", "download", "part_path"]
 
 ATTEMPTS = 5
 PAUSE = 1.0  # seconds before the second attempt, twice as long before each later one
-TIMEOUT = (15, 60)  # seconds to connect, and between two pieces of data
-_CHUNK = 1 << 14  # bytes; of a cut connection the piece that was not full is lost
 
 Progress = Callable[[int, Optional[int]], None]  # bytes so far, bytes in all where they are known
 
@@ -150,12 +148,10 @@ def _attempt(url: str, target: Path, archive: Archive, progress: Progress) -> in
         if known["validator"]:
             headers["If-Range"] = known["validator"]
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        with Answer(url, headers) as answer:
+            response, chunks = answer.response, answer.pieces()
             offset = _judge(url, response, offset, part)
             total = _total(response, offset)
-            # Some servers call a .tgz the gzip encoding of a tar; the file is wanted as it lies there.
-            response.raw.headers.pop("Content-Encoding", None)
-            chunks = response.iter_content(_CHUNK)
             first = next(chunks, b"")
             _refuse_page(url, response, first, offset)
             _check_total(url, total, archive)
@@ -168,12 +164,12 @@ def _attempt(url: str, target: Path, archive: Archive, progress: Progress) -> in
                         break
                     progress(offset, total)
                     data = next(chunks, None)
-    except requests.exceptions.Timeout as err:
-        raise _Cut(f"no answer within {TIMEOUT[1]} seconds") from err
-    except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as err:
-        raise _Cut(f"the connection failed ({_innermost(err)})") from err
-    except (requests.exceptions.RequestException, LocationParseError) as err:
-        raise DownloadError(f"{url}: {_innermost(err)}") from err
+    except TooSlow as err:
+        raise _Cut(str(err)) from err
+    except Broken as err:
+        raise _Cut(f"the connection failed: {err}") from err
+    except Strange as err:
+        raise DownloadError(f"{url}: {err}") from err
     if offset > archive.max_bytes:
         part.unlink()
         note.unlink()
@@ -212,7 +208,7 @@ def _judge(url: str, response: requests.Response, offset: int, part: Path) -> in
         part.unlink(missing_ok=True)
         raise _Cut("the server does not know the part that is here; begun anew")
     if status == 206:
-        match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+        match = re.match(r"bytes ([0-9]{1,18})-", response.headers.get("Content-Range", ""))
         if match is None or int(match.group(1)) != offset:
             part.unlink(missing_ok=True)
             raise _Cut("the server sent another part than was asked for")
@@ -226,8 +222,8 @@ def _judge(url: str, response: requests.Response, offset: int, part: Path) -> in
 
 
 def _total(response: requests.Response, offset: int) -> Optional[int]:
-    length = response.headers.get("Content-Length", "")
-    return offset + int(length) if length.isdigit() else None
+    length = re.fullmatch(r"\s*([0-9]{1,18})\s*", response.headers.get("Content-Length", ""))
+    return None if length is None else offset + int(length.group(1))
 
 
 def _check_total(url: str, total: Optional[int], archive: Archive) -> None:
@@ -262,14 +258,3 @@ def _validator(response: requests.Response) -> Optional[str]:
     if tag and not tag.startswith("W/"):
         return tag
     return response.headers.get("Last-Modified")
-
-
-def _innermost(err: BaseException) -> str:
-    """The cause in one short line."""
-    while err.args and isinstance(err.args[0], BaseException):
-        err = err.args[0]
-    reason = getattr(err, "reason", None)
-    if isinstance(reason, BaseException):
-        return _innermost(reason)
-    text = " ".join(str(part) for part in err.args if isinstance(part, str)) or type(err).__name__
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>:?\s*|HTTPS?Connection\w*\(.*?\): ", "", text))[:160]
