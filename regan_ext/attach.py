@@ -208,7 +208,7 @@ class _Attachment:
             _register_metrics(config.get("metrics"), host)
             if config.get("data"):
                 check_images(config["data"], values.get("outdir"))
-            description, self.args, resumed = loop_arguments.set_up(setup, config, found, host)
+            description, self.args, resumed = loop_arguments.set_up(setup, config, found, host, bool(values.get("dry_run")))
             suffix = loop_arguments.edit(self.args, self.request, self.hooks, host, resumed, outdir)
             _check_metrics(self.request.metrics, self.args, host)
             if values.get("dry_run"):

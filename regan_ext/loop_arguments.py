@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import re
 from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -16,10 +14,11 @@ from training_hooks.config import PRESETS, ReconfigurationConfig
 from training_hooks.planning import check_patterns, check_rgb, describe_cost, left_dense, select_parameters, targets
 from training_hooks.seams import Ticker
 from training_hooks.selection import parameter_shapes
+from training_hooks.state_check import check_fit
 
 from . import compat, disk, options, resume, resume_options
 from .errors import UserError
-from .support.pickles import open_pickle, unpickle
+from .resume_networks import fetch, is_address, open_networks, read_networks, shapes_of
 from .support.text import echo
 
 __all__ = ["HostModule", "Setup", "check_batch", "edit", "set_up"]
@@ -31,7 +30,7 @@ _Shapes = Dict[str, Dict[str, Tuple[int, ...]]]  # network → name of a weight 
 
 
 def set_up(
-    setup: Setup, config: Mapping[str, Any], found: Optional[resume.Resume], host: HostModule
+    setup: Setup, config: Mapping[str, Any], found: Optional[resume.Resume], host: HostModule, dry_run: bool = False
 ) -> Tuple[str, Any, Optional[resume.Resume]]:
     """The host's own description and keyword arguments of the loop, and ``found`` with what is known of it now.
 
@@ -43,20 +42,20 @@ def set_up(
         config: its keyword arguments, from the command line.
         found: what ``--resume`` names.
         host: the host whose loop will run.
+        dry_run: nothing of a pickle may be run, and nothing downloaded.
 
     Raises:
         UserError: the snapshot is no network pickle, or a run that was named as a folder is over.
     """
     if found is None:
         description, args = setup(**config)
-        _check_path(args.get("resume_pkl"))
-        return description, args, None
+        return description, args, _begin(args.get("resume_pkl"), host, dry_run)
     description, args = setup(**{**config, "resume": None})
     found = resume.unless_other_images(found, args)
     if found.state is None:
-        content = _open_snapshot(host, found)
-        found = replace(found, shapes={kind: _shapes_of(content[kind]) for kind in ("G", "D")})
-        found = resume.continuation(found, content, args)
+        networks = read_networks(found.snapshot) if dry_run else open_networks(found.snapshot, host)
+        if networks is not None:
+            found = resume.continuation(replace(found, shapes=networks.shapes), networks, args)
     if found.goes_on:
         found = resume.unless_over(found, args["total_kimg"])
     if not found.goes_on:
@@ -65,14 +64,22 @@ def set_up(
     return description, args, found
 
 
-def _check_path(pickle_or_url: Optional[str]) -> None:
-    """The host takes what it does not know for a path or an address, and finds out late.
+def _begin(pickle_or_url: Optional[str], host: HostModule, dry_run: bool) -> Optional[resume.Resume]:
+    """The networks that the host itself has found a name for. It takes what it does not know for a path or an address, and
+    finds out late.
 
     Raises:
-        UserError: it is neither.
+        UserError: they cannot be had.
     """
-    if pickle_or_url and not re.match(r"[a-z]+://", pickle_or_url) and not os.path.isfile(pickle_or_url):
+    if not pickle_or_url:
+        return None
+    if not is_address(pickle_or_url):
         raise UserError(f"--resume: {pickle_or_url} does not exist, and is none of the host's networks")
+    if dry_run:
+        echo(f"Dry run: {pickle_or_url} was not downloaded, so what it holds was not looked at.", err=True)
+        return None
+    snapshot = fetch(pickle_or_url, host)
+    return resume.Resume(snapshot, shapes=open_networks(snapshot, host).shapes)
 
 
 def edit(
@@ -106,14 +113,14 @@ def edit(
         for key in ("G_opt_kwargs", "D_opt_kwargs"):
             compat.float_betas(args[key])
     networks = _networks(host, args)
-    shapes = {kind: _shapes_of(network) for kind, network in networks.items()}
+    shapes = {kind: shapes_of(network) for kind, network in networks.items()}
     trained = {kind: parameter_shapes(network) for kind, network in networks.items()}
     suffix += _add_hooks(args, request, list(hooks), shapes, trained)
     args["abort_fn"] = stop.Stopper()
     args["data_loader_kwargs"]["worker_init_fn"] = stop.OutliveSignals()
     args["progress_fn"] = Ticker(states=request.states, keep_states=request.keep_states, on_nan=request.on_nan)
     if found is not None:
-        suffix += _edit_resume(args, found, shapes)
+        suffix += _edit_resume(args, found, shapes, networks)
     if outdir is not None:
         disk.check(outdir, disk.plan(args, shapes, request))
     return suffix
@@ -296,7 +303,7 @@ def _install_seams(args: Any, hooks: List[Dict[str, Any]], needed: Sequence[str]
 # ---------------------------------------------------------------- the snapshot
 
 
-def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes) -> str:
+def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes, networks: Mapping[str, Any]) -> str:
     """Go on from ``found``, or begin from its networks where that is all there is."""
     if found.shapes is not None:
         resume.check_architecture(found.snapshot, found.shapes, shapes)
@@ -306,21 +313,16 @@ def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes) -> str:
     args["resume_pkl"] = str(found.snapshot)
     if found.state is not None:
         resume_options.check(found.snapshot, found.state["options"], args)
+        try:
+            check_fit(found.state, networks, args["num_gpus"])
+        except ValueError as err:
+            raise UserError(f"--resume: {found.state_file}: the state cannot be used: {err}") from err
+        resume_options.check_hooks(found.state_file, found.state["hooks"], args, networks)
         ticker.update(resume_state=str(found.state_file), resume_iterations=found.state["batch_idx"])
     else:
         ticker.update(resume_plain=dict(found.plain or {}), resume_iterations=found.images // args["batch_size"])
         echo(resume.describe_plain(found), err=True)
     return "-resumed"
-
-
-def _open_snapshot(host: HostModule, found: resume.Resume) -> Any:
-    """Content of a network pickle. Opening it runs its code, as the host itself will."""
-    host("dnnlib")
-    try:
-        with open_pickle(found.snapshot) as file:
-            return unpickle(file, found.snapshot, host("legacy").load_network_pkl)
-    except UserError as err:
-        raise UserError(f"--resume: {err.message}") from err
 
 
 def _networks(host: HostModule, args: Any) -> Dict[str, Any]:
@@ -329,9 +331,3 @@ def _networks(host: HostModule, args: Any) -> Dict[str, Any]:
     dataset = util.construct_class_by_name(**args["training_set_kwargs"])
     common = dict(c_dim=dataset.label_dim, img_resolution=dataset.resolution, img_channels=dataset.num_channels)
     return {kind: util.construct_class_by_name(**args[f"{kind}_kwargs"], **common) for kind in ("G", "D")}
-
-
-def _shapes_of(network: Any) -> Dict[str, Tuple[int, ...]]:
-    """Of the weights and biases; those of frozen layers (``--freezed``) are buffers in the host's networks."""
-    frozen = {name: tuple(b.shape) for name, b in network.named_buffers() if name.split(".")[-1] in ("weight", "bias")}
-    return {**parameter_shapes(network), **frozen}

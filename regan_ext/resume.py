@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from training_hooks import state as states
 
 from .errors import UserError
+from .resume_networks import Networks
 from .support.text import echo
 
 __all__ = [
@@ -59,12 +60,18 @@ class Resume:
 
 
 def _pairs(folder: Path) -> Iterator[Tuple[Path, Path]]:
-    """(state file, snapshot) below ``folder``, newest first."""
+    """(state file, snapshot) below ``folder``, newest first: of the last run, and in it of the most kimg."""
     files = [*folder.glob("regan-state-*.pt"), *folder.glob("*/regan-state-*.pt")]
-    for file in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+    for file in sorted(files, key=_count, reverse=True):
         snapshot = file.with_name(file.stem.replace("regan-state-", "network-snapshot-") + ".pkl")
         if snapshot.is_file():
             yield file, snapshot
+
+
+def _count(state_file: Path) -> Tuple[int, int]:
+    """The host's number of the run that a state is of, and its kimg; clocks are set back, and copies have a new time."""
+    match = re.match(r"(\d+)-", state_file.absolute().parent.name)
+    return int(match[1]) if match else -1, states.kimg_of(state_file)
 
 
 def newest_pair(folder: Path) -> Resume:
@@ -76,7 +83,7 @@ def newest_pair(folder: Path) -> Resume:
     for file, snapshot in _pairs(folder):
         try:
             return Resume(snapshot, states.load(file, snapshot), file, asked_for_folder=True)
-        except states.StateError as err:
+        except (states.StateError, OSError) as err:
             echo(f"Skipping {err}", err=True)
     raise UserError(f"--resume: {folder} holds no snapshot with a whole state file (regan-state-*.pt)")
 
@@ -106,17 +113,21 @@ def find(value: Optional[str], outdir: str) -> Optional[Resume]:
     path = Path(value)
     if path.is_dir():
         return newest_pair(path)
-    if path.suffix != ".pkl":
-        return None
     if not path.is_file():
-        raise UserError(f"--resume: {value} does not exist")
+        if path.suffix == ".pkl" or path.exists():
+            raise UserError(f"--resume: {value} {'is no file' if path.exists() else 'does not exist'}")
+        return None
+    if re.fullmatch(r"regan-state-.*\.pt", path.name):
+        snapshot = f"network-snapshot-{path.stem[len('regan-state-') :]}.pkl"
+        raise UserError(f"--resume: {value} is a state file; name the snapshot that it is of, {path.with_name(snapshot)}")
     file = states.state_path(path)
     if not file.is_file():
         return Resume(path)
     try:
         return Resume(path, states.load(file, path), file)
     except states.StateError as err:
-        raise UserError(f"--resume: {err}; delete it to start from the networks alone") from err
+        remedy = "to begin a new run from the networks alone, copy the snapshot into another folder and name the copy"
+        raise UserError(f"--resume: {err}; {remedy}") from err
 
 
 # ---------------------------------------------------------------- the same images, or others?
@@ -162,7 +173,7 @@ def unless_other_images(found: Resume, args: Mapping[str, Any]) -> Resume:
 # ---------------------------------------------------------------- going on without a state
 
 
-def continuation(found: Resume, content: Mapping[str, Any], args: Mapping[str, Any]) -> Resume:
+def continuation(found: Resume, networks: Networks, args: Mapping[str, Any]) -> Resume:
     """``found`` with ``plain`` where its snapshot is of a run on the same images and its name tells how far that had come.
 
     The number of images is the least multiple of the batch size with that name, so that it agrees with a whole number of
@@ -170,16 +181,16 @@ def continuation(found: Resume, content: Mapping[str, Any], args: Mapping[str, A
 
     Args:
         found: a snapshot without a state file.
-        content: of its pickle.
+        networks: what its pickle holds.
         args: keyword arguments of this run's loop.
     """
     match = re.fullmatch(r"network-snapshot-(\d{6,})", found.snapshot.stem)
-    data = content.get("training_set_kwargs")
+    data = networks.training_set
     if match is None or int(match[1]) == 0 or data is None or _data(data) != _data(args["training_set_kwargs"]):
         return found
     plain: Dict[str, Any] = {"cur_nimg": math.ceil(int(match[1]) * 1000 / args["batch_size"]) * args["batch_size"]}
-    if args.get("ada_target") is not None and content.get("augment_pipe") is not None:
-        plain["augment_p"] = float(content["augment_pipe"].p)
+    if args.get("ada_target") is not None and networks.augment_p is not None:
+        plain["augment_p"] = networks.augment_p
     return replace(found, plain=plain)
 
 

@@ -11,7 +11,7 @@ from training_hooks.hook import Hook
 from .errors import UserError
 from .support.text import echo
 
-__all__ = ["check"]
+__all__ = ["check", "check_hooks"]
 
 # Arguments of the loop that may differ between the two parts of a run. Where the images lie is another.
 _FREE = {
@@ -45,6 +45,35 @@ def check(snapshot: Path, saved: Optional[Mapping[str, Any]], args: Mapping[str,
         remedy = "to begin a new run from its networks, copy it into another folder and name the copy"
         listed = "; ".join(differing[:_LISTED])
         raise UserError(f"--resume: {snapshot} was trained with other options: {listed}{more}; {remedy}")
+
+
+def check_hooks(
+    state_file: Optional[Path], states: Mapping[str, Any], args: Mapping[str, Any], networks: Mapping[str, Any]
+) -> None:
+    """Check the states of the hooks that change a run.
+
+    Args:
+        state_file: for the message.
+        states: class name without its module → state.
+        args: keyword arguments of this run's loop.
+        networks: its "G" and "D".
+
+    Raises:
+        UserError: one is missing or cannot be used.
+    """
+    for name, settings in _hooks(args, everyone=True).items():
+        found, short = _hook_class(name), name.rstrip("'").rpartition(".")[2]
+        if found is None or (found.observes and short not in states):
+            continue
+        try:
+            found.check_state(states[short], networks)
+            noted = {**found.defaults(), **states[short].get("config", settings)}
+            other = [*_differing({key: noted[key] for key in settings}, settings)]
+        except Exception as err:  # of any kind, as ``check_state`` says
+            what = f"{short}'s part is missing or absurd ({type(err).__name__}: {err})"
+            raise UserError(f"--resume: {state_file}: the state cannot be used: {what}") from err
+        if other:
+            raise UserError(f"--resume: {state_file}: the state cannot be used: its {short} and its options differ: {other[0]}")
 
 
 def _differing(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -87,8 +116,9 @@ def _flat(value: Any, prefix: str = "") -> Dict[str, Any]:
 # ---------------------------------------------------------------- hooks
 
 
-def _hooks(options: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
-    """Class name → settings, of the hooks that change the run; one that is there twice has a mark after its name."""
+def _hooks(options: Mapping[str, Any], everyone: bool = False) -> Dict[str, Dict[str, Any]]:
+    """Class name → settings, of the hooks that change the run, or of ``everyone``; one that is there twice has a mark after its
+    name."""
     loss = options.get("loss_kwargs")
     listed = loss.get("hooks") if isinstance(loss, Mapping) else None
     hooks: Dict[str, Dict[str, Any]] = {}
@@ -96,7 +126,7 @@ def _hooks(options: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
         name = key = str(hook["class_name"])
         while key in hooks:
             key += "'"
-        if not getattr(_hook_class(name), "observes", False):
+        if everyone or not getattr(_hook_class(name), "observes", False):
             hooks[key] = {setting: value for setting, value in hook.items() if setting not in ("class_name", "plan")}
     return hooks
 

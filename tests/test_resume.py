@@ -184,6 +184,33 @@ def test_latest_begins_where_there_is_nothing_to_go_on_from(whole: Run, tmp_path
     assert options.get("resume_pkl") is None
 
 
+def test_latest_goes_by_counters_and_not_by_clocks(whole: Run, tmp_path: Path, capsys: Any) -> None:
+    """And passes over what is no state: a link to nothing, a folder."""
+    for number, (name, kimg) in enumerate([("00002-last", 1), ("00002-last", 2), ("00001-before", 3)]):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (f"network-snapshot-{kimg:06d}.pkl", f"regan-state-{kimg:06d}.pt"):
+            shutil.copy(whole.folder / file, folder)
+            os.utime(folder / file, (2e9 - number * 1e6, 2e9 - number * 1e6))
+    folder = tmp_path / "runs" / "00002-last"
+    (folder / "regan-state-000007.pt").symlink_to(folder / "gone.pt")
+    (folder / "regan-state-000008.pt").mkdir()
+    for kimg in (7, 8):
+        shutil.copy(whole.folder / "network-snapshot-000003.pkl", folder / f"network-snapshot-{kimg:06d}.pkl")
+    for value in ("latest", str(folder), str(tmp_path / "runs")):
+        code, output = outcome(whole, tmp_path, capsys, "--kimg=5", value=value)
+        assert code == 0 and '"resume_state"' in output and "00002-last/regan-state-000002.pt" in output, output
+        assert "000008.pt: there is no such state file" in output
+
+
+@pytest.mark.parametrize("keep, left", [(1, [1000000]), (2, [999999, 1000000])])
+def test_a_million_kimg_is_newer_than_less(tmp_path: Path, keep: int, left: List[int]) -> None:
+    for kimg in (999998, 999999, 1000000):
+        (tmp_path / f"regan-state-{kimg:06d}.pt").touch()
+    states.prune_old(tmp_path, keep)
+    assert {path.name for path in tmp_path.iterdir()} == {f"regan-state-{kimg}.pt" for kimg in left}
+
+
 def test_other_options_are_listed(whole: Run, copied: Path, capsys: Any) -> None:
     code, output = outcome(whole, copied, capsys, "--regan-ratio=0.5", "--cmax=32", "--seed=1")
     assert code == 2

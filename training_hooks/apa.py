@@ -157,6 +157,12 @@ class AdaptivePseudoAugmentation(Hook):
             "seen": self._seen,
         }
 
+    @classmethod
+    def check_state(cls, state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module]) -> None:
+        counts = ("logits", "observed", "replaced", "seen")
+        if not 0 <= state["p"] <= 1 or not math.isfinite(state["signs"]) or not all(0 <= state[n] < math.inf for n in counts):
+            raise ValueError("its probability or counts are absurd")
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._collect()  # what the host has put back of its own counts is not new
         self.p, self._signs, self._logits = state["p"], state["signs"], state["logits"]

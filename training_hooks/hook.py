@@ -144,5 +144,17 @@ class Hook:
         """What has to survive a restart: tensors and plain values only."""
         return {}
 
+    @classmethod
+    def check_state(cls, state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module]) -> None:
+        """Check what ``state_dict`` has made, before anything begins.
+
+        Args:
+            state: as it was read from a file.
+            networks: "G" and "D" of the run that it is for.
+
+        Raises:
+            Exception: ``load_state_dict`` could not use it; of any kind, because values of another type fail in many ways.
+        """
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of ``state_dict``, called after ``start``."""

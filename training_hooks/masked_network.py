@@ -128,6 +128,33 @@ class MaskedNetwork:
             "changed": self.changed,
         }
 
+    @staticmethod
+    def check_state(state: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> None:
+        """Check a state before there is a network with masks.
+
+        Args:
+            state: as ``state_dict`` makes it.
+            shapes: parameter name → shape, of the network that it is for.
+
+        Raises:
+            Exception: ``load_state_dict`` could not use it; of any kind, because values of another type fail in many ways.
+        """
+        names, own = state["names"], [torch.Size(shape) for shape in state["shapes"]]
+        if len(own) != len(names) or any(tuple(shapes[name]) != shape for name, shape in zip(names, own)):
+            raise ValueError("its masks are of other parameters")
+        for packed in (state["keep"], state["seen"]):
+            if packed and len(packed) != len(names):
+                raise ValueError("its masks are not as many as the parameters")
+            for bits, shape in zip(packed, own):
+                masks.unpack_bits(bits, shape)
+        if not isinstance(state["sparse"], bool) or (state["sparse"] and not state["keep"]):
+            raise ValueError("it is sparse and has no masks")
+        for packed_moments, saved in state["saved_moments"]:
+            if packed_moments.dtype != torch.uint8 or not all(value.isfinite().all() for value in saved.values()):
+                raise ValueError("its saved moments are absurd")
+        if not all(0 <= float(state[name]) <= 1 for name in ("explored", "changed")):
+            raise ValueError("its shares are absurd")
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of ``state_dict``.
 

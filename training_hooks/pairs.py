@@ -96,6 +96,12 @@ class Pairs(Hook):
     def state_dict(self) -> Dict[str, Any]:
         return {"switch_kimg": self._switch_kimg, "first": self._first}
 
+    @classmethod
+    def check_state(cls, state: Mapping[str, Any], networks: Mapping[str, Any]) -> None:
+        kimg = state["switch_kimg"]
+        if not (kimg is None or (type(kimg) is int and kimg >= 0)) or state.get("first") not in (None, "sparse", "dense"):
+            raise ValueError("its switch is absurd")
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._switch_kimg = state["switch_kimg"]
         self._first = state.get("first")  # older states do not name it

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import time
 import warnings
 from typing import Any, Dict, Iterator, Mapping, Optional
@@ -195,6 +196,20 @@ class Reconfiguration(OwnLoop, Hook):
             "base_lr": {kind: list(rates.base) for kind, rates in self._rates.items()},
             "networks": {kind: network.state_dict() for kind, network in self._networks.items()},
         }
+
+    @classmethod
+    def check_state(cls, state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module]) -> None:
+        if state["iteration"] < 0 or not set(state["pending"]) <= set(networks) or not isinstance(state["config"], dict):
+            raise ValueError("its iteration, pending prunings or settings are absurd")
+        if state["span"] is not None:
+            phase, cycle, start = state["span"]
+            if Phase(phase) is None or cycle < 0 or start < 0:
+                raise ValueError(f"its phase {state['span']} is absurd")
+        for kind, rates in state.get("base_lr", {}).items():
+            if kind not in networks or not all(0 <= rate < math.inf for rate in rates):
+                raise ValueError(f"its learning rates of {kind} are absurd")
+        for kind, masked in state["networks"].items():
+            MaskedNetwork.check_state(masked, parameter_shapes(networks[kind]))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state_dict`` was taken. Settings that the state does not have count as their defaults; those that are

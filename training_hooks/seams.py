@@ -17,6 +17,7 @@ from . import health, loop, own_snapshots, progress, state, stop
 from .engine import Engine, construct_hook, current, current_or_none, look_up
 from .files import make_durable, tolerate_write_failure
 from .pairs import keep_best
+from .state_check import check_fields
 
 __all__ = ["HookedLoss", "Ticker", "hooked_optimizer"]
 
@@ -110,7 +111,7 @@ class Ticker(Dict[str, Any]):
             if fault is not None and fault.in_weights:
                 _set_aside(frame.f_locals)
             else:
-                self._keep(frame.f_locals, engine)
+                self._keep(frame.f_locals, engine, fault)
         if fault is not None and self.get("on_nan") != "warn":
             stop.diverge(frame, frame.f_locals["rank"])
         if engine is not None:
@@ -118,13 +119,13 @@ class Ticker(Dict[str, Any]):
         if fault is not None and frame.f_locals["rank"] == 0:
             _tell(fault, frame.f_locals)
 
-    def _keep(self, variables: Mapping[str, Any], engine: Optional[Engine]) -> None:
+    def _keep(self, variables: Mapping[str, Any], engine: Optional[Engine], fault: Optional[health.Fault]) -> None:
         """What goes with a snapshot: a note that it is our own, its state, and copies of it where it is the best so far."""
         if variables["rank"] == 0:
             with tolerate_write_failure("The list of your own snapshots"):
                 own_snapshots.remember(variables["snapshot_pkl"])
         if self.get("states"):
-            self._write_state(variables, engine)
+            self._write_state(variables, engine, fault is not None)
         if variables["rank"] == 0 and variables["stats_metrics"]:
             keep_best(variables, "sparse" if engine is not None and engine.is_sparse() else "dense")
 
@@ -148,18 +149,30 @@ class Ticker(Dict[str, Any]):
         counters = {"cur_nimg": images, "batch_idx": batch_idx, "cur_tick": tick, "tick_start_nimg": images}
         loop.set_variables(frame, counters)
 
-    def _write_state(self, variables: Mapping[str, Any], engine: Optional[Engine]) -> None:
+    def _write_state(self, variables: Mapping[str, Any], engine: Optional[Engine], is_suspect: bool = False) -> None:
+        """Write the state, unless it is suspect and no run could go on from it."""
         collected = state.collect(variables, [] if engine is None else engine.hooks)
         if variables["rank"] == 0:
             path = state.state_path(variables["snapshot_pkl"])
             with tolerate_write_failure(path.name):
                 make_durable(Path(variables["snapshot_pkl"]))  # the host does not; older states go once this one is there
                 collected["snapshot"] = state.fingerprint(variables["snapshot_pkl"])
+                if is_suspect and not _is_sound(collected, path):
+                    return
                 state.save(collected, path)
                 state.prune_old(variables["run_dir"], self.get("keep_states", 0))
 
 
 # ---------------------------------------------------------------- weights and losses that are not finite
+
+
+def _is_sound(collected: Mapping[str, Any], path: Path) -> bool:
+    try:
+        check_fields(collected)
+    except ValueError as err:
+        print(f"{path.name} is not written: {err}.", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 def _set_aside(variables: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from . import loop
 from .files import whole_file
 from .hook import Hook
 from .random_state import random_states, set_random_states
+from .state_check import check_fields
 
 __all__ = [
     "VERSION", "StateError", "collect", "fingerprint", "in_order", "kimg_of", "load", "prune_old", "restore", "save",
@@ -40,7 +41,7 @@ class StateError(ValueError):
 def state_path(snapshot: "str | Path") -> Path:
     """The state file that belongs to a network pickle."""
     snapshot = Path(snapshot)
-    return snapshot.with_name(re.sub(r"^network-snapshot-", "regan-state-", snapshot.stem) + ".pt")
+    return snapshot.with_name("regan-state-" + re.sub(r"^network-snapshot-", "", snapshot.stem) + ".pt")
 
 
 # ---------------------------------------------------------------- files
@@ -78,8 +79,9 @@ def load(path: "str | Path", snapshot: "Optional[str | Path]" = None) -> Dict[st
         snapshot: the network pickle beside it, which has to be the one that the state was written for.
 
     Raises:
-        StateError: it is missing, damaged (every record's checksum is verified), foreign, of another version, or of another
-            snapshot: a run that is killed while it writes a snapshot anew leaves the older state beside it.
+        StateError: it is missing, damaged (every record's checksum is verified), foreign, of another version, lacks a field
+            that a loop needs, has an absurd one, or is of another snapshot: a run that is killed while it writes a snapshot
+            anew leaves the older state beside it.
     """
     path = Path(path)
     if not path.is_file():
@@ -99,7 +101,12 @@ def load(path: "str | Path", snapshot: "Optional[str | Path]" = None) -> Dict[st
         raise StateError(f"{path}: not a state file of regan-ext")
     if state.get("version") != VERSION:
         raise StateError(f"{path}: state version {state.get('version')}, this regan-ext reads version {VERSION}")
-    if snapshot is not None and state["snapshot"] != fingerprint(snapshot):
+    try:
+        check_fields(state)
+        other = snapshot is not None and state["snapshot"] != fingerprint(snapshot)
+    except (ValueError, OSError) as err:
+        raise StateError(f"{path}: the state cannot be used: {err}") from err
+    if snapshot is not None and other:
         raise StateError(f"{path}: the state is of another snapshot than {Path(snapshot).name}, which is newer or damaged")
     return state
 

@@ -70,7 +70,7 @@ def unpickle(file: IO[bytes], path: Path, load: Callable[[IO[bytes]], Any] = pic
     """
     try:
         return load(file)
-    except Exception as err:  # damaged bytes, and the code in a pickle, can fail in any way
+    except (Exception, SystemExit) as err:  # damaged bytes, and the code in a pickle, can fail in any way
         if isinstance(err, ModuleNotFoundError) and str(err.name).startswith("dnnlib.tflib"):
             convert = f"python legacy.py --source={path} --dest=FILE.pkl"
             raise UserError(f"{path} holds TensorFlow networks; '{convert}' in a host's checkout converts them") from err
