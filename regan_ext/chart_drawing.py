@@ -19,6 +19,7 @@ __all__ = ["DASHES", "draw_png", "draw_svg", "require_matplotlib"]
 DASHES = ("", "6 2", "2 2", "8 2 2 2")  # of the lines of one colour, as SVG writes them
 _PER_ROUND = 6
 _SIZE, _STRIP = (4.8, 3.0), 0.17  # inches; _STRIP is the height of one run's row of phases
+_HALF = 0.5  # opacity of the shade where sparse and dense phases alternate
 _NAMES = {Phase.WARMUP: "W warm-up", Phase.SPARSE: "S sparse", Phase.DENSE: "D dense"}
 _STYLE: Any = {
     "font.size": 9,
@@ -103,13 +104,13 @@ def _render(chart: Chart, bars: Sequence[PhaseBar], palette: _Palette, kind: str
             _draw_strip(strip, bars, palette, limits)
         else:
             axes = figure.subplots()
-        if len({bar.spans for bar in bars}) == 1:
+        if len({(bar.spans, bar.turns) for bar in bars}) == 1:
             _draw_bands(axes, bars[0], palette)
         _draw_lines(axes, chart, palette)
         _dress(axes, chart, palette, limits)
         if kind == "png":
             figure.suptitle(chart.title, color=palette.text, fontsize=10)
-        _draw_legend(figure, chart, bars, palette)
+            _draw_legend(figure, chart, bars, palette)  # a page has one for all its charts
         metadata: Dict[str, Any] = {"Date": None} if kind == "svg" else {}
         figure.savefig(output, format=kind, dpi=160, transparent=kind == "svg", metadata=metadata)
     return output.getvalue()
@@ -117,6 +118,7 @@ def _render(chart: Chart, bars: Sequence[PhaseBar], palette: _Palette, kind: str
 
 def _limits(chart: Chart, bars: Sequence[PhaseBar]) -> Tuple[float, float]:
     ends = [x for line in chart.lines for x in line.xs] + [stop for bar in bars for _, _, stop in bar.spans]
+    ends += [stop for bar in bars for _, stop in bar.turns]
     return 0.0, max(ends) or 1.0
 
 
@@ -131,6 +133,8 @@ def _draw_bands(axes: Any, bar: PhaseBar, palette: _Palette) -> None:
     for phase, start, stop in bar.spans:
         if phase != Phase.DENSE:
             axes.axvspan(start, stop, linewidth=0, zorder=0, **_band_style(phase, palette))
+    for start, stop in bar.turns:
+        axes.axvspan(start, stop, linewidth=0, zorder=-1, alpha=_HALF, **_band_style(Phase.SPARSE, palette))
 
 
 def _draw_strip(axes: Any, bars: Sequence[PhaseBar], palette: _Palette, limits: Tuple[float, float]) -> None:
@@ -138,32 +142,49 @@ def _draw_strip(axes: Any, bars: Sequence[PhaseBar], palette: _Palette, limits: 
     for row, bar in enumerate(bars):
         for phase, start, stop in bar.spans:
             axes.broken_barh([(start, stop - start)], (row - 0.42, 0.84), linewidth=0, **_band_style(phase, palette))
-            axes.plot([start, start], [row - 0.42, row + 0.42], color=palette.grid, linewidth=0.5)
-            if stop - start > 0.035 * (limits[1] - limits[0]):
-                text = PHASE_LETTERS[phase]
-                box = dict(facecolor=palette.paper, linewidth=0, pad=0.6) if phase == Phase.WARMUP else None
-                style: Dict[str, Any] = dict(ha="center", va="center_baseline", fontsize=7.5, color=palette.text, bbox=box)
-                axes.text((start + stop) / 2, row, text, **style)
+            if not bar.turns or phase == Phase.WARMUP:
+                axes.plot([start, start], [row - 0.42, row + 0.42], color=palette.grid, linewidth=0.5)
+                _letter(axes, PHASE_LETTERS[phase], (start, stop), row, palette, limits, on_hatch=phase == Phase.WARMUP)
+        for start, stop in bar.turns:
+            style = {**_band_style(Phase.SPARSE, palette), "alpha": _HALF}
+            axes.broken_barh([(start, stop - start)], (row - 0.42, 0.84), linewidth=0, zorder=0, **style)
+            _letter(axes, "S/D in turn", (start, stop), row, palette, limits)
     axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.set_yticks(range(len(bars)), [label(bar.run) for bar in bars], color=palette.text, fontsize=7.5)
     axes.tick_params(length=0, labelbottom=False)
     axes.spines[:].set_visible(False)
 
 
+def _letter(
+    axes: Any,
+    text: str,
+    span: Tuple[float, float],
+    row: int,
+    palette: _Palette,
+    limits: Tuple[float, float],
+    on_hatch: bool = False,
+) -> None:
+    """The name of a phase in its box, where there is room for it."""
+    if span[1] - span[0] > 0.035 * len(text) ** 0.7 * (limits[1] - limits[0]):
+        box = dict(facecolor=palette.paper, linewidth=0, pad=0.6) if on_hatch else None
+        style: Dict[str, Any] = dict(ha="center", va="center_baseline", fontsize=7.5, color=palette.text, bbox=box)
+        axes.text(sum(span) / 2, row, text, **style)
+
+
 def _draw_lines(axes: Any, chart: Chart, palette: _Palette) -> None:
     for line in chart.lines:
-        finite = sum(map(math.isfinite, line.ys))
-        axes.plot(
-            line.xs,
-            line.ys,
-            color=palette.runs[line.run % _PER_ROUND],
-            linestyle=_dash(line.run),
-            linewidth=1.4,
-            marker="o" if finite <= 30 else "",
-            markersize=2.6,
-            clip_on=False,  # or half of each point on an axis is missing
-            drawstyle="steps-post" if chart.steps else "default",
-        )
+        colour, shape = palette.runs[line.run % _PER_ROUND], "steps-post" if chart.steps else "default"
+        style: Dict[str, Any] = dict(color=colour, linestyle=_dash(line.run), linewidth=1.4, drawstyle=shape)
+        is_of_ticks = not line.dots and sum(map(math.isfinite, line.ys)) <= 30
+        # Not clipped, or half of each point on an axis is missing.
+        axes.plot(line.xs, line.ys, marker="o" if is_of_ticks else "", markersize=2.6, clip_on=False, **style)
+        if line.lows:
+            axes.plot(line.xs, line.lows, clip_on=False, **style)
+            axes.fill_between(
+                line.xs, line.lows, line.ys, step="post" if chart.steps else None, color=colour, alpha=0.25, linewidth=0
+            )
+        if line.dots:
+            axes.plot(*zip(*line.dots), "o", color=colour, markersize=2.6, clip_on=False)
 
 
 def _dash(run: int) -> Any:
@@ -179,8 +200,8 @@ def _dress(axes: Any, chart: Chart, palette: _Palette, limits: Tuple[float, floa
     if chart.log:
         _log_scale(axes)
     elif chart.from_zero:
-        highest = max(y for line in chart.lines for y in line.ys if math.isfinite(y))
-        axes.set_ylim(0, highest * 1.08 if highest > 0 else 1)
+        shown = [y for line in chart.lines for y in (*line.ys, *(y for _, y in line.dots)) if math.isfinite(y)]
+        axes.set_ylim(0, max(shown) * 1.08 if max(shown) > 0 else 1)
     axes.grid(axis="y", which="major", color=palette.grid, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", colors=palette.text, labelsize=8)

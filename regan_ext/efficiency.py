@@ -9,7 +9,8 @@ from typing import Dict, List, Mapping, Optional, Tuple
 
 from training_hooks.schedule import Phase
 
-from .runs import Run, Tick, mapping
+from .runs import Run, Tick
+from .support.reading import mapping, number
 
 __all__ = ["COUNTS", "Efficiency", "Pace", "Theory", "hook_percent", "measure"]
 
@@ -170,10 +171,10 @@ def _timed_iterations(run: Run, tick: Tick, phase: Phase) -> int:
 def _phase_of(run: Run, tick: Tick) -> Optional[Phase]:
     """The phase that holds the whole tick; None where it holds several, and in a plain run."""
     inside = _iterations(run, tick)
-    for span in run.spans:
-        if span.start <= inside.start and span.stop is not None and inside.stop <= span.stop:
-            return span.phase
-    return None
+    if run.schedule is None or not inside:
+        return None
+    span = run.schedule.span(inside.start)
+    return span.phase if span.stop is None or inside.stop <= span.stop else None
 
 
 def _seconds(tick: Tick) -> float:
@@ -214,9 +215,8 @@ def _layer(text: str) -> Tuple[float, ...]:
 
 
 def _number(value: object) -> float:
-    """A finite number, or NaN."""
+    """A finite number, also one in a text, or NaN."""
     try:
-        number = float(value) if isinstance(value, (int, float, str)) else math.nan
-    except (ValueError, OverflowError):
+        return number(float(value) if isinstance(value, str) else value)
+    except ValueError:
         return math.nan
-    return number if math.isfinite(number) else math.nan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any, Mapping, Optional, Set
 
 from training_hooks.files import STATUS_FILE
+
+from .support.reading import Damaged, number, read_json, whole
 
 __all__ = ["Job", "kimgs_of", "read_job", "resumable"]
 
@@ -39,13 +40,14 @@ class Job:
 def read_job(folder: Path) -> Job:
     """Read the status file of a run folder."""
     try:
-        status = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        status = read_json(folder / STATUS_FILE)
+    except Damaged:
         status = None
     if not isinstance(status, dict):
         return Job(False, -1, math.nan, False)
-    iteration = _number(status, "iteration")
-    return Job(True, int(iteration) if iteration >= 0 else -1, _number(status, "sec_per_iteration"), _has_ended(status))
+    iteration = whole(status.get("iteration"), least=0)
+    pace = number(status.get("sec_per_iteration"))
+    return Job(True, -1 if iteration is None else iteration, pace, _has_ended(status))
 
 
 def kimgs_of(folder: Path, pattern: str) -> Set[int]:
@@ -69,9 +71,9 @@ def _has_ended(status: Mapping[str, Any]) -> bool:
     # On Windows os.kill would not ask but kill.
     if os.name != "posix" or status.get("host") != socket.gethostname() or not isinstance(pid, int) or pid < 1:
         return False
-    pace = _number(status, "sec_per_iteration")
+    pace = number(status.get("sec_per_iteration"))
     patience = _QUIET if math.isnan(pace) else max(_QUIET, 3 * pace)
-    return time.time() - _number(status, "time") > patience and not _is_alive(pid)
+    return time.time() - number(status.get("time")) > patience and not _is_alive(pid)
 
 
 def _is_alive(pid: int) -> bool:
@@ -82,9 +84,3 @@ def _is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         pass
     return True
-
-
-def _number(status: Mapping[str, Any], name: str) -> float:
-    """A finite number of the status, or NaN."""
-    value = status.get(name)
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan

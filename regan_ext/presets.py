@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, MutableMapping, Optional
 
@@ -11,6 +10,7 @@ from training_hooks.config import PRESETS, ReconfigurationConfig
 from training_hooks.schedule import Length
 
 from .support.paths import expanded
+from .support.reading import Damaged, read_json
 from .support.text import echo
 
 __all__ = ["HOST_PRESETS", "fill", "read_file", "say", "settings"]
@@ -77,11 +77,9 @@ def read_file(path: str) -> Dict[str, Any]:
     """
     file = Path(expanded(path))
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise ValueError(f"{path}: {err.strerror or err}") from err
-    except ValueError as err:
-        raise ValueError(f"{path} is no JSON ({err})") from err
+        content = read_json(file)
+    except Damaged as err:
+        raise ValueError(f"{path} {err}" + (f" ({err.__cause__})" if isinstance(err.__cause__, ValueError) else "")) from err
     values = content.get("regan") if isinstance(content, dict) else None
     if not isinstance(values, dict) or "ratio" not in values:
         raise ValueError(f'{path} is no preset: it has no "regan" with a "ratio" in it')

@@ -40,7 +40,7 @@ def report(folders: Sequence[str], out: Optional[str] = None, png: bool = False)
     except ValueError as err:
         raise UserError(f"--out: {err}") from err
     try:
-        written = [_write(target, _page(runs).encode("utf-8"))]
+        written = [_write(target, _page(runs).encode("utf-8", "replace"))]
         if png:
             written += _write_charts(target.with_name(f"{target.stem}-charts"), runs)
     except OSError as err:
@@ -49,15 +49,17 @@ def report(folders: Sequence[str], out: Optional[str] = None, png: bool = False)
 
 
 def _page(runs: Sequence[Run]) -> str:
-    bars = phase_bars(runs)
-    drawn = [(chart, chart_drawing.draw_svg(chart, bars)) for chart in charts(runs)]
-    return page(runs, drawn, collect(runs))
+    bars, found = phase_bars(runs), charts(runs)
+    drawn = [(chart, chart_drawing.draw_svg(chart, bars)) for chart in found if chart.is_drawn]
+    return page(runs, drawn, [chart for chart in found if not chart.is_drawn], bars, collect(runs))
 
 
 def _write_charts(folder: Path, runs: Sequence[Run]) -> List[Path]:
     folder.mkdir(exist_ok=True)
     bars = phase_bars(runs)
-    return [_write(folder / f"{chart.name}.png", chart_drawing.draw_png(chart, bars)) for chart in charts(runs)]
+    return [
+        _write(folder / f"{chart.name}.png", chart_drawing.draw_png(chart, bars)) for chart in charts(runs) if chart.is_drawn
+    ]
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from .runs import Run, hooks_of, mapping
+from .runs import Run, hooks_of
+from .support.reading import mapping
 
 __all__ = ["differing_options"]
 

@@ -1,19 +1,19 @@
-"""The HTML of a report. Every text that comes from a file goes through ``_text``."""
+"""The HTML of a report. Every text that comes from a file goes through ``text``."""
 
 from __future__ import annotations
 
-import html
 import math
 import time
-from typing import Callable, Iterable, List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 from training_hooks.best import best, direction
 from training_hooks.schedule import Phase
 
 from . import __version__
-from .chart_drawing import DASHES
-from .charts import Chart, label, phase_bars
+from .charts import Chart, PhaseBar, label
 from .efficiency import COUNTS, Efficiency, Pace, measure
+from .report_charts import charts_section
+from .report_elements import number, section, swatch, table, text
 from .report_options import differing_options
 from .report_pictures import Picture, RunPictures
 from .report_style import CSS
@@ -29,25 +29,39 @@ start-up, snapshots and metrics. Times of different machines cannot be compared.
 _LONGEST = 160  # characters of an option's value that are shown
 
 
-def page(runs: Sequence[Run], drawn: Sequence[Tuple[Chart, str]], pictures: Sequence[RunPictures]) -> str:
-    """The whole page, from the charts as SVG and the pictures of each run."""
+def page(
+    runs: Sequence[Run],
+    drawn: Sequence[Tuple[Chart, str]],
+    single: Sequence[Chart],
+    bars: Sequence[PhaseBar],
+    pictures: Sequence[RunPictures],
+) -> str:
+    """The whole page.
+
+    Args:
+        runs: at least one.
+        drawn: charts and their SVG.
+        single: charts that no run has two values of.
+        bars: phases of the runs.
+        pictures: of each run.
+    """
     title = f"Training report: {runs[0].name}" if len(runs) == 1 else f"Training report of {len(runs)} runs"
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     parts = [
-        _section("Runs", _facts(runs) + _notes(runs)),
-        _section("Cost", _cost(runs)),
-        _section("Charts", _charts(runs, drawn)),
-        _section("Metrics", _metrics(runs)),
-        _section("Samples over time", _samples(runs, pictures)),
-        _section("Dense beside sparse", _pairs(runs, pictures)),
+        section("Runs", _facts(runs) + _notes(runs)),
+        section("Cost", _cost(runs)),
+        section("Charts", charts_section(runs, drawn, single, bars)),
+        section("Metrics", _metrics(runs)),
+        section("Samples over time", _samples(runs, pictures)),
+        section("Dense beside sparse", _pairs(runs, pictures)),
     ]
     if len(runs) > 1:
-        parts.append(_section("Options that differ", _options(runs)))
+        parts.append(section("Options that differ", _options(runs)))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
-        f'<header>\n<h1>{_text(title)}</h1>\n<p class="soft">Written by regan-ext {__version__} on {when}</p>\n</header>\n'
+        f"<title>{text(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
+        f'<header>\n<h1>{text(title)}</h1>\n<p class="soft">Written by regan-ext {__version__} on {when}</p>\n</header>\n'
         f"<main>\n{''.join(parts)}</main>\n</body>\n</html>\n"
     )
 
@@ -57,15 +71,15 @@ def page(runs: Sequence[Run], drawn: Sequence[Tuple[Chart, str]], pictures: Sequ
 
 def _facts(runs: Sequence[Run]) -> str:
     facts: List[Tuple[str, Callable[[Run], str]]] = [
-        ("folder", lambda run: _text(run.name)),
-        ("method", lambda run: _text(_method(run))),
-        ("data", lambda run: _text(run.data) + ("" if run.images is None else f", {run.images} images")),
+        ("folder", lambda run: text(run.name)),
+        ("method", lambda run: text(_method(run))),
+        ("data", lambda run: text(run.data) + ("" if run.images is None else f", {run.images} images")),
         ("resolution", lambda run: "unknown" if run.resolution is None else f"{run.resolution} × {run.resolution} pixels"),
-        ("trained", lambda run: _text(_trained(run))),
+        ("trained", lambda run: text(_trained(run))),
         ("batch", lambda run: "unknown" if run.batch is None else f"{run.batch} images an iteration"),
     ]
     rows = [(name, [fact(run) for run in runs]) for name, fact in facts]
-    return _table(["", *[f"{_swatch(i)}run&nbsp;{label(i)}" for i in range(len(runs))]], rows)
+    return table(["", *[f"{swatch(i)}run&nbsp;{label(i)}" for i in range(len(runs))]], rows)
 
 
 def _notes(runs: Sequence[Run]) -> str:
@@ -73,9 +87,9 @@ def _notes(runs: Sequence[Run]) -> str:
     notes += [
         f"run {label(i)}: its Re-GAN settings are not of this version of regan-ext; phases are not shown"
         for i, run in enumerate(runs)
-        if run.has_method and not run.spans
+        if run.has_method and run.schedule is None
     ]
-    return "".join(f"<p><strong>Note.</strong> {_text(note)}</p>\n" for note in notes)
+    return "".join(f"<p><strong>Note.</strong> {text(note)}</p>\n" for note in notes)
 
 
 def _cost(runs: Sequence[Run]) -> str:
@@ -95,31 +109,31 @@ def _cost(runs: Sequence[Run]) -> str:
             planned,
         )
         + row("planned run, PFLOPs", theory, lambda c: _part(c.theory.run_pflops, c.theory.dense_run_pflops), planned)
-        + row("G's forward passes so far, dense = 1", theory, lambda c: _number(c.flops_ratio))
+        + row("G's forward passes so far, dense = 1", theory, lambda c: number(c.flops_ratio))
         + row("warm-up, s per iteration", measured, lambda c: _pace(c.paces[Phase.WARMUP]), method)
         + row("sparse phases, s per iteration", measured, lambda c: _pace(c.paces[Phase.SPARSE]), method)
         + row("dense phases, s per iteration", measured, lambda c: _pace(c.paces[Phase.DENSE]), method)
         + row("without the method, s per iteration", measured, lambda c: _pace(c.paces[None]), plain)
-        + row("sparse iteration, dense = 1", measured, lambda c: _number(c.sparse_over_dense), method)
-        + row("all phases, s/kimg", measured, lambda c: _number(c.sec_per_kimg))
-        + row("hook, % of an iteration", measured, lambda c: _number(c.hook_percent), method)
+        + row("sparse iteration, dense = 1", measured, lambda c: number(c.sparse_over_dense), method)
+        + row("all phases, s/kimg", measured, lambda c: number(c.sec_per_kimg))
+        + row("hook, % of an iteration", measured, lambda c: number(c.hook_percent), method)
         + row("total time of the job", measured, lambda c: duration(c.total_sec))
     )
-    table = _table(["", "how it is known", *[f"run {label(i)}" for i in range(len(runs))]], rows)
+    cells = table(["", "how it is known", *[f"run {label(i)}" for i in range(len(runs))]], rows)
     untimed = [f"run {label(i)}" for i, run in enumerate(runs) if run.has_method and not costs[i].is_timed]
     note = _COST_NOTE + (
         f" Without a timer: {', '.join(untimed)}, by the ticks that lie wholly inside a phase." if untimed else ""
     )
-    return f'<div class="box">\n{table}<p class="soft">{note}</p>\n</div>\n{_channels(costs)}{_layers(costs)}'
+    return f'<div class="box">\n{cells}<p class="soft">{note}</p>\n</div>\n{_channels(costs)}{_layers(costs)}'
 
 
 def _channels(costs: Sequence[Efficiency]) -> str:
     """How many channels of each feature map sparse phases compute with."""
     shown = [(label(i), cost.theory.channels) for i, cost in enumerate(costs) if cost.theory.channels]
     names = dict.fromkeys(name for _, channels in shown for name in channels)
-    rows = [(_text(name), [_text(channels.get(name, "–")) for _, channels in shown]) for name in names]
+    rows = [(text(name), [text(channels.get(name, "–")) for _, channels in shown]) for name in names]
     head = ["feature map of G", *[f"run {letter}" for letter, _ in shown]]
-    return f"<h3>Channels that sparse phases keep</h3>\n{_table(head, rows, 'numbers')}" if shown else ""
+    return f"<h3>Channels that sparse phases keep</h3>\n{table(head, rows, 'numbers')}" if shown else ""
 
 
 def _layers(costs: Sequence[Efficiency]) -> str:
@@ -128,29 +142,14 @@ def _layers(costs: Sequence[Efficiency]) -> str:
     for position, layers in enumerate(cost.theory.layers for cost in costs):
         if layers:
             counts = [*layers.items(), ("all layers", tuple(map(math.fsum, zip(*layers.values()))))]
-            rows = [(_text(name), [_number(count) for count in of_layer]) for name, of_layer in counts]
-            table = _table(["layer of G", *COUNTS], rows, "numbers")
+            rows = [(text(name), [number(count) for count in of_layer]) for name, of_layer in counts]
+            cells = table(["layer of G", *COUNTS], rows, "numbers")
             title = f"Run {label(position)}: theoretical MMACs of each layer of G, for one image"
-            parts.append(f"<details>\n<summary>{title}</summary>\n{table}</details>\n")
+            parts.append(f"<details>\n<summary>{title}</summary>\n{cells}</details>\n")
     if parts:
         note = "With the style's affine. Weights, channels: with such pruned, at the run's ratio; weights as if without zeros."
         parts.append(f'<p class="soft">{note}</p>\n')
     return "".join(parts)
-
-
-def _charts(runs: Sequence[Run], drawn: Sequence[Tuple[Chart, str]]) -> str:
-    if not drawn:
-        return "<p>No tick was finished, so there is nothing to draw.</p>\n"
-    shown = {bar.run for bar in phase_bars(runs)}
-    notes = [
-        f"<p>Run {label(i)} has {len(run.spans)} phases, too many to draw.</p>\n"
-        for i, run in enumerate(runs)
-        if run.spans and run.ticks and i not in shown
-    ]
-    if shown:
-        notes.append('<p class="soft">Phases, above each chart: W warm-up (hatched), S sparse (shaded), D dense (blank).</p>\n')
-    figures = [f"<figure>\n<figcaption>{_text(chart.title)}</figcaption>\n{svg}\n</figure>\n" for chart, svg in drawn]
-    return f'{"".join(notes)}<div class="charts">\n{"".join(figures)}</div>\n'
 
 
 def _metrics(runs: Sequence[Run]) -> str:
@@ -160,11 +159,11 @@ def _metrics(runs: Sequence[Run]) -> str:
             points = [p for p in run.metrics if p.name == name and math.isfinite(p.value)]
             if points:
                 last = max(points, key=lambda p: p.kimg)
-                rows.append((_text(name), [f"run {label(position)}", _point(best(points, direction(name))), _point(last)]))
+                rows.append((text(name), [f"run {label(position)}", _point(best(points, direction(name))), _point(last)]))
     if not rows:
         return "<p>No metric was evaluated.</p>\n"
     warning = '<p class="soft">Values of metrics with different names, data or detectors cannot be compared.</p>\n'
-    return _table(["metric", "run", "best (snapshot)", "last (snapshot)"], rows) + warning
+    return table(["metric", "run", "best (snapshot)", "last (snapshot)"], rows) + warning
 
 
 def _samples(runs: Sequence[Run], pictures: Sequence[RunPictures]) -> str:
@@ -185,10 +184,10 @@ def _pairs(runs: Sequence[Run], pictures: Sequence[RunPictures]) -> str:
 
 
 def _options(runs: Sequence[Run]) -> str:
-    rows = [(_text(name), [_text(_shortened(v)) if v else "–" for v in values]) for name, values in differing_options(runs)]
+    rows = [(text(name), [text(_shortened(v)) if v else "–" for v in values]) for name, values in differing_options(runs)]
     if not rows:
         return "<p>None: the options of these runs are the same.</p>\n"
-    return _table(["option", *[f"run {label(i)}" for i in range(len(runs))]], rows)
+    return table(["option", *[f"run {label(i)}" for i in range(len(runs))]], rows)
 
 
 # ---------------------------------------------------------------- words
@@ -223,24 +222,18 @@ def _trained(run: Run) -> str:
 
 
 def _point(point: Optional[MetricPoint]) -> str:
-    return "–" if point is None else f"{point.value:.4g} ({_text(point.snapshot)})"
-
-
-def _number(value: float) -> str:
-    if not math.isfinite(value):
-        return "–"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
+    return "–" if point is None else f"{point.value:.4g} ({text(point.snapshot)})"
 
 
 def _part(part: float, whole: float) -> str:
-    return f"{_number(part)} of {_number(whole)} ({part / whole:.1%})" if math.isfinite(part) and whole > 0 else "–"
+    return f"{number(part)} of {number(whole)} ({part / whole:.1%})" if math.isfinite(part) and whole > 0 else "–"
 
 
 def _pace(pace: Pace) -> str:
     if not pace.ticks:
         return "–"
-    spread = f"; {_number(pace.fastest)} to {_number(pace.slowest)}" if pace.ticks > 1 else ""
-    return f"{_number(pace.sec_per_iteration)} ({pace.iterations} iterations{spread})"
+    spread = f"; {number(pace.fastest)} to {number(pace.slowest)}" if pace.ticks > 1 else ""
+    return f"{number(pace.sec_per_iteration)} ({pace.iterations} iterations{spread})"
 
 
 def _shortened(text: str) -> str:
@@ -250,36 +243,13 @@ def _shortened(text: str) -> str:
 # ---------------------------------------------------------------- elements
 
 
-def _text(text: str) -> str:
-    return html.escape(text)
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section>\n<h2>{title}</h2>\n{body}</section>\n"
-
-
-def _table(head: Iterable[str], rows: Iterable[Tuple[str, List[str]]], kind: str = "words") -> str:
-    """A table of HTML cells, the first of each row its heading."""
-    cells = "".join(f'<th scope="col">{cell}</th>' if cell else "<td></td>" for cell in head)
-    body = "".join(f'<tr><th scope="row">{name}</th>{"".join(f"<td>{c}</td>" for c in row)}</tr>\n' for name, row in rows)
-    table = f'<table class="{kind}">\n<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>'
-    return f'<div class="scroll">{table}</div>\n'
-
-
-def _swatch(position: int) -> str:
-    return (
-        '<svg class="swatch" viewBox="0 0 24 7" aria-hidden="true"><line x1="0" y1="3.5" x2="24" y2="3.5" stroke-width="2.5" '
-        f'stroke="var(--run{position % 6})" stroke-dasharray="{DASHES[position % len(DASHES)] or "none"}"/></svg>'
-    )
-
-
 def _figures(pictures: Sequence[Picture], run: Run, kind: str) -> str:
     figures = []
     for picture in pictures:
         width, height = picture.size
         alt = f"{run.name}: {picture.caption}"
         figures.append(
-            f'<figure><img src="{picture.url}" width="{width}" height="{height}" alt="{_text(alt)}">'
-            f"<figcaption>{_text(picture.caption)}</figcaption></figure>\n"
+            f'<figure><img src="{picture.url}" width="{width}" height="{height}" alt="{text(alt)}">'
+            f"<figcaption>{text(picture.caption)}</figcaption></figure>\n"
         )
     return f'<div class="{kind}">\n{"".join(figures)}</div>\n' if figures else ""

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from PIL import Image, ImageChops, UnidentifiedImageError
+from PIL import Image, ImageChops
 
 from training_hooks.schedule import Phase
 
 from .runs import Run
+from .support.reading import Damaged, read_picture
 
 __all__ = ["Picture", "RunPictures", "collect"]
 
@@ -87,29 +88,25 @@ def _spread(kimgs: List[int]) -> List[int]:
 def _cut(path: Path, caption: str, resolution: Optional[int], size: int) -> Optional[Picture]:
     """The top-left samples of a grid: 8 in a row of small ones, 4 or 2 of large ones."""
     try:
-        with Image.open(path) as image:
-            cell = resolution or 64
-            side = cell * (8 if cell <= 32 else 4 if cell <= 256 else 2)
-            part = image.convert("RGB" if image.mode != "L" else "L").crop(
-                (0, 0, min(side, image.width), min(side, image.height))
-            )
-    except (OSError, UnidentifiedImageError):
+        image = read_picture(path)
+    except Damaged:
         return None
-    return _encode(part, caption, size)
+    cell = min(resolution or 64, 4096)
+    side = cell * (8 if cell <= 32 else 4 if cell <= 256 else 2)
+    return _encode(image.crop((0, 0, min(side, image.width), min(side, image.height))), caption, size)
 
 
 def _whole(path: Path, size: int) -> Optional[Picture]:
+    caption = "left: real images, middle: dense generator, right: sparse generator (same latents)"
     try:
-        with Image.open(path) as image:
-            caption = "left: real images, middle: dense generator, right: sparse generator (same latents)"
-            return _encode(image.convert("RGB"), caption, 5 * size)
-    except (OSError, UnidentifiedImageError):
+        return _encode(read_picture(path), caption, 5 * size)
+    except Damaged:
         return None
 
 
-def _encode(image: Image.Image, caption: str, width: int) -> Picture:
-    if image.width > width:
-        image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
+def _encode(image: Image.Image, caption: str, side: int) -> Picture:
+    """At most ``side`` pixels wide and high."""
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     if image.mode == "RGB" and _is_grey(image):
         image = image.convert("L")
     output = io.BytesIO()

@@ -35,6 +35,11 @@ summary {{ cursor: pointer; padding: .3rem 0; }}
 .tag {{ white-space: nowrap; font-weight: 600; }}
 .counted {{ font-style: italic; }}
 .swatch {{ width: 2.4em; height: .7em; margin-right: .4em; }}
+.legend {{ display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; max-width: none; }}
+.phase {{ display: inline-block; width: 1.8em; height: .8em; margin-right: .4em; border: 1px solid var(--warmup); }}
+.phase.warmup {{ background: repeating-linear-gradient(-45deg, var(--warmup) 0 1px, transparent 1px 4px); }}
+.phase.sparse {{ background: var(--sparse); }}
+.phase.turns {{ background: color-mix(in srgb, var(--sparse) 50%, transparent); }}
 .charts {{ display: grid; gap: 1.4rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 350px), 1fr)); }}
 .over-time {{ display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }}
 .over-time img {{ width: 100%; max-width: 300px; }}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from training_hooks.config import ReconfigurationConfig
-from training_hooks.schedule import Schedule, Span
+from training_hooks.schedule import Schedule
 
 from .errors import UserError
 from .job import Job, kimgs_of, read_job
+from .support.reading import Damaged, mapping, number, read_json, read_lines, whole
 
-__all__ = ["MetricPoint", "Run", "Tick", "hooks_of", "mapping", "of_one_protocol", "read_lines", "read_run", "read_stats"]
+__all__ = ["MetricPoint", "Part", "Run", "Tick", "hooks_of", "of_one_protocol", "read_run", "read_stats"]
 
 OPTIONS_FILE, STATS_FILE = "training_options.json", "stats.jsonl"
+_MOST_KIMG, _MOST_METRICS = 1e9, 40
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,19 @@ class MetricPoint:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A run folder that another run went on from, at ``until`` kimg."""
+
+    run: "Run"
+    until: float
+
+
+@dataclass(frozen=True)
 class Run:
-    """A run folder. What is missing in it is NaN, None or empty here; ``notes`` say what could not be read."""
+    """A run folder. What is missing in it is NaN, None or empty here; ``notes`` say what could not be read.
+
+    Ticks and metrics are of all its parts where it has ``earlier`` ones, the rest is of the last part.
+    """
 
     folder: Path
     options: Mapping[str, Any]
@@ -59,6 +72,7 @@ class Run:
     metrics: Tuple[MetricPoint, ...]
     notes: Tuple[str, ...]
     job: Job
+    earlier: Tuple[Part, ...] = ()
 
     @property
     def name(self) -> str:
@@ -71,28 +85,28 @@ class Run:
 
     @property
     def resolution(self) -> Optional[int]:
-        return _whole(self._data_option("resolution"))
+        return whole(self._data_option("resolution"))
 
     @property
     def images(self) -> Optional[int]:
         """Number of images in the data set."""
-        return _whole(self._data_option("max_size"))
+        return whole(self._data_option("max_size"))
 
     @property
     def batch(self) -> Optional[int]:
-        return _whole(self.plan.get("batch_size")) or _whole(self.options.get("batch_size"))
+        return whole(self.plan.get("batch_size")) or whole(self.options.get("batch_size"))
 
     @property
     def total_kimg(self) -> float:
         """Planned length; NaN where it is not known."""
-        return _number(self.options.get("total_kimg"))
+        return _kimg(self.options.get("total_kimg"))
 
     @property
     def iterations(self) -> Optional[int]:
         """Planned iterations."""
         if self.batch is None or not math.isfinite(self.total_kimg):
             return None
-        return _whole(self.plan.get("iterations")) or math.ceil(self.total_kimg * 1000 / self.batch)
+        return whole(self.plan.get("iterations")) or math.ceil(self.total_kimg * 1000 / self.batch)
 
     @property
     def kimg(self) -> float:
@@ -140,21 +154,20 @@ class Run:
         if self._hook is None:
             return None
         try:
-            return ReconfigurationConfig.from_dict({k: v for k, v in self._hook.items() if k not in ("class_name", "plan")})
+            config = ReconfigurationConfig.from_dict({k: v for k, v in self._hook.items() if k not in ("class_name", "plan")})
         except (TypeError, ValueError):
             return None
+        lengths = (config.interval, config.warmup, config.first_extra)
+        return None if any(whole(length, least=0) is None for length in lengths) else config
 
     @cached_property
     def schedule(self) -> Optional[Schedule]:
+        """The phases; None in a plain run and where settings, batch or length are not known."""
         try:
-            return self.config.schedule(self.iterations) if self.config is not None else None
+            known = self.config is not None and self.iterations is not None
+            return self.config.schedule(self.iterations) if self.config is not None and known else None
         except ValueError:
             return None
-
-    @cached_property
-    def spans(self) -> Tuple[Span, ...]:
-        """The phases of the whole run, in iterations; none in a plain run."""
-        return tuple(self.schedule.spans()) if self.schedule is not None and self.iterations is not None else ()
 
     @property
     def plan(self) -> Mapping[str, Any]:
@@ -164,9 +177,13 @@ class Run:
     def in_kimg(self, iteration: float) -> float:
         return iteration * (self.batch or 0) / 1000
 
+    def iteration_at(self, kimg: float) -> int:
+        """Iterations that ``kimg`` take; 0 where the batch is not known."""
+        return round(kimg * 1000 / self.batch) if self.batch else 0
+
     @property
     def _iterations_in_ticks(self) -> int:
-        return round(self.kimg * 1000 / self.batch) if self.batch else 0
+        return self.iteration_at(self.kimg)
 
     @property
     def _hook(self) -> Optional[Mapping[str, Any]]:
@@ -185,44 +202,48 @@ def read_run(folder: "str | Path") -> Run:
     Raises:
         UserError: it is none.
     """
-    folder = Path(folder).resolve()
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder" if folder.exists() else f"{folder}: there is no such folder")
+    try:
+        folder = Path(folder).resolve()
+        is_folder, is_there = folder.is_dir(), folder.exists()
+    except (OSError, RuntimeError, ValueError) as err:  # too long, a circle of links, a NUL
+        raise UserError(f"{folder}: {getattr(err, 'strerror', None) or err}") from err
+    if not is_folder:
+        raise UserError(f"{folder} is no folder" if is_there else f"{folder}: there is no such folder")
     if not (folder / OPTIONS_FILE).is_file() and not (folder / STATS_FILE).is_file():
         raise UserError(f"{folder} is no run folder: it has neither {OPTIONS_FILE} nor {STATS_FILE}")
     options, notes = _read_options(folder / OPTIONS_FILE)
     job = read_job(folder)  # before the rest: what a job that has ended wrote is complete
-    ticks, more = read_stats(folder / STATS_FILE)
-    metrics: List[MetricPoint] = []
-    for path in sorted(folder.glob("metric-*.jsonl")):
-        records, unread = read_lines(path)
-        series = of_one_protocol(records)
-        metrics += [point for record in series for point in _points(record)]
-        more += unread
-        if len(series) < len(records):
-            count = len(records) - len(series)
-            more.append(f"{path.name}: {count} of {len(records)} lines have another protocol than the first, and were left out")
-    return Run(folder, options, tuple(ticks), tuple(metrics), tuple(notes + more), job)
+    ticks, of_stats = read_stats(folder / STATS_FILE)
+    metrics, of_metrics = _read_metrics(folder)
+    return Run(folder, options, tuple(ticks), tuple(metrics), (*notes, *of_stats, *of_metrics), job)
 
 
 def read_stats(path: Path) -> Tuple[List[Tick], List[str]]:
     """The ticks of a stats.jsonl, and what could not be read of it."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         return [], [f"{path.name} is missing: no tick was finished"]
     records, notes = read_lines(path)
     ticks: List[Tick] = []
+    placeless, back = 0, []
     for record in records:
-        values = {name: _number(value) for name, value in record.items()}
-        kimg = values.get("Progress/kimg", math.nan)
+        values = {name: _mean(value) for name, value in record.items()}
+        kimg = _kimg(record.get("Progress/kimg"))
         if not math.isfinite(kimg):
-            notes.append(f"{path.name}: a line without Progress/kimg was left out")
+            placeless += 1
             continue
         if ticks and kimg <= ticks[-1].kimg:
-            notes.append(f"{path.name}: the run went back to {kimg:g} kimg; the lines from there on were replaced")
-            ticks = [tick for tick in ticks if tick.kimg < kimg]
+            back.append(kimg)
+            while ticks and ticks[-1].kimg >= kimg:
+                ticks.pop()
         length = _divide(values.get("Timing/sec_per_tick", math.nan), values.get("Timing/sec_per_kimg", math.nan))
         before = ticks[-1].kimg if ticks else 0.0
         ticks.append(Tick(kimg, before if math.isnan(length) else max(before, kimg - length), values))
+    if placeless:
+        lines, was = ("a line", "was") if placeless == 1 else (f"{placeless} lines", "were")
+        notes.append(f"{path.name}: {lines} without Progress/kimg {was} left out")
+    if back:
+        often = "" if len(back) == 1 else f" (and {len(back) - 1} times more)"
+        notes.append(f"{path.name}: the run went back to {back[0]:g} kimg{often}; the lines from there on were replaced")
     return ticks, notes
 
 
@@ -230,33 +251,33 @@ def read_stats(path: Path) -> Tuple[List[Tick], List[str]]:
 
 
 def _read_options(path: Path) -> Tuple[Mapping[str, Any], List[str]]:
-    try:
-        options = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return {}, [f"{path.name} is missing"]
-    except ValueError:
-        return {}, [f"{path.name} is no JSON and was left out"]
-    return mapping(options), []
+    try:
+        return mapping(read_json(path)), []
+    except Damaged as err:
+        return {}, [f"{path.name} {err} and was left out"]
 
 
-def read_lines(path: Path) -> Tuple[List[Mapping[str, Any]], List[str]]:
-    """The JSON objects in a file of one a line, and notes about lines that are none."""
-    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
-    records: List[Mapping[str, Any]] = []
-    unread = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if isinstance(record, dict):
-            records.append(record)
-        else:
-            unread.append(number)
-    notes = [f"{path.name}: line {number} is no JSON object and was left out" for number in unread if number < len(lines)]
-    if unread and unread[-1] == len(lines):
-        notes.append(f"{path.name}: the last line is cut off, as by a killed job, and was left out")
-    return records, notes
+def _read_metrics(folder: Path) -> Tuple[List[MetricPoint], List[str]]:
+    points: List[MetricPoint] = []
+    notes: List[str] = []
+    for path in sorted(folder.glob("metric-*.jsonl")):
+        records, unread = read_lines(path)
+        series = of_one_protocol(records)
+        points += [point for record in series for point in _points(record)]
+        notes += unread
+        if len(series) < len(records):
+            count = len(records) - len(series)
+            notes.append(
+                f"{path.name}: {count} of {len(records)} lines have another protocol than the first, and were left out"
+            )
+    names = dict.fromkeys(point.name for point in points)
+    if len(names) > _MOST_METRICS:
+        notes.append(f"{len(names)} values of metrics, of which the first {_MOST_METRICS} are read")
+        kept = set(list(names)[:_MOST_METRICS])
+        points = [point for point in points if point.name in kept]
+    return points, notes
 
 
 def of_one_protocol(records: Sequence[Mapping[str, Any]]) -> List[Mapping[str, Any]]:
@@ -269,27 +290,23 @@ def of_one_protocol(records: Sequence[Mapping[str, Any]]) -> List[Mapping[str, A
 def _points(record: Mapping[str, Any]) -> List[MetricPoint]:
     """The values in one line of a metric-*.jsonl."""
     snapshot = str(record.get("snapshot_pkl") or "")
-    match = re.search(r"(\d+)\.pkl$", snapshot)
+    match = re.search(r"(\d{1,9})\.pkl$", snapshot)
     results = mapping(record.get("results"))
-    return [MetricPoint(n, float(match[1]), _number(v), Path(snapshot).name) for n, v in results.items() if match]
+    return [MetricPoint(n, float(match[1]), number(v), Path(snapshot).name) for n, v in results.items() if match]
 
 
 # ---------------------------------------------------------------- values
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _mean(value: Any) -> float:
+    """The "mean" of a statistic, or the value itself, as a finite number or NaN."""
+    return number(value.get("mean") if isinstance(value, dict) else value)
 
 
-def _whole(value: Any) -> Optional[int]:
-    return value if isinstance(value, int) and value > 0 else None
-
-
-def _number(value: Any) -> float:
-    """The value, or the "mean" of a statistic, as a finite number or NaN."""
-    if isinstance(value, dict):
-        value = value.get("mean")
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan
+def _kimg(value: Any) -> float:
+    """A length of training in kimg, from 0 to 10^9, or NaN."""
+    found = _mean(value)
+    return found if 0 <= found <= _MOST_KIMG else math.nan
 
 
 def _divide(above: float, below: float) -> float:

@@ -6,6 +6,7 @@ import math
 import shlex
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import List, Optional, Tuple
 
 from rich.console import Console, RenderableType
@@ -103,7 +104,7 @@ def _follow(folder: str, now: Standing, console: Console, every: float) -> Stand
 
 def standing(run: Run, now: float) -> Standing:
     """Where ``run`` stands at the time ``now``, in seconds since the epoch."""
-    written = [path.stat().st_mtime for path in (run.folder / STATS_FILE, run.folder / STATUS_FILE) if path.is_file()]
+    written = [time for time in map(_modified, (run.folder / STATS_FILE, run.folder / STATUS_FILE)) if time is not None]
     age = max(0.0, now - max(written)) if written else math.nan
     pace, iteration = _pace(run), run.iteration
     # The host alone writes once per tick; with a status file there is news every half second, but for snapshots and metrics.
@@ -111,9 +112,16 @@ def standing(run: Run, now: float) -> Standing:
     expected = 20 * pace if run.job.is_known else 3 * tick
     patience = max(_PATIENCE, expected) if math.isfinite(expected) else _PATIENCE
     last = (run.iterations or 1) - 1
-    phase = run.schedule.span(min(iteration, last)) if run.schedule is not None and run.spans else None
+    phase = run.schedule.span(min(iteration, last)) if run.schedule is not None else None
     is_stale = age > patience and not run.is_over
     return Standing(run, iteration, max(run.kimg, run.in_kimg(iteration)), phase, pace, age, is_stale)
+
+
+def _modified(path: Path) -> Optional[float]:
+    try:
+        return path.stat().st_mtime if path.is_file() else None
+    except OSError:  # gone meanwhile
+        return None
 
 
 def frame(now: Standing) -> RenderableType:

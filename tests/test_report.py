@@ -86,10 +86,17 @@ def test_page_of_a_real_run_has_every_part(regan_run: Run, tmp_path: Path) -> No
         assert word in page.words
     assert "No metric was evaluated." in page.words
     assert page.charts == [
-        "Generator loss", "Discriminator loss", "R1 penalty", "Path length penalty", "Learning rate", "Measured sparsity",
-        "Mask change at the last pruning", "Explored share", "Augmentation p", "Measured time per kimg",
-        "Measured cost of the hook",
+        "Generator loss", "Discriminator loss", "R1 penalty", "Path length penalty", "Learning rate", "Sparsity",
+        "Explored share", "Augmentation p",
     ]  # fmt: skip
+    # Of its two ticks the first is the start-up, and lies before the second pruning.
+    for name, unit in (
+        ("Measured time per kimg", "s/kimg"),
+        ("Measured cost of the hook", "%"),
+        ("Mask change between prunings", "%"),
+    ):
+        where, value, kimg = row_of(page, name)
+        assert where == "run A" and value.endswith(f" {unit}") and kimg == "1.008"
     captions = re.findall(r"<figcaption>(\d+ kimg[^<]*)</figcaption>", page.source)
     assert captions == ["0 kimg (warm-up)", "1 kimg (dense)"]
     assert "No run has sample pictures of both kinds of phase." in page.words
@@ -115,7 +122,7 @@ def test_plain_host_run_beside_a_re_gan_run(regan_run: Run, plain_run: Run, tmp_
     assert row_of(page, "all phases, s/kimg")[2] == pace
     ratio = regan_run.stats[-1]["ReGAN/flops_ratio"]["mean"]
     assert row_of(page, "G's forward passes so far, dense = 1")[1:] == [f"{ratio:.3f}", "1.00"]
-    both = {"Generator loss", "Measured time per kimg", "Augmentation p"}
+    both = {"Generator loss", "Augmentation p"}
     for figure in re.findall(r"<figcaption>([^<]*)</figcaption>\s*<svg[^>]*aria-label=\"([^\"]*)\"", page.source):
         assert ("run B" in figure[1]) == (figure[0] in both | {"Discriminator loss", "R1 penalty", "Path length penalty"})
 
@@ -162,9 +169,25 @@ def test_two_schedules_get_a_row_each_instead_of_bands(tmp_path: Path) -> None:
     assert len(boxes) == 2 + 4 and all(bottom - top < 20 for _, _, top, bottom in boxes)
 
 
-def test_thousands_of_phases_are_not_drawn(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", ticks_of_one_kimg(9), {**HOOK, "interval": 1, "warmup": 0})
-    assert "Run A has 900 phases, too many to draw." in written(tmp_path, run).words
+def test_hundreds_of_phases_are_thinned(tmp_path: Path) -> None:
+    """One in nine sparse phases is drawn where it lies; its number says so."""
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(9), {**HOOK, "interval": 1, "warmup": 100})
+    (bar,) = phase_bars([read_run(run)])
+    assert bar.turns == ((1.0, 8.01),) and bar.every == 8  # 702 phases
+    sparse = [(round(start * 100), round(stop * 100)) for phase, start, stop in bar.spans if phase == Phase.SPARSE]
+    assert sparse == [(100 + 16 * i, 101 + 16 * i) for i in range(44)]
+    page = written(tmp_path, run)
+    assert "one sparse phase of 8 is drawn" in page.words and "S/D in turn" in page.words
+    svg = re.findall(r"<figcaption>Generator loss</figcaption>\s*(<svg.*?</svg>)", page.source, re.DOTALL)[0]
+    assert len(sparse_boxes(svg)) >= 2 * 44
+
+
+def test_a_run_planned_for_a_billion_phases_is_read_at_once(tmp_path: Path) -> None:
+    plan = {"plan": {"iterations": 10**9, "batch_size": 10}, "interval": 1, "warmup": 0}
+    run = read_run(make_run(tmp_path / "run", [tick(0, 1e6), tick(1, 1e9)], {**HOOK, **plan}))
+    (bar,) = phase_bars([run])
+    assert len(bar.spans) <= 60 and bar.every == 10**9
+    assert max(len(line.xs) for chart in charts([run]) for line in chart.lines) < 1000
 
 
 def test_settings_of_another_version_are_said_to_be(tmp_path: Path) -> None:
@@ -309,7 +332,7 @@ def test_nan_and_missing_values_leave_gaps(tmp_path: Path) -> None:
     del lines[4]["Timing/sec_per_tick"]
     run = make_run(tmp_path / "run", lines, HOOK)
     page = written(tmp_path, run)
-    assert "Measured sparsity" not in page.charts and "nan" not in page.words.lower()
+    assert "Sparsity" not in page.charts and "nan" not in page.words.lower()
     chart = next(chart for chart in charts([read_run(run)]) if chart.name == "loss-G")
     assert [math.isnan(y) for y in chart.lines[0].ys] == [False, False, True, True, True, False]
 

@@ -122,13 +122,23 @@ class ReconfigurationConfig:
         """Inverse of ``to_dict``.
 
         Raises:
-            ValueError: an unknown field, or a value out of range.
+            ValueError: an unknown field, a value of another type, or one out of range.
         """
         known = {f.name for f in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f"unknown fields {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
+        for field in dataclasses.fields(cls):
+            if field.name in values and not _fits(values[field.name], field.default):
+                raise ValueError(f"{field.name} must be of the type of {field.default!r}, got {values[field.name]!r}")
         return cls(**values)
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value from a file is of the type of its field; what has no default is None or patterns."""
+    if default is None:
+        return value is None or (isinstance(value, (list, tuple)) and all(isinstance(pattern, str) for pattern in value))
+    return type(value) is type(default) or (isinstance(default, float) and type(value) is int)
 
 
 # Lengths here may be in kimg; they become iterations once the batch size is known.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import List, Optional
 
 from ..errors import UserError
+from ..support.reading import LINES_BYTES, Damaged, parse, read_text
 from .archive import ImageZip, check_target, indices_path, numbered, same, same_target, write_list
 from .containers import Zipped, image_names, open_container
 from .dataset_json import filter_of, labels_of
@@ -36,11 +36,11 @@ def read_indices(path: Path, names: List[str]) -> List[str]:
         UserError: it cannot be read, is empty, is for another zip, or names what is not there or what it has named before.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, LINES_BYTES)
         lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-        items = [str(item) for item in json.loads(text)] if path.suffix.lower() == ".json" else lines
-    except (OSError, ValueError, TypeError, RecursionError) as err:
-        raise UserError(f"--indices: {path} cannot be read as a list ({err})") from err
+        items = [str(item) for item in parse(text)] if path.suffix.lower() == ".json" else lines
+    except (Damaged, TypeError) as err:
+        raise UserError(f"--indices: {path} cannot be read as a list: it {err}") from err
     if not items:
         raise UserError(f"--indices: {path} names no image")
     head = re.match(r"# \d+ of (\d+) ", text)

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from training_hooks.files import refuse_own_input, whole_file
 
 from ..errors import UserError
+from ..support.reading import Damaged, read_picture
 from .model import Cell, Table
 from .state import chain
 
@@ -72,11 +73,13 @@ def _last_grid(folder: Path) -> Optional[Path]:
 def _corner(path: Path, resolution: int) -> Image.Image:
     """The first images of a grid, no larger than ``_TILE`` each."""
     try:
-        with Image.open(path) as grid:
-            columns, rows = min(_COLUMNS, grid.width // resolution), min(_ROWS, grid.height // resolution)
-            corner = grid.crop((0, 0, columns * resolution, rows * resolution)).convert("L" if grid.mode == "L" else "RGB")
-    except OSError as err:
-        raise UserError(f"{path} cannot be read: {err}") from err
+        grid = read_picture(path)
+    except Damaged as err:
+        raise UserError(f"{path} {err}") from err
+    columns, rows = min(_COLUMNS, grid.width // resolution), min(_ROWS, grid.height // resolution)
+    if not columns or not rows:
+        raise UserError(f"{path} is of {grid.width} × {grid.height} pixels, smaller than one image of {resolution}")
+    corner = grid.crop((0, 0, columns * resolution, rows * resolution))
     side = min(resolution, _TILE)
     return corner.resize((columns * side, rows * side), Image.Resampling.LANCZOS) if side < resolution else corner
 

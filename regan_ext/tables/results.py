@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import UserError
-from ..runs import MetricPoint, Run, mapping, of_one_protocol, read_lines
+from ..runs import MetricPoint, Run, of_one_protocol
+from ..support.reading import LINES_BYTES, Damaged, mapping, number, parse, read_lines, read_text
 from .model import Measure, Table
 from .state import chain, machine_of, points, settings_of
 
@@ -70,19 +71,40 @@ def read_file(table: Table, path: Path) -> List[Result]:
     names = {cell.name for cell in table.cells()}
     found = []
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            content = json.loads(line)
-            values = {name: tuple((kimg, value) for kimg, value in pairs) for name, pairs in content.pop("values").items()}
-            arguments = content.pop("arguments")
-            found.append(Result(arguments=None if arguments is None else tuple(arguments), values=values, **content))
-    except OSError as err:
-        raise UserError(f"--results={path}: {err.strerror or err}") from err
-    except (ValueError, KeyError, TypeError, AttributeError) as err:
-        raise UserError(f"--results={path} is no file that 'regan-ext tables results' wrote: {err}") from err
+        text = read_text(path, LINES_BYTES)
+    except Damaged as err:
+        raise UserError(f"--results={path} {err}") from err
+    for position, line in enumerate(text.splitlines(), 1):
+        try:
+            found.append(_parsed(mapping(parse(line))))
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as err:
+            written = f"--results={path} is no file that 'regan-ext tables results' wrote"
+            raise UserError(f"{written}: line {position} {err if isinstance(err, Damaged) else 'is no result'}") from err
     unknown = [result.cell for result in found if result.cell not in names]
     if unknown:
         raise UserError(f"--results={path}: {unknown[0]} is no cell of {table.name}")
     return found
+
+
+def _parsed(content: Mapping[str, Any]) -> Result:
+    """The result in a line. What is missing or of another kind is an error of one kind or another."""
+    arguments = content["arguments"]
+    kimg, hours = number(content["kimg"]), number(content["hours"])
+    values = {name: tuple((number(at), number(value)) for at, value in pairs) for name, pairs in content["values"].items()}
+    points = [point for pairs in values.values() for point in pairs]
+    if any(math.isnan(known) for known in (kimg, *(part for point in points for part in point))):
+        raise ValueError("a number is none")
+    return Result(
+        cell=str(content["cell"]),
+        seed=int(content["seed"]),
+        arguments=None if arguments is None else tuple(str(argument) for argument in arguments),
+        kimg=kimg,
+        finished=content["finished"] is True,
+        hours=hours,
+        values={name: pairs for name, pairs in values.items() if pairs},
+        protocols={name: mapping(protocol) for name, protocol in mapping(content.get("protocols")).items()},
+        machine=mapping(content.get("machine")),
+    )
 
 
 def dumps(results: Sequence[Result]) -> str:

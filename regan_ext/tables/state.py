@@ -19,6 +19,7 @@ from ..job import resumable
 from ..locks import locked_file
 from ..runs import MetricPoint, Run, read_run
 from ..support.process import module_command
+from ..support.reading import Damaged, mapping, read_json
 from .command import Job
 from .model import Measure
 
@@ -115,7 +116,7 @@ def _this_machine() -> Dict[str, Any]:
 def settings_of(folder: Path) -> Optional[List[str]]:
     """The arguments that the cell in ``folder`` was begun with; None where that is not known."""
     arguments = _noted(folder).get("arguments")
-    return list(arguments) if isinstance(arguments, list) else None
+    return [str(argument) for argument in arguments] if isinstance(arguments, list) else None
 
 
 def machine_of(folder: Path) -> Dict[str, Any]:
@@ -126,10 +127,9 @@ def machine_of(folder: Path) -> Dict[str, Any]:
 
 def _noted(folder: Path) -> Dict[str, Any]:
     try:
-        content = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return mapping(read_json(folder / _SETTINGS_FILE))
+    except Damaged:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 @contextlib.contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from training_hooks.best import best, direction, is_candidate
 
 from ..errors import UserError
 from ..runs import of_one_protocol
+from ..support.reading import LINES_BYTES, Damaged, mapping, number, parse, read_text
 
 __all__ = ["Objective", "Point", "failure", "read"]
 
@@ -91,10 +90,10 @@ def read(lines: Iterable[str], metric: str) -> List[Point]:
     """
     points = []
     for record in of_one_protocol([_record(line) for line in lines]):
-        value = _dict(record.get("results")).get(metric)
-        match = re.search(r"(\d+)\.pkl$", str(record.get("snapshot_pkl") or ""))
-        if match and is_candidate(int(match[1])) and isinstance(value, (int, float)) and math.isfinite(value):
-            points.append(Point(int(match[1]), float(value)))
+        value = number(mapping(record.get("results")).get(metric))
+        match = re.search(r"(\d{1,9})\.pkl$", str(record.get("snapshot_pkl") or ""))
+        if match and is_candidate(int(match[1])) and value == value:
+            points.append(Point(int(match[1]), value))
     return points
 
 
@@ -106,17 +105,13 @@ def failure(folders: Iterable[Path], metric: str) -> Optional[str]:
 
 def _lines(folder: Path, metric: str) -> Tuple[str, ...]:
     try:
-        return tuple((folder / f"metric-{metric}.jsonl").read_text(encoding="utf-8", errors="replace").split("\n"))
-    except OSError:
+        return tuple(read_text(folder / f"metric-{metric}.jsonl", LINES_BYTES).split("\n"))
+    except Damaged:
         return ()
 
 
 def _record(line: str) -> Dict[str, Any]:
     try:
-        return _dict(json.loads(line))
-    except ValueError:
+        return mapping(parse(line))
+    except Damaged:
         return {}
-
-
-def _dict(value: Any) -> Dict[str, Any]:
-    return value if isinstance(value, dict) else {}

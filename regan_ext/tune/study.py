@@ -7,6 +7,7 @@ a trial that a killed search left behind is one that is running and not locked: 
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 import warnings
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ class StudyFile:
         if not path.is_file():
             raise UserError(f"--study: there is no {path}")
         with _usable(path):
+            if not _names_of_studies(path):
+                raise UserError(f"--study: {path} holds no study")
             return cls(path, optuna.load_study(study_name=_NAME, storage=_storage(path)))
 
     @classmethod
@@ -66,6 +69,7 @@ class StudyFile:
         if not path.is_file():
             return None
         with _usable(path), _alone(runs_of(path), create=False):
+            _names_of_studies(path)
             return cls._begun(path, _storage(path))
 
     @classmethod
@@ -90,6 +94,7 @@ class StudyFile:
             UserError: it cannot be written, or there is something else.
         """
         with _usable(path), _alone(runs_of(path)):
+            _names_of_studies(path)
             storage = _storage(path)
             file = cls._begun(path, storage)
             if file is not None:
@@ -210,6 +215,21 @@ class StudyFile:
 def runs_of(path: Path) -> Path:
     """Folder of the trials' folders of the study in ``path``."""
     return path.with_suffix(".runs")
+
+
+def _names_of_studies(path: Path) -> List[str]:
+    """The studies in a file, which is opened only to be read: Optuna adds its tables to whatever database it is given.
+
+    Raises:
+        ValueError, sqlite3.Error: it is no database, or somebody else's.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return []
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        if tables and "studies" not in tables:
+            raise ValueError(f"it is another database, with tables such as {tables[0]}")
+        return [str(name) for (name,) in database.execute("SELECT study_name FROM studies")] if tables else []
 
 
 def _storage(path: Path) -> "optuna.storages.RDBStorage":
