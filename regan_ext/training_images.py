@@ -12,8 +12,8 @@ import click
 
 from .data.archive import one_line
 from .data.containers import Container, open_container
+from .data.decoding import Unreadable
 from .data.host_view import as_the_host, host_names, view
-from .data.images import Unreadable
 from .data.mending import how_to_mend
 from .errors import UserError
 from .support.text import echo

@@ -32,9 +32,10 @@ from regan_ext.data.archive import write_list
 from regan_ext.data.check import fingerprint
 from regan_ext.data.containers import open_container
 from regan_ext.data.dataset_json import labels_of
+from regan_ext.data.decoding import Unreadable, decode
 from regan_ext.data.download import DownloadError, download, part_path
 from regan_ext.data.fetch import ask
-from regan_ext.data.images import Unreadable, decode, encode, fit, mend, pixel_hash, what_is_done, what_is_wrong
+from regan_ext.data.images import encode, fit, mend, pixel_hash, what_is_done, what_is_wrong
 from regan_ext.data.manifest import Archive, Limits, Source
 from regan_ext.data.prepare import chosen
 from regan_ext.data.unpack import UnpackError, unpack
@@ -973,7 +974,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, checkout: Path,
 
 
 @pytest.mark.skipif("REGAN_TEST_CHECKOUT" not in os.environ, reason="needs NVIDIA's checkout, which is not ours to carry")
-@pytest.mark.parametrize("extra", [["--filter=box"], ["--filter=lanczos", "--keep-duplicates"]])
+@pytest.mark.parametrize("extra", [["--filter=box"], ["--filter=lanczos", "--keep-duplicates"], ["--fit=pad"]])
 def test_without_the_hosts_tool_the_bytes_are_the_same(tmp_path: Path, extra: List[str]) -> None:
     folder = messy_folder(tmp_path / "mine")
     arguments = ["prepare", "my-images", folder, "--resolution=16", "--quiet", *extra]

@@ -19,7 +19,8 @@ from PIL import Image, ImageFilter
 
 from regan_ext.cli import main
 from regan_ext.data import images
-from regan_ext.data.images import decode, suffixes, white_level
+from regan_ext.data.decoding import decode, suffixes
+from regan_ext.data.deep import deep_values, load_shallow, white_level
 from regan_ext.data.near_copies import NearCopies
 
 
@@ -167,9 +168,9 @@ def test_deep_images_are_scaled_by_the_bits_that_they_fill(bits: int, colour: bo
     values = np.random.default_rng(seed).integers(0, 2**bits, (16, 16, 3) if colour else (16, 16))
     values.flat[seed] = 2**bits - 1
     data = deep_png(values)
-    found = images.deep_values(lambda whole: decode(data, whole))
+    found = deep_values(lambda whole: decode(data, whole))
     assert found is not None and (found == values).all() and white_level(found) == bits
-    shallow = images.mend(images.load_shallow(lambda whole: decode(data, whole), bits), "RGB" if colour else "L", bits)
+    shallow = images.mend(load_shallow(lambda whole: decode(data, whole), bits), "RGB" if colour else "L", bits)
     assert np.abs(np.asarray(shallow).astype(float) - values * 255 / (2**bits - 1)).max() <= (1 if bits == 16 else 0.5)
 
 

@@ -18,8 +18,9 @@ from ..support.text import echo
 from .archive import check_file, one_line, write_list
 from .cifar import cifar10_entries
 from .containers import Container, Zipped, image_names, open_container
+from .decoding import Unreadable
 from .host_view import View, view
-from .images import Unreadable, pixel_hash
+from .images import pixel_hash
 from .manifest import DataSet
 from .mending import how_to_mend
 from .sources import Entry, entry_of

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from ..errors import UserError
 from .archive import FILTER_KEY, one_line
 from .containers import Container
-from .images import Unreadable
+from .decoding import Unreadable
 
 __all__ = [
     "Label", "class_notes", "file_of", "filter_named", "filter_of", "host_problem", "labels_of", "matched", "too_many_classes",

@@ -16,7 +16,8 @@ from PIL import Image
 from . import dataset_json
 from .archive import one_line
 from .containers import Container, Zipped, image_names, run_folder_of
-from .images import HOST_MODES, Unreadable, decode, fits_host
+from .decoding import Unreadable, decode
+from .images import HOST_MODES, fits_host
 
 __all__ = ["View", "as_the_host", "host_names", "view"]
 

@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
 import warnings
-from typing import Any, Callable, List, Mapping, Optional, Tuple
+from typing import List, Tuple
 
 import numpy as np
 from PIL import Image
 
+from .decoding import Unreadable
+from .deep import is_deep, to_eight_bits
+
 __all__ = [
     "FILTERS",
     "HOST_MODES",
-    "Unreadable",
-    "decode",
-    "deep_values",
     "encode",
     "fit",
     "fits_host",
     "is_grey",
-    "load_pixels",
-    "load_shallow",
     "mend",
     "pixel_hash",
     "square",
-    "suffixes",
     "what_is_done",
     "what_is_wrong",
-    "white_level",
 ]
 
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}
 HOST_MODES = ("L", "RGB")  # Pillow's names of the pixel formats that the hosts read as they are
-# Pillow tries every decoder it has, whatever the suffix says; others are tried of a file that has their suffix.
-_COMMON = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
-# Those that start other programs, and those that only tell what a file is.
-_NO_PIXELS = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 _GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 _SQUARED = {"crop": "not square, the middle cut out", "pad": "not square, filled up with white"}
 _ORIENTATION = 0x0112  # EXIF tag
@@ -51,62 +42,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-class Unreadable(Exception):
-    """A file that holds no image that can be used; the message says why."""
-
-
-@functools.cache
-def suffixes() -> Mapping[str, str]:
-    """Suffixes of the image files that can be read, in small letters with the dot → Pillow's name of the format."""
-    known = Image.registered_extensions()
-    opens = {*Image.OPEN, "MPO"} - _NO_PIXELS  # its decoder of JPEG opens MPO
-    return {suffix: form for suffix, form in known.items() if form in opens}
-
-
-def _formats(suffix: str) -> List[str]:
-    own = suffixes().get(suffix.lower(), "PNG")
-    return [form for form in dict.fromkeys((*_COMMON, "JPEG" if own == "MPO" else own)) if form in Image.OPEN]
-
-
-def decode(data: bytes, whole: bool = True, suffix: str = "") -> Image.Image:
-    """The image in ``data``.
-
-    Args:
-        data: content of a file.
-        whole: decode the pixels too, not only the header.
-        suffix: of its name, with the dot; rare formats are tried of those files only that say so.
-
-    Raises:
-        Unreadable: no image, a broken one, or one too large to be decoded safely.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow warns of is told or mended here
-            image: Image.Image = Image.open(io.BytesIO(data), formats=_formats(suffix))
-    except Image.UnidentifiedImageError as err:
-        raise Unreadable("not an image") from err
-    except Image.DecompressionBombError as err:
-        raise Unreadable("too many pixels to be decoded safely") from err
-    except Exception as err:  # decoders of broken files raise nearly anything
-        raise Unreadable(f"broken: {' '.join(str(err).split())}") from err
-    return load_pixels(image) if whole else image
-
-
-def load_pixels(image: Image.Image) -> Image.Image:
-    """The same image, with its pixels decoded.
-
-    Raises:
-        Unreadable: they are broken or end too early.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image.load()
-    except Exception as err:  # decoders of broken files raise nearly anything
-        raise Unreadable(f"broken or cut short: {' '.join(str(err).split())}") from err
-    return image
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -154,10 +89,10 @@ def what_is_done(image: Image.Image, resolution: int, mode: str, shape: str = "c
     """
     done = []
     width, height = image.size
-    is_deep = image.mode in ("I", "F") or image.mode.startswith("I;16") or _is_deep_colour(image)
+    deep = is_deep(image)  # which reading EXIF may make unknown
     if _orientation(image) in _UPRIGHT:
         done.append("turned upright (as its EXIF says)")
-    if is_deep:
+    if deep:
         done.append("scaled to 8 bits (from more)")
     elif image.mode in ("P", "PA"):
         done.append("its palette converted")
@@ -194,62 +129,11 @@ def _side(size: Tuple[int, int], shape: str) -> int:
     return min(size) if shape == "crop" else max(size)
 
 
-# ---------------------------------------------------------------- more than 8 bits
-
-
-def _is_deep_colour(image: Image.Image) -> bool:
-    """Whether it is a PNG of 16 bits a channel in colour, of which Pillow gives the upper 8; its pixels are not decoded yet."""
-    kinds = {str(tile[3]) for tile in getattr(image, "tile", [])} if image.format == "PNG" else set()
-    return kinds in ({"RGB;16B"}, {"RGBA;16B"})
-
-
-def deep_values(load: Callable[[bool], Image.Image]) -> "Optional[np.ndarray[Any, Any]]":
-    """The values of an image with more than 8 bits a channel: integers [H, W] or [H, W, C]; None of any other image.
-
-    Args:
-        load: of an ``Entry``.
-
-    Raises:
-        Unreadable: the pixels are broken.
-    """
-    image = load(False)
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return np.asarray(load_pixels(image))
-    if not _is_deep_colour(image):
-        return None
-    lower = load(False)
-    # Read with the bytes of each value swapped, the upper 8 bits are the lower ones.
-    lower.tile = [(*tile[:3], tile[3].replace("16B", "16L")) for tile in lower.tile]  # type: ignore[attr-defined]
-    return np.asarray(load_pixels(image)).astype(np.int32) << 8 | np.asarray(load_pixels(lower))
-
-
-def white_level(values: "np.ndarray[Any, Any]") -> int:
-    """The fewest bits that scanners and cameras have and that hold all values, 8 to 16; 0 where 16 do not."""
-    largest = int(values.max()) if values.size else 0
-    return next((bits for bits in (8, 10, 12, 14, 16) if values.size and values.min() >= 0 and largest < 1 << bits), 0)
-
-
-def load_shallow(load: Callable[[bool], Image.Image], bits: int) -> Image.Image:
-    """The image with its pixels decoded; deep colours, which Pillow would cut to the upper 8 of 16 bits, from ``bits`` bits."""
-    image = load(False)
-    values = deep_values(load) if bits < 16 and _is_deep_colour(image) else None
-    load_pixels(image)
-    if values is None:
-        return image
-    shallow = Image.fromarray(_to_eight_bits(values, bits))
-    shallow.info = dict(image.info)
-    return shallow
-
-
-def _to_eight_bits(values: "np.ndarray[Any, Any]", bits: int) -> "np.ndarray[Any, Any]":
-    return (values.astype(np.float64) * (255 / (2**bits - 1))).round().clip(0, 255).astype(np.uint8)
-
-
 def _eight_bits(image: Image.Image, bits: int) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "F" or (values.size and (values.min() < 0 or values.max() > 65535)):
         raise Unreadable(f"{image.mode} pixels whose white level is not known; save it as PNG with 8 or 16 bits")
-    return Image.fromarray(_to_eight_bits(values, bits))
+    return Image.fromarray(to_eight_bits(values, bits))
 
 
 def mend(image: Image.Image, mode: str, bits: int = 16) -> Image.Image:

@@ -14,17 +14,9 @@ from PIL import Image
 from ..errors import UserError
 from .archive import one_line
 from .dataset_json import Label
-from .images import (
-    Unreadable,
-    deep_values,
-    is_grey,
-    load_shallow,
-    mend,
-    pixel_hash,
-    what_is_done,
-    what_is_wrong,
-    white_level,
-)
+from .decoding import Unreadable
+from .deep import deep_values, load_shallow, white_level
+from .images import is_grey, mend, pixel_hash, what_is_done, what_is_wrong
 from .near_copies import NearCopies
 from .sources import Entry
 

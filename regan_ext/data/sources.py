@@ -14,7 +14,7 @@ from ..errors import UserError
 from .archive import one_line
 from .containers import Container, image_names, is_image, run_folder_of
 from .dataset_json import Label, labels_of
-from .images import Unreadable, decode
+from .decoding import Unreadable, decode
 from .labelling import labelled
 from .manifest import DataSet
 from .table import OWN

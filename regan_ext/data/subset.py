@@ -12,7 +12,7 @@ from ..support.reading import LINES_BYTES, Damaged, parse, read_text
 from .archive import ImageZip, check_target, indices_path, numbered, same, same_target, write_list
 from .containers import Zipped, image_names, open_container
 from .dataset_json import filter_of, labels_of
-from .images import Unreadable
+from .decoding import Unreadable
 from .prepare import chosen
 
 __all__ = ["read_indices", "subset"]
