@@ -63,7 +63,8 @@ def home(tmp_path: Path, host_dir: Path, data_zip: Path, regan_run: Run) -> Path
     return tmp_path
 
 
-SHORT = "--device=cpu --cbase=256 --cmax=16 --batch=32 --kimg=1 --regan-warmup=8 --regan-interval=8"  # what the snippets say is longer; the last one counts
+# What the snippets say is longer; the last one counts.
+SHORT = "--device=cpu --cbase=256 --cmax=16 --batch=32 --kimg=1 --regan-warmup=8 --regan-interval=8"
 
 
 def prepared(code: str) -> str:
