@@ -211,6 +211,7 @@ class _Attachment:
             description, self.args, resumed = loop_arguments.set_up(setup, config, found, host, bool(values.get("dry_run")))
             suffix = loop_arguments.edit(self.args, self.request, self.hooks, host, resumed, outdir)
             _check_metrics(self.request.metrics, self.args, host)
+            host_values.check_run_folder(values.get("outdir") or ".", description + suffix)
             if values.get("dry_run"):
                 for line in plan_page.describe(self.args, self.request):
                     echo(line)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from typing import Any, Dict, Mapping, Tuple
 
 import click
 
+from .errors import UserError
 from .support.paths import expanded
 
-__all__ = ["checked"]
+__all__ = ["check_run_folder", "checked"]
 
 # Bounds of what the hosts take as it comes and fail of later, or never come to the end of. None: they have no such option.
 _BOUNDS: Dict[str, Tuple[float, float]] = {
@@ -23,6 +25,7 @@ _BOUNDS: Dict[str, Tuple[float, float]] = {
     "freezed": (0, 100),
     "workers": (1, 256),
 }
+_LONGEST_FILE = 100  # characters of a name in a run folder
 _PATHS = ("outdir", "data", "resume")
 
 
@@ -42,6 +45,22 @@ def checked(values: Mapping[str, Any]) -> Dict[str, Any]:
     if isinstance(seed, int) and isinstance(processes, int) and (seed + 1) * processes > 2**32:
         raise _refused("seed", f"{seed} is too large for {processes} processes, which have seeds from {seed * processes} on")
     return {name: _path(name, value) if name in _PATHS and isinstance(value, str) else value for name, value in values.items()}
+
+
+def check_run_folder(outdir: str, description: str) -> None:
+    """Check that the folder of a run can be made, and files in it.
+
+    Args:
+        outdir: folder of the run folders.
+        description: of the run, which the host makes of its options and the name of its data.
+
+    Raises:
+        UserError: its name is too long.
+    """
+    try:
+        expanded(os.path.join(os.path.abspath(outdir), f"00000-{description}", "x" * _LONGEST_FILE))
+    except ValueError as err:
+        raise UserError(f"the run folder's name is made of --data and the options, and {err}; rename the data") from err
 
 
 def _check_number(name: str, value: float) -> None:

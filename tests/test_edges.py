@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
@@ -227,6 +228,20 @@ def test_train_refuses_likewise(
     (line,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     assert named in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_folder_whose_name_is_too_long(
+    data_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host_dir: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = Path("d" * 240 + ".zip")
+    shutil.copy(data_zip, data)
+    common = ["train", "--host=embedded", "--outdir=runs", f"--data={data}", "--metrics=none", "--device=cpu", "--cbase=128"]
+    result = CliRunner().invoke(main, [*common, "--cmax=8"])
+    assert result.exit_code == 2 and isinstance(result.exception, SystemExit), result.output
+    (line,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert "too long" in line and "rename the data" in line and len(line) < 250
+    assert list(tmp_path.iterdir()) == [tmp_path / data]
 
 
 def test_every_option_of_the_embedded_host_has_bounds_or_none_at_all() -> None:

@@ -40,7 +40,7 @@ _REMEDY = (
 
 def cache_folder() -> Path:
     """Where this package keeps what it unpacks: $REGAN_CACHE_DIR, else regan-ext in the user's cache folder."""
-    if "REGAN_CACHE_DIR" in os.environ:
+    if os.environ.get("REGAN_CACHE_DIR"):
         return Path(os.environ["REGAN_CACHE_DIR"])
     base = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "regan-ext"
