@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ from typing import List, Optional
 from training_hooks.best import direction, is_better, is_candidate
 
 from .errors import UserError
+from .support.reading import Damaged, mapping, number, read_json
 
 __all__ = ["chosen_snapshot", "find_runs", "snapshots"]
 
 _RUN_FILES = ("training_options.json", "stats.jsonl")
-_NOTE_BYTES = 100_000
 
 
 def find_runs(path: Path) -> List[Path]:
@@ -96,11 +95,12 @@ def _best(folder: Path, wanted: str) -> Path:
 def _read_note(path: Path) -> Optional[_Best]:
     match = re.fullmatch(r"network-best-(.+)-(sparse|dense)", path.stem)
     snapshot = path.with_suffix(".pkl")
-    if match is None or not snapshot.is_file() or not path.is_file() or path.stat().st_size > _NOTE_BYTES:
+    if match is None or not snapshot.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        value, kimg = float(content["value"]), float(content["kimg"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        content = mapping(read_json(path))
+    except Damaged:
         return None
-    return _Best(snapshot, match[1], match[2], value) if math.isfinite(value) and is_candidate(kimg) else None
+    value = number(content.get("value"))
+    counts = math.isfinite(value) and is_candidate(number(content.get("kimg")))
+    return _Best(snapshot, match[1], match[2], value) if counts else None

@@ -575,7 +575,7 @@ def test_bad_snapshots(snapshot: Path, make: Any, message: str) -> None:
         (["--to=sparse", "--ratio=1"], "'--ratio': 1.0 is not in the range 0<=x<1"),
         (["--to=sparse", "--ratio=-0.1"], "'--ratio': -0.1 is not in the range"),
         (["--to=sparse", "--ratio=nan"], "'--ratio': 'nan' is not a finite number"),
-        (["--to=sparse", "--ratio=0.999"], "at most"),
+        (["--to=sparse", "--ratio=0.999"], "the highest ratio is"),
         (["--to=sparse", "--which=G"], "--which is for"),
         (["--to=dense", "--ratio=0.3"], "--ratio is for --to=sparse and narrow, not for --to=dense"),
         (["--to=dense", "--out=nowhere/a.pkl"], "nowhere cannot be written to"),

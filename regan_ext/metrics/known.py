@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Mapping, Optional
 
-from ..runs import mapping, read_lines
+from ..support.reading import mapping, read_lines
 from .check import reference_of
 from .content import read_content
 from .fetch import DETECTORS
