@@ -25,6 +25,7 @@ from training_hooks import state as states
 from training_hooks import stop
 
 from . import compat, device, help_page, host_values, loop_arguments, options, plan_page, presets, resume, run_summary
+from .data_identity import identity
 from .faults import explained
 from .metrics.check import check_settings
 from .metrics.install import install as install_metrics
@@ -208,8 +209,10 @@ class _Attachment:
             _register_metrics(config.get("metrics"), host)
             if config.get("data"):
                 check_images(config["data"], values.get("outdir"))
-            description, self.args, resumed = loop_arguments.set_up(setup, config, found, host, bool(values.get("dry_run")))
+            images, is_dry = identity(config.get("data")), bool(values.get("dry_run"))
+            description, self.args, resumed = loop_arguments.set_up(setup, config, found, host, is_dry, images)
             suffix = loop_arguments.edit(self.args, self.request, self.hooks, host, resumed, outdir)
+            self.args["progress_fn"][resume.IMAGES] = images
             _check_metrics(self.request.metrics, self.args, host)
             host_values.check_run_folder(values.get("outdir") or ".", description + suffix)
             if values.get("dry_run"):

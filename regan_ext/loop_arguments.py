@@ -30,7 +30,12 @@ _Shapes = Dict[str, Dict[str, Tuple[int, ...]]]  # network → name of a weight 
 
 
 def set_up(
-    setup: Setup, config: Mapping[str, Any], found: Optional[resume.Resume], host: HostModule, dry_run: bool = False
+    setup: Setup,
+    config: Mapping[str, Any],
+    found: Optional[resume.Resume],
+    host: HostModule,
+    dry_run: bool = False,
+    images: Optional[Mapping[str, Any]] = None,
 ) -> Tuple[str, Any, Optional[resume.Resume]]:
     """The host's own description and keyword arguments of the loop, and ``found`` with what is known of it now.
 
@@ -43,6 +48,7 @@ def set_up(
         found: what ``--resume`` names.
         host: the host whose loop will run.
         dry_run: nothing of a pickle may be run, and nothing downloaded.
+        images: ``data_identity.identity`` of the training images.
 
     Raises:
         UserError: the snapshot is no network pickle, or a run that was named as a folder is over.
@@ -51,11 +57,11 @@ def set_up(
         description, args = setup(**config)
         return description, args, _begin(args.get("resume_pkl"), host, dry_run)
     description, args = setup(**{**config, "resume": None})
-    found = resume.unless_other_images(found, args)
+    found = resume.unless_other_images(found, args, images)
     if found.state is None:
         networks = read_networks(found.snapshot) if dry_run else open_networks(found.snapshot, host)
         if networks is not None:
-            found = resume.continuation(replace(found, shapes=networks.shapes), networks, args)
+            found = resume.continuation(replace(found, shapes=networks.shapes), networks, args, images)
     if found.goes_on:
         found = resume.unless_over(found, args["total_kimg"])
     if not found.goes_on:

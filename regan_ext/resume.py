@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass, replace
@@ -10,15 +11,17 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from training_hooks import state as states
 
+from .data_identity import is_same
 from .errors import UserError
 from .resume_networks import Networks
 from .support.text import echo
 
 __all__ = [
-    "LATEST", "Resume", "check_architecture", "continuation", "describe_plain", "find", "keep_beginning", "newest_pair",
-    "unless_other_images", "unless_over",
+    "IMAGES", "LATEST", "Resume", "check_architecture", "continuation", "describe_plain", "find", "keep_beginning",
+    "newest_pair", "unless_other_images", "unless_over",
 ]  # fmt: skip
 
+IMAGES = "data"  # key of the progress callback's arguments, where the identity of the training images is kept
 LATEST = "latest"  # --resume of the newest pair in --outdir
 
 # Arguments that the host makes of whether a run begins from other networks.
@@ -33,6 +36,7 @@ class Resume:
         snapshot: the network pickle.
         state: content of its state file; None where there is none, so that only the networks are known.
         state_file: where that content came from.
+        of_other_images: its state tells of other training images, so it is a beginning only.
         asked_for_folder: the user named a folder or "latest", not this snapshot.
         shapes: network → parameter name → shape, of a pickle without a state; None while it has not been opened.
         plain: what such a pickle tells of a run that can go on: "cur_nimg" (images trained on) and, where augmentation
@@ -43,6 +47,7 @@ class Resume:
     state: Optional[Dict[str, Any]] = None
     state_file: Optional[Path] = None
     asked_for_folder: bool = False
+    of_other_images: bool = False
     shapes: "Optional[Shapes]" = None
     plain: Optional[Mapping[str, Any]] = None
 
@@ -146,12 +151,42 @@ def _data(training_set_kwargs: Mapping[str, Any]) -> Dict[str, Any]:
     return {"data": _name(training_set_kwargs), **{key: training_set_kwargs.get(key) for key in _SAME_DATA}}
 
 
-def unless_other_images(found: Resume, args: Mapping[str, Any]) -> Resume:
+def _recorded(options: Any) -> Any:
+    """The identity of a run's images among its options; None in those of earlier versions and of the plain host."""
+    progress = options.get("progress_fn") if isinstance(options, Mapping) else None
+    return progress.get(IMAGES) if isinstance(progress, Mapping) else None
+
+
+def _recorded_beside(snapshot: Path) -> Any:
+    """The same, of the run that a snapshot lies in the folder of."""
+    try:
+        return _recorded(json.loads(snapshot.with_name("training_options.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _other(before: Mapping[str, Any], recorded: Any, now: Mapping[str, Any], images: Any) -> str:
+    """How two runs' images differ, in words; empty where they do not. Where the content is not known of both, the name decides.
+
+    Args:
+        before, now: the host's arguments of the training sets.
+        recorded, images: their identities.
+    """
+    same = is_same(recorded, images, bool(now.get("use_labels")))
+    one, other = _data(before), _data(now)
+    differing = [f"{key} was {one[key]}, is {other[key]}" for key in other if one[key] != other[key]]
+    if same is not None:
+        differing = [text for text in differing if not text.startswith("data was ")]
+    return "; ".join(differing + (["their content is another"] if same is False else []))
+
+
+def unless_other_images(found: Resume, args: Mapping[str, Any], images: Optional[Mapping[str, Any]] = None) -> Resume:
     """``found``, or its networks alone where its run was trained on other images: transfer learning then, as in the host.
 
     Args:
         found: a snapshot with its state.
         args: keyword arguments of this run's loop.
+        images: ``data_identity.identity`` of its training images.
 
     Raises:
         UserError: they are other images, and a folder was asked for, which can only mean to go on.
@@ -159,21 +194,22 @@ def unless_other_images(found: Resume, args: Mapping[str, Any]) -> Resume:
     options = None if found.state is None else found.state["options"]
     if options is None:
         return found
-    before, now = _data(options["training_set_kwargs"]), _data(args["training_set_kwargs"])
-    other = "; ".join(f"{key} was {before[key]}, is {now[key]}" for key in now if before[key] != now[key])
+    other = _other(options["training_set_kwargs"], _recorded(options), args["training_set_kwargs"], images)
     if not other:
         return found
     where = f"{found.snapshot} was trained on other images ({other})"
     if found.asked_for_folder:
         raise UserError(f"--resume: {where}; --resume={found.snapshot} begins a new run from its networks")
     echo(f"{where}: a new run begins from its networks.", err=True)
-    return replace(found, state=None, state_file=None)
+    return replace(found, state=None, state_file=None, of_other_images=True)
 
 
 # ---------------------------------------------------------------- going on without a state
 
 
-def continuation(found: Resume, networks: Networks, args: Mapping[str, Any]) -> Resume:
+def continuation(
+    found: Resume, networks: Networks, args: Mapping[str, Any], images: Optional[Mapping[str, Any]] = None
+) -> Resume:
     """``found`` with ``plain`` where its snapshot is of a run on the same images and its name tells how far that had come.
 
     The number of images is the least multiple of the batch size with that name, so that it agrees with a whole number of
@@ -183,10 +219,13 @@ def continuation(found: Resume, networks: Networks, args: Mapping[str, Any]) -> 
         found: a snapshot without a state file.
         networks: what its pickle holds.
         args: keyword arguments of this run's loop.
+        images: ``data_identity.identity`` of its training images.
     """
     match = re.fullmatch(r"network-snapshot-(\d{6,})", found.snapshot.stem)
     data = networks.training_set
-    if match is None or int(match[1]) == 0 or data is None or _data(data) != _data(args["training_set_kwargs"]):
+    if found.of_other_images or match is None or int(match[1]) == 0 or data is None:
+        return found
+    if _other(data, _recorded_beside(found.snapshot), args["training_set_kwargs"], images):
         return found
     plain: Dict[str, Any] = {"cur_nimg": math.ceil(int(match[1]) * 1000 / args["batch_size"]) * args["batch_size"]}
     if args.get("ada_target") is not None and networks.augment_p is not None:

@@ -323,7 +323,13 @@ def test_a_snapshot_of_other_images_is_a_beginning(whole: Run, copied: Path, cap
     """As in the host; where a folder was named, which means to go on, it is an error."""
     data, count = Path(whole.options["training_set_kwargs"]["path"]), whole.options["training_set_kwargs"]["max_size"]
     if what == "data":
-        more, told = [f"--data={shutil.copy(data, copied / 'others.zip')}"], f"data was {data.stem}, is others"
+        (copied / "elsewhere").mkdir()
+        others = copied / "elsewhere" / data.name  # of the same name, with as many images, two of them exchanged
+        with zipfile.ZipFile(data) as source, zipfile.ZipFile(others, "w") as target:
+            names = sorted(source.namelist())
+            for name, content in zip(names, [names[1], names[0], *names[2:]]):
+                target.writestr(name, source.read(content))
+        more, told = [f"--data={others}"], "their content is another"
     else:
         more, told = [f"--subset={count - 1}"], f"max_size was {count}, is {count - 1}"
     code, output = outcome(whole, copied, capsys, *more)
@@ -333,12 +339,39 @@ def test_a_snapshot_of_other_images_is_a_beginning(whole: Run, copied: Path, cap
     assert code == 2 and f"trained on other images ({told})" in output and "begins a new run from its networks" in output
 
 
-def test_the_same_images_may_lie_elsewhere(whole: Run, copied: Path, capsys: Any) -> None:
-    data = Path(whole.options["training_set_kwargs"]["path"])
-    (copied / "elsewhere").mkdir()
-    moved = shutil.copy(data, copied / "elsewhere")
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_the_same_images_may_lie_elsewhere(whole: Run, copied: Path, capsys: Any, kind: str) -> None:
+    data, moved = Path(whole.options["training_set_kwargs"]["path"]), copied / f"renamed.{kind}"
+    if kind == "zip":
+        shutil.copy(data, moved)
+    else:
+        zipfile.ZipFile(data).extractall(moved)
     code, output = outcome(whole, copied, capsys, f"--data={moved}")
     assert code == 0 and "-resumed" in output
+
+
+def test_the_name_decides_where_the_content_was_not_recorded(whole: Run, copied: Path, capsys: Any) -> None:
+    """As in runs of earlier versions."""
+    path = copied / "regan-state-000002.pt"
+    state = states.load(path)
+    del state["options"]["progress_fn"]["data"]
+    states.save(state, path)
+    assert "-resumed" in outcome(whole, copied, capsys)[1]
+    data = Path(whole.options["training_set_kwargs"]["path"])
+    output = outcome(whole, copied, capsys, f"--data={shutil.copy(data, copied / 'others.zip')}")[1]
+    assert f"trained on other images (data was {data.stem}, is others): a new run begins" in output
+
+
+def test_a_plain_snapshot_of_a_run_with_other_images_is_a_beginning(whole: Run, copied: Path, capsys: Any) -> None:
+    """Its folder says what they were."""
+    (copied / "regan-state-000002.pt").unlink()
+    options = whole.options
+    (copied / "training_options.json").write_text(json.dumps(options))
+    assert "-resumed" in outcome(whole, copied, capsys)[1]
+    options["progress_fn"]["data"]["all"] = "0" * 32
+    (copied / "training_options.json").write_text(json.dumps(options))
+    code, output = outcome(whole, copied, capsys)
+    assert code == 0 and "-resumecustom" in output and "-resumed" not in output
 
 
 def test_end_of_the_budget(whole: Run, copied: Path, capsys: Any) -> None:

@@ -91,6 +91,7 @@ class Ticker(Dict[str, Any]):
     - ``states``: write a state file beside every snapshot.
     - ``keep_states``: how many to keep; 0 = all.
     - ``on_nan``: "warn" goes on when weights or losses are not finite at the end of a tick; otherwise the run ends with it.
+    - ``data``: what the training images are known by; not used here, but kept with the options of the run.
     - ``resume_state``: state file to go on from. The host itself loads the networks.
     - ``resume_plain``: where there is none, how far the snapshot's run had come: ``cur_nimg`` (images) and, where
       augmentation adapts, ``augment_p``.
