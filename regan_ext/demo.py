@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import math
+import shlex
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Deque, Dict, List, Optional
+from typing import TYPE_CHECKING, Callable, ClassVar, List, Optional, Sequence, Tuple
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from training_hooks.files import STATUS_FILE
+from training_hooks.config import ReconfigurationConfig
 from training_hooks.schedule import Phase, Schedule, Span
 
-from .digits import RESOLUTION, write_digits
+from .digits import write_digits
+from .errors import UserError
 from .grid import make_grid
+from .hosts import embedded
+from .job import read_job, resumable
+from .locks import locked_file
+from .runs import Run
+from .support.process import Supervisor, module_command
+from .tables.state import chain
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["DemoSettings", "megabytes", "run_demo"]
+
+_NAMES = {Phase.WARMUP: "warm-up", Phase.SPARSE: "sparse", Phase.DENSE: "dense"}
+_POLL = 0.5  # seconds
 
 
 @dataclass(frozen=True)
 class DemoSettings:
     """How the demo trains: a warm-up and two sparse-dense cycles, five phases of equal length.
 
+    Dense phases have twice the learning rate, so that regrown weights get past the pruning threshold in so short a time. The
+    mapping network, most of whose weights are too large to move as far, stays dense.
+
     Args:
         kimg: length, in thousands of images, at least 3.
     """
 
-    kimg: int = 20
+    kimg: int = 40
 
     batch: ClassVar[int] = 16
-    ratio: ClassVar[float] = 0.3
+    resolution: ClassVar[int] = 16
 
     @property
     def total(self) -> int:
@@ -44,57 +55,76 @@ class DemoSettings:
         return -(-self.kimg * 1000 // self.batch)
 
     @property
-    def schedule(self) -> Schedule:
-        """The schedule that the run will follow."""
-        return Schedule(self.total // 5, self.total // 5, self.total, "dense")
+    def config(self) -> ReconfigurationConfig:
+        """The settings of Re-GAN."""
+        phase = self.total // 5
+        return ReconfigurationConfig(0.3, phase, phase, 2.0, exclude=("mapping.*", "*torgb*"), finish="dense")
 
     @property
-    def snap(self) -> int:
-        """Ticks (of 1 kimg) between snapshots, so that one falls late into the last sparse phase."""
-        return max(1, round(0.15 * self.kimg))
+    def schedule(self) -> Schedule:
+        """The schedule that the run will follow."""
+        return self.config.schedule(self.total)
 
     def arguments(self, outdir: Path, data: Path, device: str) -> List[str]:
         """Arguments of ``regan-ext train``."""
-        schedule = self.schedule
+        config = self.config
         return [
             "--host=embedded", f"--outdir={outdir}", f"--data={data}", f"--device={device}", "--metrics=none", "--cfg=cifar",
-            "--cond=1", f"--kimg={self.kimg}", f"--batch={self.batch}", "--tick=1", f"--snap={self.snap}", "--aug=noaug",
-            "--workers=1", "--cbase=1024", "--cmax=32", f"--regan-ratio={self.ratio:g}",
-            f"--regan-interval={schedule.interval}", f"--regan-warmup={schedule.warmup}", "--regan-finish=dense",
+            "--cond=1", f"--kimg={self.kimg}", f"--batch={self.batch}", "--gamma=0.1", "--tick=1",
+            f"--snap={max(1, self.kimg // 5)}", "--aug=noaug", "--workers=1", "--cbase=1024", "--cmax=32",
+            f"--regan-ratio={config.ratio:g}", f"--regan-interval={config.interval}", f"--regan-warmup={config.warmup}",
+            f"--regan-lr-scale={config.lr_scale:g}", f"--regan-exclude={','.join(config.exclude or ())}",
+            f"--regan-finish={config.finish}",
         ]  # fmt: skip
 
+    def runs(self, outdir: Path) -> List[Run]:
+        """The parts of the last run in a folder, oldest first; none if that was made with other settings."""
+        runs, mine = chain(outdir), (self.config, self.kimg, self.batch, self.resolution)
+        return runs if runs and mine == (runs[-1].config, runs[-1].total_kimg, runs[-1].batch, runs[-1].resolution) else []
 
-def run_demo(outdir: Path, settings: DemoSettings, device: str, console: Console) -> Path:
-    """Make the data, train, and draw the grid.
+
+def run_demo(outdir: Path, settings: DemoSettings, device: str, console: "Console") -> int:
+    """Make the data, train or go on, draw the grid, and say what to do next.
 
     Returns:
-        Path of the grid picture.
+        Exit code: 0 done, 130 stopped by a signal.
 
     Raises:
-        click.ClickException: training failed; its last lines of output are shown.
+        click.ClickException: training failed; what it said last is shown.
     """
-    begin = time.monotonic()
     outdir.mkdir(parents=True, exist_ok=True)
-    data = outdir / "digits-100.zip"
-    write_digits(data)
-    console.print(f"Data: 100 handwritten digits, {RESOLUTION}x{RESOLUTION} pixels, 10 of each class ({data})")
-    spans = settings.schedule.spans()
-    cycles = sum(span.phase == Phase.SPARSE for span in spans)
-    console.print(
-        f"Training: {settings.total} iterations of {settings.batch} images, {cycles} sparse-dense cycles, "
-        f"{settings.ratio:.0%} of the generator's weights pruned in sparse phases"
-    )
-    run_dir = _train(outdir, data, settings, device, console)
-    snapshots = _snapshots_by_phase(run_dir)
-    if Phase.DENSE not in snapshots or Phase.SPARSE not in snapshots:
-        raise click.ClickException(f"{run_dir} holds no snapshot of both phases; give a larger --kimg")
-    grid = run_dir / "demo-grid.png"
-    make_grid(data, snapshots[Phase.DENSE], snapshots[Phase.SPARSE], grid)
-    console.print(f"\nDone in {time.monotonic() - begin:.0f} seconds; {megabytes(outdir):.0f} MB in {outdir}.", soft_wrap=True)
-    console.print(f"Run folder:   {run_dir}", soft_wrap=True)
-    console.print(f"Grid picture: {grid}", soft_wrap=True)
-    console.print("left: real digits, middle: dense generator, right: sparse generator (same latents); a column is a class")
-    return grid
+    with locked_file(outdir / ".lock") as handles:
+        if handles is None:
+            raise UserError(f"--outdir: another demo trains in {outdir}; wait for it, or give another folder")
+        return _run(outdir, settings, device, console, handles)
+
+
+def _run(outdir: Path, settings: DemoSettings, device: str, console: "Console", handles: Tuple[int, ...]) -> int:
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False)
+
+    begin = time.monotonic()
+    data = outdir / f"digits-100-{settings.resolution}.zip"
+    if not data.exists():
+        write_digits(data, resolution=settings.resolution)
+    say(f"Data: 100 handwritten digits of {settings.resolution}x{settings.resolution} pixels, 10 of each class ({data})")
+    say(f"Host: {embedded.LICENCE}")
+    runs = settings.runs(outdir)
+    if runs and runs[-1].is_finished:
+        say(f"Trained already, {settings.kimg} kimg; --kimg={3 * settings.kimg} trains anew and longer, --outdir elsewhere.")
+    else:
+        with Supervisor(say) as supervisor:
+            _train(_Training(outdir, data, device, settings, console, say), runs, supervisor, handles)
+        runs = settings.runs(outdir)
+        if supervisor.was_signalled and not (runs and runs[-1].is_finished):
+            at = _going_on(runs)
+            say(f"Stopped{'' if at is None else f' at {at[1]} of {settings.kimg} kimg'}. The same command goes on:")
+            say(f"  {shlex.join(['regan-ext', 'demo', f'--outdir={outdir}', f'--kimg={settings.kimg}', f'--device={device}'])}")
+            return 130
+    grid = _draw(data, runs[-1])
+    say(f"Done in {time.monotonic() - begin:.0f} seconds; {megabytes(outdir):.0f} MB in {outdir}.")
+    _tell(runs[-1], grid, say)
+    return 0
 
 
 def megabytes(folder: Path) -> float:
@@ -102,71 +132,129 @@ def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-def _train(outdir: Path, data: Path, settings: DemoSettings, device: str, console: Console) -> Path:
-    """Train in a process of its own, showing where it stands; returns the run folder."""
-    before = set(outdir.iterdir())
-    log = outdir / "demo-train.log"
-    command = [sys.executable, "-m", "regan_ext", "train", *settings.arguments(outdir, data, device)]
-    columns = (
-        TextColumn("{task.description}", justify="left"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} it"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with open(log, "wb") as output, Progress(*columns, console=console) as progress:
-        task = progress.add_task("starting (unpacking the host, loading data)", total=settings.total)
-        # Threads that spin while they wait crawl as soon as another program uses the cores; those that never spin are slow.
-        environment = {"GOMP_SPINCOUNT": "10000", **os.environ}
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
-        try:
-            while process.poll() is None:
-                _show(progress, task, _status(outdir, before), settings.schedule)
-                time.sleep(0.5)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-        if process.returncode == 0:
-            progress.update(task, completed=settings.total, description="trained")
-    if process.returncode != 0:
-        raise click.ClickException(f"training failed; the end of {log} says:\n" + "".join(_last_lines(log, 12)))
-    return next(path for path in outdir.iterdir() if path not in before and path.is_dir())
+# ---------------------------------------------------------------- training
 
 
-def _status(outdir: Path, before: "set[Path]") -> Optional[Dict[str, Any]]:
-    for path in outdir.iterdir():
-        if path not in before and (path / STATUS_FILE).is_file():
-            status: Dict[str, Any] = json.loads((path / STATUS_FILE).read_text(encoding="utf-8"))
-            return status
-    return None
+@dataclass(frozen=True)
+class _Training:
+    outdir: Path
+    data: Path
+    device: str
+    settings: DemoSettings
+    console: "Console"
+    say: Callable[[str], None]
 
 
-def _show(progress: Progress, task: Any, status: Optional[Dict[str, Any]], schedule: Schedule) -> None:
-    if status is not None:
-        span = schedule.span(status["iteration"])
-        progress.update(task, completed=status["iteration"], description=_phase_text(span))
+def _going_on(runs: Sequence[Run]) -> Optional[Tuple[Path, int]]:
+    """The run folder to go on from, and where it stands in kimg; None where there is nothing to go on from."""
+    found = [(run.folder, resumable(run.folder)) for run in runs]
+    return next(((folder, kimg) for folder, kimg in reversed(found) if kimg is not None), None)
+
+
+def _train(training: _Training, runs: Sequence[Run], supervisor: Supervisor, handles: Tuple[int, ...]) -> None:
+    """Train in a process of its own, from where a run stopped, showing where it stands."""
+    settings, log = training.settings, training.outdir / "demo-train.log"
+    before, at = set(training.outdir.iterdir()), _going_on(runs)
+    command = module_command("regan_ext", "train", *settings.arguments(training.outdir, training.data, training.device))
+    if at is None:
+        cycles = sum(span.phase == Phase.SPARSE for span in settings.schedule.spans())
+        training.say(
+            f"Training: {settings.total} iterations of {settings.batch} images, {cycles} sparse-dense cycles, "
+            f"{settings.config.ratio:.0%} of the synthesis network's weights pruned in sparse phases"
+        )
+    else:
+        command.append(f"--resume={at[0]}")
+        training.say(f"Training goes on at {at[1]} of {settings.kimg} kimg, from {at[0]}")
+    with _Display(settings, training.console, training.say) as display:
+
+        def look() -> None:
+            for path in training.outdir.iterdir():
+                if path not in before and path.is_dir():
+                    job = read_job(path)
+                    if job.is_known:
+                        display.show(job.iteration, job.sec_per_iteration)
+
+        wrong = supervisor.run(command, log, handles, look, _POLL)
+        if wrong is None and not supervisor.was_signalled:
+            display.show(settings.total, 0)
+    if wrong is not None and not supervisor.was_signalled:
+        raise click.ClickException(f"training failed with {wrong} (all that it said is in {log})")
+
+
+class _Display:
+    """Where training stands: a line that moves in a terminal; elsewhere a line at every switch and tenth of the run."""
+
+    def __init__(self, settings: DemoSettings, console: "Console", say: Callable[[str], None]):
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._settings, self._say = settings, say
+        self._begin = time.monotonic()
+        self._told: Optional[Tuple[int, int]] = None
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[text]}"))
+        self._progress = Progress(*columns, console=console) if console.is_terminal else None
+        if self._progress is not None:
+            self._task = self._progress.add_task("starting", total=settings.total, text="(getting the host, loading the data)")
+
+    def __enter__(self) -> "_Display":
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, done: int, pace: float) -> None:
+        """Show that ``done`` iterations are done, at ``pace`` seconds each (NaN: not known)."""
+        total, schedule = self._settings.total, self._settings.schedule
+        span = schedule.span(min(max(done, 0), total - 1))
+        left = "" if math.isnan(pace) else f" · {_clock(pace * (total - done))} left"
+        text = f"{max(done, 0)} of {total} iterations · {_clock(time.monotonic() - self._begin)} elapsed{left}"
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done, description=_phase_text(span), text=text)
+            return
+        stage = (span.start, 10 * done // total)
+        if stage != self._told:
+            self._told = stage
+            self._say(f"{_phase_text(span)}: {text}")
 
 
 def _phase_text(span: Span) -> str:
-    names = {Phase.WARMUP: "warm-up", Phase.SPARSE: "[cyan]sparse[/cyan]", Phase.DENSE: "[green]dense[/green]"}
-    return names[span.phase] + (f" (cycle {span.cycle})" if span.cycle else "")
+    return _NAMES[span.phase] + (f" (cycle {span.cycle})" if span.cycle else "")
 
 
-def _last_lines(path: Path, count: int) -> "Deque[str]":
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return deque(file, maxlen=count)
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
 
 
-def _snapshots_by_phase(run_dir: Path) -> Dict[Phase, Path]:
-    """The last snapshot of each phase, told by the statistics of the tick that wrote it."""
-    found: Dict[Phase, Path] = {}
-    with open(run_dir / "stats.jsonl", encoding="utf-8") as file:
-        for line in file:
-            stats = json.loads(line)
-            kimg = int(stats["Progress/kimg"]["mean"] + 1e-6)
-            snapshot = run_dir / f"network-snapshot-{kimg:06d}.pkl"
-            if snapshot.is_file():
-                found[Phase(int(stats["ReGAN/phase"]["mean"]))] = snapshot
-    return found
+# ---------------------------------------------------------------- what came out
+
+
+def _draw(data: Path, run: Run) -> Path:
+    """Draw the pair of the last switch beside real images; returns the picture."""
+    sparse = next(iter(sorted(run.folder.glob("network-pair-*-sparse.pkl"), reverse=True)), None)
+    dense = None if sparse is None else sparse.with_name(sparse.name.replace("-sparse", "-dense"))
+    if sparse is None or dense is None or not dense.is_file():
+        raise click.ClickException(f"{run.folder} holds no pair of a dense and a sparse generator (network-pair-*.pkl)")
+    switch, grid = int(sparse.stem.split("-")[2]), run.folder / "demo-grid.png"
+    make_grid(data, [(f"dense\n{run.whole_kimg} kimg", dense), (f"sparse\n{switch} kimg", sparse)], grid)
+    return grid
+
+
+def _tell(run: Run, grid: Path, say: Callable[[str], None]) -> None:
+    """Say what the masks did, where the picture is, and what to do next."""
+    last = run.ticks[-1]
+    say(
+        f"Masks: {last.get('ReGAN/mask_change'):.1%} of what the last pruning chose the one before had not; "
+        f"{last.get('ReGAN/explored'):.1%} of the weights have been alive in a sparse phase."
+    )
+    say(f"Picture: {grid} (real, dense, sparse; each column one digit, the same latents in dense and sparse)")
+    snapshot = run.folder / f"network-snapshot-{run.whole_kimg:06d}.pkl"
+    say("Next: a page about the run, its generator as a picture, and the same with a folder of your images:")
+    say(f"  {shlex.join(['regan-ext', 'report', str(run.folder)])}")
+    say(f"  {shlex.join(['regan-ext', 'export', str(snapshot), '--to=images', '--host=embedded'])}")
+    say(
+        "  regan-ext data prepare my-images FOLDER images.zip && "
+        "regan-ext train --data=images.zip --outdir=runs --metrics=none --regan-preset=few-shot"
+    )

@@ -17,11 +17,11 @@ __all__ = ["RESOLUTION", "write_digits"]
 RESOLUTION = 32
 
 
-def write_digits(path: Path, per_class: int = 10) -> None:
+def write_digits(path: Path, per_class: int = 10, resolution: int = RESOLUTION) -> None:
     """Write ``per_class`` images of each digit into the zip ``path``, whole or not at all.
 
-    The images are the first of each class of the UCI test set (8x8 pixels, 16 grey levels), scaled to 32x32 with a bicubic
-    filter, as grey PNGs; ``dataset.json`` holds their classes.
+    The images are the first of each class of the UCI test set (8x8 pixels, 16 grey levels), scaled with a bicubic filter, as
+    grey PNGs; ``dataset.json`` holds their classes.
 
     Raises:
         click.ClickException: scikit-learn is missing, or there are fewer images of a class.
@@ -43,7 +43,7 @@ def write_digits(path: Path, per_class: int = 10) -> None:
     with whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for number, index in enumerate(chosen):
             pixels = (digits.images[index] * (255 / 16)).round().astype("uint8")
-            image = Image.fromarray(pixels).resize((RESOLUTION, RESOLUTION), Image.Resampling.BICUBIC)
+            image = Image.fromarray(pixels).resize((resolution, resolution), Image.Resampling.BICUBIC)
             encoded = io.BytesIO()
             image.save(encoded, format="png")
             name = f"img{number:08d}.png"

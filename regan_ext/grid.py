@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -18,7 +18,8 @@ from .support.pickles import open_pickle, unpickle
 
 __all__ = ["load_generator", "make_grid", "sample"]
 
-_COLUMNS, _ROWS, _CELL, _GAP, _HEADING = 10, 6, 64, 32, 36
+_ROWS, _CELL, _GAP, _HEADING, _MARGIN = 3, 64, 16, 36, 96  # rows of each block; sizes in pixels
+_CARD, _INK = (27, 31, 36), (225, 228, 232)  # readable on a light page and on a dark one
 
 
 def load_generator(snapshot: Path, which: str = "G_ema") -> Any:
@@ -42,42 +43,42 @@ def sample(generator: Any, count: int, seed: int = 0) -> np.ndarray:
     return images.permute(0, 2, 3, 1).numpy()
 
 
-def _block(images: "List[Image.Image]") -> Image.Image:
-    """The images in rows of ``_COLUMNS``, each enlarged to ``_CELL`` pixels with a thin line around it."""
-    block = Image.new("RGB", (_COLUMNS * _CELL, _ROWS * _CELL), (48, 48, 48))
-    for index, image in enumerate(images):
-        large = image.convert("RGB").resize((_CELL - 2, _CELL - 2), Image.Resampling.LANCZOS)
-        block.paste(large, (index % _COLUMNS * _CELL + 1, index // _COLUMNS * _CELL + 1))
-    return block
-
-
-def _reals(data: Path) -> "List[Image.Image]":
-    """The first images of each class, one class a column."""
+def _reals(data: Path) -> "Tuple[List[int], List[Image.Image]]":
+    """The classes, and the first images of each, one class a column."""
     with zipfile.ZipFile(data) as archive:
         classes: Dict[int, List[str]] = {}
         for name, label in json.loads(archive.read("dataset.json"))["labels"]:
             classes.setdefault(label, []).append(name)
-        names = [classes[column][row] for row in range(_ROWS) for column in range(_COLUMNS)]
-        return [Image.open(io.BytesIO(archive.read(name))) for name in names]
+        columns = sorted(classes)
+        names = [classes[column][row] for row in range(_ROWS) for column in columns]
+        return columns, [Image.open(io.BytesIO(archive.read(name))) for name in names]
 
 
-def make_grid(data: Path, dense: Path, sparse: Path, path: Path) -> None:
-    """Draw real images of the zip ``data``, samples of the snapshot ``dense`` and of ``sparse`` side by side.
+def make_grid(data: Path, snapshots: Sequence[Tuple[str, Path]], path: Path) -> None:
+    """Draw real images of the zip ``data`` over samples of snapshots, on a dark card; each column is a class of the data.
 
-    The data has ten classes; a column shows one. Both snapshots get the same latents. The picture is written whole or not
-    at all.
+    Args:
+        data: zip of the host's form, with classes.
+        snapshots: title and network pickle of each block of rows. All get the same latents.
+        path: the PNG, which is written whole or not at all.
     """
-    blocks = [("real", _reals(data))]
-    for title, snapshot in (("dense", dense), ("sparse", sparse)):
-        images = sample(load_generator(snapshot), _COLUMNS * _ROWS)
-        blocks.append((f"{title} ({snapshot.stem})", [Image.fromarray(i.squeeze(-1)) for i in images]))
-    drawn = [(title, _block(images)) for title, images in blocks]
-    width = sum(block.width for _, block in drawn) + _GAP * (len(drawn) - 1)
-    picture = Image.new("RGB", (width, drawn[0][1].height + _HEADING), "white")
-    pen, font, left = ImageDraw.Draw(picture), ImageFont.load_default(size=20), 0
-    for title, block in drawn:
-        pen.text((left, 4), title, fill="black", font=font)
-        picture.paste(block, (left, _HEADING))
-        left += block.width + _GAP
+    columns, reals = _reals(data)
+    blocks = [("real", reals)]
+    for title, snapshot in snapshots:
+        samples = sample(load_generator(snapshot), len(columns) * _ROWS)
+        blocks.append((title, [Image.fromarray(each.squeeze(-1)) for each in samples]))
+    block = _ROWS * (_CELL + 2)
+    size = (_MARGIN + len(columns) * (_CELL + 2) + _GAP, _HEADING + len(blocks) * (block + _GAP))
+    picture = Image.new("RGB", size, _CARD)
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=18)
+    for place, column in enumerate(columns):
+        middle = _MARGIN + place * (_CELL + 2) + _CELL // 2
+        pen.text((middle, _HEADING // 2), str(column), fill=_INK, font=font, anchor="mm")
+    for number, (title, images) in enumerate(blocks):
+        top = _HEADING + number * (block + _GAP)
+        pen.multiline_text((_GAP, top + block // 2), title, fill=_INK, font=font, anchor="lm")
+        for index, image in enumerate(images):
+            large = image.convert("RGB").resize((_CELL, _CELL), Image.Resampling.BICUBIC)
+            picture.paste(large, (_MARGIN + index % len(columns) * (_CELL + 2), top + index // len(columns) * (_CELL + 2)))
     with whole_file(path) as file:
         picture.save(file, format="png")

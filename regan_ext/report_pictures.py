@@ -97,7 +97,7 @@ def _cut(path: Path, caption: str, resolution: Optional[int], size: int) -> Opti
 
 
 def _whole(path: Path, size: int) -> Optional[Picture]:
-    caption = "left: real images, middle: dense generator, right: sparse generator (same latents)"
+    caption = "real images, dense generator, sparse generator with the same latents; a column is a class"
     try:
         return _encode(read_picture(path), caption, 5 * size)
     except Damaged:

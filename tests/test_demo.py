@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
+from typing import Any, List, Tuple
 
 import pytest
 from click.testing import CliRunner
-from conftest import run_python
 from PIL import Image
+from test_launch import call
+from test_stop import wait_for_iteration
 
+from regan_ext.cli import main
 from regan_ext.demo import DemoSettings, megabytes
 from regan_ext.digits import write_digits
+from regan_ext.locks import locked_file
+from regan_ext.runs import read_run
 from training_hooks.schedule import Phase
 
 
 @pytest.mark.parametrize("kimg", range(3, 61))
-def test_any_length_makes_two_cycles_and_a_snapshot_of_both_kinds(kimg: int) -> None:
-    settings = DemoSettings(kimg)
-    spans = settings.schedule.spans()
+def test_any_length_makes_two_cycles_and_ends_dense(kimg: int) -> None:
+    spans = DemoSettings(kimg).schedule.spans()
     assert sum(span.phase == Phase.SPARSE for span in spans) == 2 and spans[-1].phase == Phase.DENSE
-    # The host's ticks: after the first iteration, then whenever 1 kimg has passed.
-    ticks, images = [0], settings.batch
-    for iteration in range(1, settings.total):
-        if (iteration + 1) * settings.batch >= images + 1000:
-            ticks.append(iteration)
-            images = (iteration + 1) * settings.batch
-    snapshots = [iteration for tick, iteration in enumerate(ticks) if tick % settings.snap == 0]
-    assert spans[-2].phase == Phase.SPARSE
-    assert any(spans[-2].start <= iteration < spans[-2].stop for iteration in snapshots)
 
 
 def test_digits_are_a_data_set_of_the_host(tmp_path: Path) -> None:
@@ -43,6 +43,9 @@ def test_digits_are_a_data_set_of_the_host(tmp_path: Path) -> None:
         with archive.open(names[0]) as file:
             image = Image.open(file)
             assert image.size == (32, 32) and image.mode == "L"
+    write_digits(path, resolution=16)
+    with zipfile.ZipFile(path) as archive, archive.open(names[0]) as file:
+        assert Image.open(file).size == (16, 16)
     assert [p.name for p in tmp_path.iterdir()] == ["digits.zip"]
 
 
@@ -53,22 +56,88 @@ def test_size_counts_every_file_below(tmp_path: Path) -> None:
     assert megabytes(tmp_path) == 1.25
 
 
-def test_demo_ends_with_a_picture(tmp_path: Path, host_dir: Path) -> None:
-    result = run_python(["-m", "regan_ext", "demo", "--outdir", str(tmp_path / "demo"), "--kimg=3", "--device=cpu"])
-    assert result.returncode == 0, result.stdout
-    (run,) = [path for path in (tmp_path / "demo").iterdir() if path.is_dir()]
-    assert str(run) in result.stdout.replace("\n", "")
+def begin(outdir: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "regan_ext", "demo", f"--outdir={outdir}", "--kimg=3", "--device=cpu"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, host_dir: Path) -> Tuple[Path, List[str]]:
+    """Its folder and what it said: stopped in the first sparse phase, gone on with to the end, and started once more."""
+    outdir = tmp_path_factory.mktemp("demo") / "out put"
+    process = begin(outdir)
+    wait_for_iteration(outdir, 40, process)
+    process.send_signal(signal.SIGINT)
+    said = [process.communicate(timeout=120)[0]]
+    assert process.returncode == 130, said
+    for _ in range(2):
+        process = begin(outdir)
+        said.append(process.communicate(timeout=240)[0])
+        assert process.returncode == 0, said
+    return outdir, said
+
+
+def runs_of(outdir: Path) -> List[Path]:
+    return sorted(path for path in outdir.iterdir() if path.is_dir())
+
+
+def test_a_stopped_demo_goes_on(demo: Tuple[Path, List[str]]) -> None:
+    outdir, (first, second, third) = demo
+    assert re.search(r"Stopped at \d of 3 kimg. The same command goes on:\n  regan-ext demo '--outdir=.*' --kimg=3", first)
+    begun, gone_on = runs_of(outdir)
+    assert f"Training goes on at 0 of 3 kimg, from {begun}\n" in second and gone_on.name.endswith("-resumed")
+    ticks = [read_run(run).ticks for run in (begun, gone_on)]
+    assert 0 < ticks[0][-1].kimg < ticks[1][0].kimg and ticks[1][-1].kimg == pytest.approx(3.008)
+    assert "Trained already, 3 kimg" in third and "goes on" not in third
+
+
+def test_the_demo_says_where_it_stands_and_whose_host_it_is(demo: Tuple[Path, List[str]]) -> None:
+    _, (first, second, _) = demo
+    assert "slideflow-noncommercial 0.0.2 (CC BY-NC 4.0)" in first and "non-commercial use only" in first
+    lines = [line for line in second.splitlines() if " iterations · " in line]
+    assert all(re.search(r": \d+ of 188 iterations · \d+:\d\d elapsed( · \d+:\d\d left)?$", line) for line in lines)
+    assert lines[-1].startswith("dense (cycle 2): 188 of 188 iterations") and lines[-1].endswith("0:00 left")
+    assert "sparse (cycle 1): " in first and "sparse (cycle 2): " in second and len(lines) < 20
+
+
+def test_the_demos_picture_holds_the_pair_of_the_last_switch(demo: Tuple[Path, List[str]]) -> None:
+    outdir, (_, second, _) = demo
+    run = runs_of(outdir)[-1]
+    assert f"Picture: {run / 'demo-grid.png'} " in second
     with Image.open(run / "demo-grid.png") as picture:
-        assert picture.size == (3 * 640 + 2 * 32, 6 * 64 + 36)
-        left, middle, right = (picture.crop((i * 672, 36, i * 672 + 640, 420)) for i in range(3))
-    assert left.tobytes() != middle.tobytes() != right.tobytes()
-    phases = {json.loads(line)["ReGAN/phase"]["mean"] for line in (run / "stats.jsonl").read_text().splitlines()}
-    assert {1, 2} <= phases
+        blocks = [picture.crop((96, 36 + i * 214, 96 + 660, 36 + i * 214 + 198)) for i in range(3)]
+        assert picture.height == 36 + 3 * 214 and picture.getpixel((0, 0)) == (27, 31, 36)
+    assert len({block.tobytes() for block in blocks}) == 3
+    assert [path.name for path in sorted(run.glob("network-pair-*"))] == [
+        "network-pair-000002-dense.pkl",
+        "network-pair-000002-sparse.pkl",
+    ]
+
+
+def test_the_commands_that_come_next_work_when_pasted(demo: Tuple[Path, List[str]], capsys: Any) -> None:
+    outdir, (_, second, _) = demo
+    report, export, own = [line.strip() for line in second.splitlines() if line.startswith("  regan-ext ")]
+    for command in (report, export):
+        code, output = call(shlex.split(command)[1:], capsys)
+        assert code == 0, output
+    assert {"report.html", "demo-grid.png"} <= {path.name for path in runs_of(outdir)[-1].iterdir()}
+    assert "data prepare my-images" in own and "train --data=images.zip" in own
+
+
+def test_masks_move_in_the_demo(demo: Tuple[Path, List[str]]) -> None:
+    """In phases as short as these only a little; at its full length see README."""
+    outdir, (_, second, _) = demo
+    last = read_run(runs_of(outdir)[-1]).ticks[-1]
+    assert last.get("ReGAN/mask_change") > 0 and f"{last.get('ReGAN/explored'):.1%} of the weights have been" in second
+
+
+def test_two_demos_in_one_folder_are_refused(tmp_path: Path) -> None:
+    with locked_file(tmp_path / ".lock"):
+        result = CliRunner().invoke(main, ["demo", "--outdir", str(tmp_path), "--kimg=3", "--device=cpu"])
+    assert result.exit_code == 2 and "another demo trains in" in result.output and len(list(tmp_path.iterdir())) == 1
 
 
 def test_failed_training_is_told_with_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regan_ext.cli import main
-
     monkeypatch.setenv("REGAN_CACHE_DIR", str(tmp_path / "nothing"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     result = CliRunner().invoke(main, ["demo", "--outdir", str(tmp_path / "demo"), "--kimg=3", "--device=cpu"])

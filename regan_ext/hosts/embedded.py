@@ -24,10 +24,14 @@ from ..support.folders import passing_folder
 from ..support.process import module_command
 from .checkout import HostError
 
-__all__ = ["SHA256", "WHEEL", "cache_folder", "changes", "folder", "is_wheel", "obtain", "unpack"]
+__all__ = ["LICENCE", "SHA256", "WHEEL", "cache_folder", "changes", "folder", "is_wheel", "obtain", "unpack"]
 
 WHEEL = "slideflow_noncommercial-0.0.2-py3-none-any.whl"
 SHA256 = "e63bbc1dca55a1b3ab29bbc7bfc689001cbeba88b08bdc12139575f29c992c51"
+LICENCE = (
+    "StyleGAN2-ADA of NVIDIA, from slideflow-noncommercial 0.0.2 (CC BY-NC 4.0). It and the networks that it trains are for "
+    "non-commercial use only."
+)
 _MANIFEST = Path(__file__).with_name("embedded.sha256")  # of what is unpacked, in the form of sha256sum
 _INSIDE = "slideflow_noncommercial/stylegan2/stylegan2/"
 _PACKAGES = ("dnnlib", "torch_utils", "training", "metrics")
