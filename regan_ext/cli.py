@@ -10,7 +10,7 @@ import click
 from . import __version__
 from .data.commands import data
 from .metrics.commands import BEST, metrics
-from .support.numbers import FiniteFloat
+from .support.numbers import FiniteFloat, Int
 from .support.paths import UserPath
 from .support.text import echo, printable_errors, terminal
 from .tables.commands import tables
@@ -68,7 +68,7 @@ def train(arguments: Tuple[str, ...]) -> None:
 
 @main.command()
 @click.option("--outdir", type=UserPath(file_okay=False), default="regan-demo", show_default=True, metavar="DIR")
-@click.option("--kimg", type=click.IntRange(3, 100_000), default=40, show_default=True, help="Thousands of images to train on.")
+@click.option("--kimg", type=Int(3, 100_000), default=40, show_default=True, help="Thousands of images to train on.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.pass_context
 def demo(ctx: click.Context, outdir: str, kimg: int, device: str) -> None:
@@ -169,15 +169,15 @@ def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
 @click.option(
     "--class",
     "label",
-    type=click.IntRange(0, 1_000_000),
+    type=Int(0, 1_000_000),
     metavar="INT",
     help="images, video: one class.  [default: all in turn]",
 )
-@click.option("--cols", type=click.IntRange(1, 4096), metavar="INT", help="images: columns.  [default: 8, or one a class]")
+@click.option("--cols", type=Int(1, 4096), metavar="INT", help="images: columns.  [default: 8, or one a class]")
 @click.option(
     "--seconds", type=FiniteFloat(0, 3600, min_open=True), help="video: length of the loop.  [default: one second a seed]"
 )
-@click.option("--fps", type=click.IntRange(1, 240), metavar="INT", help="video: frames per second.  [default: 30]")
+@click.option("--fps", type=Int(1, 240), metavar="INT", help="video: frames per second.  [default: 30]")
 def export(snapshot: Path, best: Optional[str], **options: Any) -> None:
     """Turn SNAPSHOT, a network-snapshot-NNNNNN.pkl or a run folder, into another form. Of a folder it is the newest snapshot.
 

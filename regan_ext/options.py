@@ -14,7 +14,7 @@ from training_hooks.schedule import Length
 
 from . import presets
 from .metrics.settings import MetricSettings
-from .support.numbers import HOURS, FiniteFloat
+from .support.numbers import HOURS, FiniteFloat, Int
 from .support.paths import UserPath
 
 __all__ = ["OPTIONS", "OURS", "Request", "click_options", "resolve"]
@@ -98,7 +98,7 @@ class Option:
 
 
 _Choice = click.Choice
-_CHANNELS, _MANY = click.IntRange(1, 65536), click.IntRange(1, 1_000_000)
+_CHANNELS, _MANY = Int(1, 65536), Int(1, 1_000_000)
 OPTIONS: Tuple[Option, ...] = (
     Option(
         "--regan-preset",
@@ -172,16 +172,16 @@ OPTIONS: Tuple[Option, ...] = (
     Option("--device", _Choice(["auto", "cpu", "cuda"]), "Where to train.  [default: auto, CUDA where available]"),
     Option(
         "--batch-gpu",
-        click.IntRange(1, 65536),
+        Int(1, 65536),
         "Images at once; less needs less memory.  [default: batch / gpus]",
     ),
-    Option("--cbase", click.IntRange(1, 2**20), "Capacity: channels times resolution.  [default: by --cfg]"),
+    Option("--cbase", Int(1, 2**20), "Capacity: channels times resolution.  [default: by --cfg]"),
     Option("--cmax", _CHANNELS, "Capacity: most channels of a layer.  [default: by --cfg]"),
     Option("--tick", _MANY, "Length of a tick, in kimg.  [default: 4]"),
     Option("--max-hours", HOURS, "Stop after this time, with a snapshot.  [default: no limit]"),
     Option("--pairs", _Choice(["last", "all", "none"]), "Keep the sparse and dense member of the last cycle.  [default: last]"),
     Option("--states", bool, "Write a state file beside every snapshot, for --resume.  [default: true]"),
-    Option("--keep-states", click.IntRange(0, 1_000_000), "How many state files to keep; 0 = all.  [default: 3]"),
+    Option("--keep-states", Int(0, 1_000_000), "How many state files to keep; 0 = all.  [default: 3]"),
     Option("--on-nan", _Choice(["stop", "warn"]), "What to do when weights or losses are not finite.  [default: stop]"),
     Option("--DiffAugment", _PolicyType(), f"Differentiable augmentation: any of {','.join(POLICIES)}.  [default: none]"),
     Option("--apa", bool, "Adaptive pseudo augmentation: fakes among D's reals.  [default: false]", bare=True),
@@ -218,8 +218,6 @@ class _Ours(click.Option):
 def _metavar(kind: Any) -> str:
     if isinstance(kind, click.Choice):
         return f"[{'|'.join([*map(str, kind.choices), *(['FILE'] if isinstance(kind, _PresetType) else [])])}]"
-    if isinstance(kind, click.IntRange):
-        return "INT"
     return {bool: "BOOL", str: "PATTERNS"}.get(kind) or str(kind.name).upper()
 
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional
 
 import click
 
-from ..support.numbers import COUNT, SEED
+from ..support.numbers import COUNT, SEED, Int
 from ..support.paths import UserPath
 from ..support.text import echo
 
@@ -89,7 +89,7 @@ def get_set(name: str, folder: Path, accept_licence: bool, url: Optional[str]) -
 @click.argument("out", type=_FILE, metavar="OUT.zip")
 @click.option(
     "--resolution",
-    type=click.IntRange(4, 4096),
+    type=Int(4, 4096),
     metavar="INT",
     help="Side in pixels, a power of two.  [default: the set's; my-images: 256]",
 )

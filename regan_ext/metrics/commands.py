@@ -8,14 +8,14 @@ from typing import Any, Callable, Optional, TypeVar
 
 import click
 
-from ..support.numbers import FiniteFloat
+from ..support.numbers import FiniteFloat, Int
 from ..support.paths import UserPath
 from ..support.text import echo
 
 __all__ = ["BEST", "metrics"]
 
 _FILE, _TEXT = UserPath(path_type=Path), UserPath()
-_SEED = click.IntRange(0, 2**63 - 1)  # what PyTorch takes
+_SEED = Int(0, 2**63 - 1)  # what PyTorch takes
 BEST = click.option("--best", is_flag=False, flag_value="", metavar="[=METRIC]",
                     help="Of a run folder, the best snapshot by this metric.  [default: the newest]")  # fmt: skip
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -30,7 +30,7 @@ def metrics() -> None:
 @click.argument("name", type=click.Choice(["digits"]))
 @click.argument("out", type=_FILE, metavar="OUT.pt")
 @click.option("--seed", type=_SEED, default=0, show_default=True, metavar="INT", help="Random seed.")
-@click.option("--folds", type=click.IntRange(0, 20), default=5, show_default=True, help="For the accuracy; 0 leaves it out.")
+@click.option("--folds", type=Int(0, 20), default=5, show_default=True, help="For the accuracy; 0 leaves it out.")
 def detector(name: str, out: Path, seed: int, folds: int) -> None:
     """Train the feature network NAME and write it to OUT.pt, for --metric-detector.
 
@@ -108,8 +108,8 @@ def run_metrics(snapshot: Path, best: Optional[str], names: str, whole_run: bool
 @metrics.command("nearest", short_help="Show generated images beside their nearest training images.")
 @_measuring
 @click.option("--out", type=_FILE, required=True, metavar="FILE.png", help="The sheet.")
-@click.option("--count", type=click.IntRange(1, 4096), default=32, show_default=True, help="Generated images.")
-@click.option("--neighbours", type=click.IntRange(1, 8), default=3, show_default=True, help="Training images beside each.")
+@click.option("--count", type=Int(1, 4096), default=32, show_default=True, help="Generated images.")
+@click.option("--neighbours", type=Int(1, 8), default=3, show_default=True, help="Training images beside each.")
 def nearest(snapshot: Path, best: Optional[str], out: Path, count: int, neighbours: int, **options: Any) -> None:
     """Draw images of SNAPSHOT beside the training images nearest to them: by pixels, or by the features of --metric-detector.
 

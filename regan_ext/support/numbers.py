@@ -7,7 +7,7 @@ from typing import Any, List, Optional, Tuple
 
 import click
 
-__all__ = ["COUNT", "HOURS", "SEED", "FiniteFloat", "SeedList"]
+__all__ = ["COUNT", "HOURS", "SEED", "FiniteFloat", "Int", "SeedList"]
 
 _LAST_SEED = 2**32 - 1  # of NumPy, which the hosts give theirs to
 
@@ -22,6 +22,12 @@ class FiniteFloat(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)
         return float(super().convert(number, param, ctx))
+
+
+class Int(click.IntRange):
+    """``click.IntRange`` by the name that the hosts have for it."""
+
+    name = "int"
 
 
 class SeedList(click.ParamType):
@@ -53,6 +59,6 @@ class SeedList(click.ParamType):
         return tuple(dict.fromkeys(seeds))
 
 
-SEED = click.IntRange(0, _LAST_SEED)
-COUNT = click.IntRange(1, 10**9)
+SEED = Int(0, _LAST_SEED)
+COUNT = Int(1, 10**9)
 HOURS = FiniteFloat(0, 10_000, min_open=True)  # a year has 8766

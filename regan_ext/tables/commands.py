@@ -7,7 +7,7 @@ from typing import List, Optional, Tuple
 
 import click
 
-from ..support.numbers import SEED, FiniteFloat, SeedList
+from ..support.numbers import SEED, FiniteFloat, Int, SeedList
 from ..support.paths import UserPath
 from ..support.text import echo
 
@@ -54,7 +54,7 @@ def list_tables() -> None:
 @click.option("--host", type=UserPath(), metavar="DIR", help="Checkout to train with.  [default: as train finds it]")
 @_ONLY
 @_SEEDS
-@click.option("--gpus", type=click.IntRange(1, 256), metavar="INT", help="GPUs of each cell.  [default: 1]")
+@click.option("--gpus", type=Int(1, 256), metavar="INT", help="GPUs of each cell.  [default: 1]")
 @click.option("--dry-run", is_flag=True, help="Print the commands and exit.")
 @click.option("--trust", is_flag=True, help="Also open snapshots in OUT that none of your own runs wrote on this machine.")
 def run_table(

@@ -11,7 +11,7 @@ from typing import Optional, Tuple
 import click
 
 from ..errors import UserError
-from ..support.numbers import HOURS, SEED, FiniteFloat
+from ..support.numbers import HOURS, SEED, FiniteFloat, Int
 from ..support.paths import UserPath
 from ..support.text import echo, terminal
 
@@ -22,10 +22,10 @@ __all__ = ["tune"]
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRAIN_OPTION...]")
 @click.option("--study", "path", type=UserPath(path_type=Path, dir_okay=False), required=True, metavar="FILE.db",
               help="File of the study. Its runs and its winner lie beside it.")  # fmt: skip
+@click.option("--trials", type=Int(1, 1_000_000), default=30, show_default=True, help="How many the study is to have.")
 @click.option(
-    "--trials", type=click.IntRange(1, 1_000_000), default=30, show_default=True, help="How many the study is to have."
+    "--metric", metavar="NAME", default="fid5k_full", show_default=True, help="What is made best, as --metrics of train has it."
 )
-@click.option("--metric", default="fid5k_full", show_default=True, help="What is made best, as --metrics of train has it.")
 @click.option("--objective", type=click.Choice(["best", "last"]), default="best", show_default=True, help="Of the snapshots.")
 @click.option("--space", default="", metavar="NAME=LOW:HIGH,...", help="Narrower ranges, choices or fixed values.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the search, not of the runs.")
