@@ -7,7 +7,7 @@ import os
 import pickle
 import shutil
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 import pytest
@@ -15,11 +15,15 @@ import torch
 from checkout_like import make_checkout
 from click.testing import CliRunner, Result
 from conftest import Run, load_networks, run_python
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from regan_ext import export_onnx, export_snapshot
 from regan_ext.cli import main
+from regan_ext.errors import UserError
 from regan_ext.export_files import masks_of_state
+from regan_ext.support.pickles import open_pickle, unpickle
 from training_hooks import masks, own_snapshots
 from training_hooks import state as states
 from training_hooks.seams import Ticker
@@ -553,6 +557,29 @@ def test_bad_snapshots(snapshot: Path, make: Any, message: str) -> None:
     before = sorted(snapshot.parent.iterdir())
     assert message in export(path, "--to=state-dict", code=2)
     assert sorted(snapshot.parent.iterdir()) == before
+
+
+@given(
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
+    length=st.floats(0, 1),
+    whole=st.booleans(),
+)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_pickle_is_one_line(
+    conditional: Path, changes: List[Tuple[float, int]], length: float, whole: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or it opens: a byte of a weight may be another one. Nothing else is printed."""
+    content = bytearray(conditional.read_bytes())
+    for place, byte in changes:
+        content[int(place * len(content))] = byte
+    damaged = conditional.with_name("damaged.pkl")
+    damaged.write_bytes(content if whole else content[: int(length * len(content))] + b".")
+    try:
+        with open_pickle(damaged) as file:
+            unpickle(file, damaged)
+    except UserError as err:
+        assert err.exit_code == 2 and str(damaged) in err.message and "\n" not in err.message
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pickle
 import stat
@@ -69,7 +71,8 @@ def unpickle(file: IO[bytes], path: Path, load: Callable[[IO[bytes]], Any] = pic
         UserError: it cannot be opened.
     """
     try:
-        return load(file)
+        with contextlib.redirect_stdout(io.StringIO()):  # a host prints the source in a pickle that it cannot run
+            return load(file)
     except (Exception, SystemExit) as err:  # damaged bytes, and the code in a pickle, can fail in any way
         if isinstance(err, ModuleNotFoundError) and str(err.name).startswith("dnnlib.tflib"):
             convert = f"python legacy.py --source={path} --dest=FILE.pkl"
