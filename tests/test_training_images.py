@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -284,3 +285,34 @@ def test_the_hosts_own_exception_becomes_a_line_that_names_the_file(tmp_path: Pa
         raise OSError(text)
     with pytest.raises(OSError, match="No space"), faults_named(str(path)):
         raise OSError(28, "No space left on device")
+
+
+_NAMES = "a.png b.jpg c.gif d.tiff sub/e.webp ._f.png g.tga dataset.json x/dataset.json h.pdf"
+_NAME = st.sampled_from(_NAMES.split())
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5) | st.sampled_from(["a.png", "labels"]),
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.sampled_from(["labels", "a.png"]), part, max_size=2),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_data_set_is_a_traceback(tmp_path: Path, data: st.DataObject) -> None:
+    """Damaged images, labels of any form: every command ends with an exit code of its own and one line."""
+    files: Dict[str, bytes] = {}
+    for name in data.draw(st.lists(_NAME, unique=True, max_size=4)):
+        body = bytearray(picture(seed=len(name), form=data.draw(st.sampled_from(["png", "jpeg", "gif", "tiff", "webp"]))))
+        for _ in range(data.draw(st.integers(0, 3))):
+            body[data.draw(st.integers(0, min(len(body), 300) - 1))] = data.draw(st.integers(0, 255))
+        files[name] = bytes(body)
+        if name.endswith("json"):
+            files[name] = json.dumps(data.draw(_JSON | _JSON.map(lambda value: {"labels": value}))).encode()
+    path = write(tmp_path / "x.zip", files)
+    for arguments in (["check", "my-images", path], ["prepare", "my-images", path, tmp_path / "o.zip", "--resolution=16"]):
+        result = CliRunner().invoke(main, ["data", *map(str, arguments)])
+        assert result.exit_code in (0, 1, 2) and (result.exception is None or isinstance(result.exception, SystemExit))
+        assert (tmp_path / "o.zip").exists() == (arguments[0] == "prepare" and result.exit_code == 0)
+        (tmp_path / "o.zip").unlink(missing_ok=True)
+    with contextlib.suppress(UserError):
+        check_images(str(path))

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
+from ..support.reading import read_bytes
 from ..support.text import echo
 from .archive import check_file, one_line, write_list
 from .cifar import cifar10_entries
@@ -27,6 +28,8 @@ from .sources import Entry, entry_of
 from .table import OWN, get
 
 __all__ = ["Findings", "check", "fingerprint"]
+
+_LONGEST_LIST = 1_000_000_000  # bytes; FFHQ's own has 267 million
 
 
 @dataclass
@@ -164,7 +167,7 @@ def _look(entries: Sequence[Entry], listed: Optional[Dict[int, str]], tick: Call
 def _read_list(path: Path) -> Dict[int, str]:
     """Number of an image → MD5 of its pixels, from FFHQ's own list."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_bytes(path, _LONGEST_LIST))
         return {int(number): str(entry["image"]["pixel_md5"]) for number, entry in values.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise UserError(f"--pixel-md5: {path} is not FFHQ's ffhq-dataset-v2.json ({err})") from err

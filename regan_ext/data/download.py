@@ -17,6 +17,7 @@ import requests
 from .. import __version__
 from ..errors import UserError
 from ..locks import locked_file
+from ..support.reading import read_bytes
 from .answer import Answer, Broken, Strange, TooSlow
 from .hashes import Digest, digest, record, why_wrong
 from .manifest import Archive
@@ -187,9 +188,11 @@ def _known_part(url: str, target: Path, archive: Archive) -> Optional[Dict[str, 
     if not part_path(target).is_file() or part_path(target).stat().st_size == 0:
         return None
     try:
-        noted: Dict[str, Any] = json.loads(_note_path(target).read_text(encoding="utf-8"))
-        usable = noted["url"] == url and bool(noted["validator"] or archive.md5 or archive.sha256) and "total" in noted
-    except (OSError, ValueError, KeyError, TypeError):
+        noted: Dict[str, Any] = json.loads(read_bytes(_note_path(target)))
+        validator = noted["validator"]
+        usable = noted["url"] == url and bool(validator or archive.md5 or archive.sha256) and "total" in noted
+        usable &= validator is None or (validator.isprintable() and validator.isascii() and validator == validator.strip())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return noted if usable else None
 

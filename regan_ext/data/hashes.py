@@ -10,6 +10,7 @@ from typing import Optional
 
 from training_hooks.files import whole_file
 
+from ..support.reading import read_bytes
 from .manifest import Archive
 
 __all__ = ["Digest", "digest", "record", "recorded", "recorded_path", "why_wrong"]
@@ -46,9 +47,9 @@ def recorded_path(target: Path) -> Path:
 def recorded(target: Path) -> Optional[Digest]:
     """What was written down of ``target`` when it first came; None where nothing was, or it cannot be read."""
     try:
-        values = json.loads(recorded_path(target).read_text(encoding="utf-8"))
+        values = json.loads(read_bytes(recorded_path(target)))
         return Digest(int(values["size"]), str(values["md5"]), str(values["sha256"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
 
 
