@@ -18,7 +18,7 @@ from run_folders import HOOK, add_fakes, add_metric, add_snapshot, make_run, tic
 
 from regan_ext.cli import main
 
-__all__ = ["COMMANDS", "build", "damage", "endless", "huge_png", "outcome"]
+__all__ = ["COMMANDS", "ODD", "OF_FILES", "build", "damage", "endless", "huge_png", "odd_value", "outcome"]
 
 ODD: List[Any] = [
     None, True, "", "x", "9", "\x1b[31m", "\ud800", "<b>", "9" * 5000, [], {}, [[]], ["a"] * 2000, 0, -1, 0.5, 1e9, 10**9,
@@ -76,13 +76,13 @@ def damage(run: Path, chance: random.Random) -> str:
     """Damage one file of the run folder or its cell, and say how."""
     files = sorted(path for path in (*run.iterdir(), run.parent / "cell.json") if path.suffix in (".json", ".jsonl", ".png"))
     path = chance.choice(files)
-    kinds = [_odd_value] * 6 if path.suffix.startswith(".json") and path.is_file() and not path.is_symlink() else []
-    kind = chance.choice([*kinds, *_OF_FILES])
+    kinds = [odd_value] * 6 if path.suffix.startswith(".json") and path.is_file() and not path.is_symlink() else []
+    kind = chance.choice([*kinds, *OF_FILES])
     kind(path, chance)
     return f"{path.name}: {kind.__name__.strip('_')}"
 
 
-def _odd_value(path: Path, chance: random.Random) -> None:
+def odd_value(path: Path, chance: random.Random) -> None:
     """An odd value somewhere in a line of JSON."""
     try:
         lines = path.read_text("utf-8").splitlines()
@@ -168,7 +168,7 @@ def _twice(path: Path, chance: random.Random) -> None:
         path.with_name(name).write_bytes(path.read_bytes())
 
 
-_OF_FILES: "List[Callable[[Path, random.Random], None]]" = [
+OF_FILES: "List[Callable[[Path, random.Random], None]]" = [
     _gone, _folder, _pipe, _link, _terabyte, _text, _cut, _bytes, _picture, _twice
 ]  # fmt: skip
 

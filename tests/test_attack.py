@@ -1,0 +1,49 @@
+"""Whatever a command is given, it answers: with its result, or with one line that says what is wrong."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attack import Sandbox, attacks
+from conftest import SCHEDULE, SMALL
+from damaged_scene import Scene
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+SEEDS = st.integers(0, 2**32)
+BOUNDED = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory, host_dir: Path) -> Sandbox:
+    return Sandbox.of_everything(tmp_path_factory.mktemp("sandbox"))
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, whole: Any, data_zip: Path) -> Scene:
+    return Scene(tmp_path_factory.mktemp("scene"), whole.folder, data_zip, [*SMALL, *SCHEDULE, "--kimg=4"])
+
+
+@settings(BOUNDED, max_examples=250)
+@given(seed=SEEDS)
+def test_no_command_line_ends_in_a_traceback_or_writes_before_it_refuses(sandbox: Sandbox, seed: int) -> None:
+    attack = attacks(random.Random(seed))
+    outcome = sandbox.run(attack)
+    assert not outcome.fault, (attack.argv, outcome.output[-2000:])
+
+
+def test_no_damaged_file_ends_in_a_traceback_or_runs_code(scene: Scene, tmp_path: Path) -> None:
+    numbers = itertools.count()
+
+    @settings(BOUNDED, max_examples=120)
+    @given(seed=SEEDS)
+    def damaged(seed: int) -> None:
+        attack, what, sandbox = scene.attack(tmp_path / str(next(numbers)), random.Random(seed))
+        outcome = sandbox.run(attack)
+        assert not outcome.fault, (what, attack.argv, outcome.output[-2000:])
+
+    damaged()
