@@ -84,7 +84,7 @@ def main(lines: int, inputs: int, seed: int) -> None:
         )
     outcomes: Dict[str, Dict[str, int]] = {tally.name: dict(sorted(tally.kinds.items())) for tally in tallies}
     faults = sum(tally.faults for tally in tallies)
-    print(json.dumps({"script": "attack_commands", "seed": seed, "outcomes": outcomes, "faults": faults, **describe()}))
+    print(json.dumps({"script": "attack_commands", "seed": seed, "outcomes": outcomes, "faults": faults, **describe("cpu")}))
     sys.exit(1 if faults else 0)
 
 
