@@ -28,7 +28,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, whole: Any, data_zip: Path) 
     return Scene(tmp_path_factory.mktemp("scene"), whole.folder, data_zip, [*SMALL, *SCHEDULE, "--kimg=4"])
 
 
-@settings(BOUNDED, max_examples=250)
+@settings(BOUNDED, max_examples=120)
 @given(seed=SEEDS)
 def test_no_command_line_ends_in_a_traceback_or_writes_before_it_refuses(sandbox: Sandbox, seed: int) -> None:
     attack = attacks(random.Random(seed))
@@ -39,7 +39,7 @@ def test_no_command_line_ends_in_a_traceback_or_writes_before_it_refuses(sandbox
 def test_no_damaged_file_ends_in_a_traceback_or_runs_code(scene: Scene, tmp_path: Path) -> None:
     numbers = itertools.count()
 
-    @settings(BOUNDED, max_examples=120)
+    @settings(BOUNDED, max_examples=60)
     @given(seed=SEEDS)
     def damaged(seed: int) -> None:
         attack, what, sandbox = scene.attack(tmp_path / str(next(numbers)), random.Random(seed))

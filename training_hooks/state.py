@@ -71,6 +71,11 @@ def fingerprint(path: "str | Path") -> Dict[str, int]:
     return {"bytes": size, "crc32": checksum}
 
 
+def _is_of(mark: Mapping[str, int], snapshot: Path) -> bool:
+    """Whether ``mark`` is the fingerprint of the snapshot. One of another size is not read, however large it is."""
+    return snapshot.stat().st_size == mark["bytes"] and fingerprint(snapshot) == mark
+
+
 def load(path: "str | Path", snapshot: "Optional[str | Path]" = None) -> Dict[str, Any]:
     """Read a state file.
 
@@ -103,7 +108,7 @@ def load(path: "str | Path", snapshot: "Optional[str | Path]" = None) -> Dict[st
         raise StateError(f"{path}: state version {state.get('version')}, this regan-ext reads version {VERSION}")
     try:
         check_fields(state)
-        other = snapshot is not None and state["snapshot"] != fingerprint(snapshot)
+        other = snapshot is not None and not _is_of(state["snapshot"], Path(snapshot))
     except (ValueError, OSError) as err:
         raise StateError(f"{path}: the state cannot be used: {err}") from err
     if snapshot is not None and other:
