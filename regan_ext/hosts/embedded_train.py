@@ -31,7 +31,16 @@ def host_module(name: str) -> ModuleType:
     path = str(embedded.obtain())
     if path not in sys.path:
         sys.path.insert(0, path)
-    if name != "train" or name in sys.modules:
+    if name in sys.modules:
+        return sys.modules[name]
+    with warnings.catch_warnings():
+        # The host and setuptools both bring distutils; which comes first is nothing that the user can mend.
+        warnings.filterwarnings("ignore", ".*distutils", UserWarning)
+        return _imported(name)
+
+
+def _imported(name: str) -> ModuleType:
+    if name != "train":
         return importlib.import_module(name)
     # The wheel's train.py imports slideflow for a kind of data set that is not used here.
     missing = "slideflow" not in sys.modules
