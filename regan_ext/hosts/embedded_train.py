@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Dict, List, Optional, Tuple
