@@ -176,8 +176,8 @@ def _parse(data: bytes, what: str = "train.py") -> ast.Module:
         try:
             compile(data, "train.py", "exec", dont_inherit=True)  # finds more than the parser does
             return ast.parse(data)
-        except (SyntaxError, ValueError) as err:  # ValueError: null bytes, before Python 3.12
-            raise PatchError(f"{what} is not valid Python: {err}") from err
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as err:  # null bytes, and nesting too deep for the parser
+            raise PatchError(f"{what} is not valid Python: {str(err) or type(err).__name__}") from err
 
 
 def _uses(tree: ast.Module) -> List[int]:

@@ -6,9 +6,9 @@ import contextlib
 import importlib.resources
 from pathlib import Path
 
-from training_hooks.files import whole_file
+from training_hooks.files import make_durable, whole_path
 
-from .hosts.checkout import HostError, recognise
+from .hosts.checkout import LARGEST, HostError, recognise
 from .patch_lines import PatchError, State, add_lines, inspect, name_lines, remove_lines
 
 __all__ = ["apply", "check", "packaged_patch", "revert"]
@@ -39,7 +39,7 @@ def apply(folder: "str | Path") -> str:
     if state.kind == "patched":
         return f"{path} is patched already ({name_lines(state.lines)}). Nothing changed."
     result = add_lines(data)
-    _write(path, result)
+    _write(path, data, result)
     return f"Patched {path}: added {name_lines(inspect(result).lines)}. Undo with 'regan-ext patch revert'."
 
 
@@ -64,7 +64,7 @@ def revert(folder: "str | Path", force: bool = False) -> str:
     if state.kind == "not patched":
         _train_py(folder)
         return f"{path} is not patched. Nothing changed."
-    _write(path, remove_lines(data, force))
+    _write(path, data, remove_lines(data, force))
     what = "the original is back" if state.kind == "patched" else "the later edits are kept"
     return f"Deleted {name_lines(state.lines)} of {path}: {what}."
 
@@ -102,15 +102,25 @@ def _train_py(folder: "str | Path") -> Path:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.stat().st_size > LARGEST:
+            raise PatchError(f"train.py has {path.stat().st_size / 1e6:.0f} MB: that is no host's")
         return path.read_bytes()
     except OSError as err:
         raise PatchError(f"cannot read train.py: {err}") from err
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Replace the content whole or not at all."""
+def _write(path: Path, before: bytes, data: bytes) -> None:
+    """Replace the content ``before``, whole or not at all; what somebody has saved meanwhile is not lost."""
     try:
-        with whole_file(path, durable=True) as file:
-            file.write(data)
+        if path.stat().st_nlink > 1:
+            raise PatchError(
+                f"{path} is one file under several names (hard links), and all would change or part ways; "
+                f"make it a file of its own: cp -p {path.name} new.py && mv new.py {path.name}"
+            )
+        with whole_path(path) as temporary:
+            temporary.write_bytes(data)
+            make_durable(temporary)
+            if path.read_bytes() != before:  # the last moment: what takes long is done
+                raise PatchError("train.py was changed by another program meanwhile; nothing was done, try again")
     except OSError as err:
         raise PatchError(f"cannot write train.py, nothing changed: {err}") from err

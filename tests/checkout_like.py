@@ -8,14 +8,16 @@ import shutil
 from pathlib import Path
 
 TRAIN_PY = '''"""Train."""
-import os
-import click
+import pathlib
 import tempfile
+
+import click
 import torch
+
 import dnnlib
 import wheel_train
-from training import training_loop
 from torch_utils import training_stats
+from training import training_loop
 
 
 def setup_training_loop_kwargs(**options):
@@ -23,18 +25,26 @@ def setup_training_loop_kwargs(**options):
 
 
 def subprocess_fn(rank, args, temp_dir):
-    if args.num_gpus > 1:
-        init_method = f"file://{temp_dir}/store"
-        torch.distributed.init_process_group(
-            backend="nccl", init_method=init_method, rank=rank, world_size=args.num_gpus)
-    device = torch.device("cuda", rank) if args.num_gpus > 1 else None
-    training_stats.init_multiprocessing(rank=rank, sync_device=device)
-    training_loop.training_loop(rank=rank, **args)
+    here = None
+    if args["num_gpus"] != 1:
+        meeting = pathlib.Path(temp_dir, "store").as_uri()
+        torch.distributed.init_process_group("nccl", init_method=meeting, world_size=args["num_gpus"], rank=rank)
+        here = torch.device("cuda", rank)
+    training_stats.init_multiprocessing(rank, here)
+    training_loop.training_loop(**args, rank=rank)
 
 
-@click.command()
-@click.pass_context
-@click.option("--outdir", required=True)
+def train_in_processes(args):
+    torch.multiprocessing.set_start_method(method="spawn")
+    with tempfile.TemporaryDirectory(prefix="like-") as folder:
+        if args["num_gpus"] != 1:
+            torch.multiprocessing.spawn(subprocess_fn, (args, folder), args["num_gpus"])
+        else:
+            subprocess_fn(0, args, folder)
+
+
+@click.command(help="Train a network.")
+@click.option("--outdir", type=pathlib.Path, required=True)
 @click.option("--data", required=True)
 @click.option("--gpus", type=int)
 @click.option("--kimg", type=int)
@@ -44,20 +54,14 @@ def subprocess_fn(rank, args, temp_dir):
 @click.option("--workers", type=int)
 @click.option("--metrics", type=lambda text: [])
 @click.option("-n", "--dry-run", is_flag=True)
+@click.pass_context
 def main(ctx, outdir, dry_run, **options):
-    """Train a network."""
-    description, args = setup_training_loop_kwargs(**options)
-    args.run_dir = os.path.join(outdir, "00000-" + description)
-    if dry_run:
-        print("Dry run; exiting.")
-        return
-    os.makedirs(args.run_dir)
-    torch.multiprocessing.set_start_method("spawn")
-    with tempfile.TemporaryDirectory() as temp_dir:
-        if args.num_gpus == 1:
-            subprocess_fn(rank=0, args=args, temp_dir=temp_dir)
-        else:
-            torch.multiprocessing.spawn(fn=subprocess_fn, args=(args, temp_dir), nprocs=args.num_gpus)
+    words, args = setup_training_loop_kwargs(**options)
+    folder = outdir / f"00000-{words}"
+    args["run_dir"] = str(folder)
+    if not dry_run:
+        folder.mkdir(parents=True)
+        train_in_processes(args)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,12 @@ VARIANTS = {
     "no docstring": ("#!/usr/bin/env python\nfrom os import path\n" + FUNCTIONS + BLOCK).encode(),
     "text after the block": (PLAIN + "\n#----\n\n\n").encode(),
     "test the other way round": PLAIN.replace('__name__ == "__main__"', "'__main__' == __name__").encode(),
+    "mixed line ends": PLAIN.replace("\n", "\r\n", 5).encode(),
+    "carriage returns alone": PLAIN.replace("\n", "\r").encode(),
+    "tabs": PLAIN.replace("    ", "\t").encode(),
+    "signs that end a line elsewhere": PLAIN.replace("# start", "# \f\v\x1c\x1d\x1e\x85\u2028\u2029").encode(),
+    "utf-7": b"# coding: utf-7\n" + PLAIN.encode("utf-7"),
+    "the block in a string": PLAIN.replace("# start", f"TEXT = '''\n{BLOCK}'''").encode(),
     "latin-1": ("# coding: latin-1\n" + PLAIN).encode("latin-1"),
 }
 
@@ -101,7 +107,7 @@ def test_what_goes_in_comes_out(original):
     assert patched.startswith(BOM) == original.startswith(BOM)
     before, after = lines_of(original), lines_of(patched)
     assert [line for n, line in enumerate(after, 1) if n not in state.lines] == before
-    assert [line_end(after[n - 1]) for n in state.lines] == [line_end(before[0])] * 2
+    assert [line_end(after[n - 1]) for n in state.lines] == [line_end(after[n]) or line_end(before[0]) for n in state.lines]
     first, second = state.lines
     assert re.match(rb"(import|from) (?!__future__)", after[first])
     assert after[second].startswith(b"if __name__") or after[second].startswith(b"if '__main__'")
@@ -275,7 +281,14 @@ def test_broken_is_named_and_left_alone(tmp_path, train, words):
         ("from __future__ import division; import os\n" + FUNCTIONS + BLOCK, ["shares line 1"]),
         (PLAIN + "from __future__ import annotations\n", ["not valid Python"]),
         (PLAIN + "\0", [""]),
+        (PLAIN + "\x1a", ["not valid Python"]),
+        ("# coding: nonsense\n" + PLAIN, ["not valid Python", "nonsense"]),
+        ("\ufeff\ufeff" + PLAIN, ["not valid Python"]),
+        (PLAIN + "x = " + "-" * 200_000 + "1\n", ["not valid Python"]),
+        (PLAIN + "x" + ".x" * 50_000 + "\n", ["not valid Python"]),
+        (PLAIN + "#" * 10_000_000, ["10 MB"]),
     ],
+    ids=lambda value: value[:0] if isinstance(value, str) else value[0],
 )
 def test_no_place_for_the_lines(tmp_path, train, words):
     path = make_host(tmp_path, train.encode())
@@ -295,6 +308,9 @@ def test_no_host(tmp_path, command):
     assert_refused(run(command, tmp_path), "not a StyleGAN2-ADA-PyTorch checkout", "train.py")
     assert_refused(run(command, tmp_path / "absent"), "not a folder")
     assert list(tmp_path.iterdir()) == []
+    make_host(tmp_path).unlink()
+    (tmp_path / "train.py").mkdir()
+    assert_refused(run(command, tmp_path), "it has no train.py")
 
 
 def test_revert_of_a_file_that_is_neither_patched_nor_a_host(tmp_path):
@@ -332,6 +348,29 @@ def test_a_link_stays_a_link(tmp_path):
         pytest.skip(f"no symbolic links here: {err}")
     assert run("apply", host).exit_code == 0
     assert (host / "train.py").is_symlink() and real.read_bytes() == ADDED
+
+
+@pytest.mark.parametrize("command", ["apply", "revert"])
+def test_an_edit_that_is_saved_meanwhile_is_not_lost(tmp_path, monkeypatch, command):
+    train = make_host(tmp_path, PLAIN.encode() if command == "apply" else ADDED)
+    edited = train.read_bytes() + b"# mine\n"
+    durable = patching.make_durable
+
+    def save_meanwhile(path):
+        durable(path)
+        train.write_bytes(edited)
+
+    monkeypatch.setattr(patching, "make_durable", save_meanwhile)
+    assert_refused(run(command, tmp_path), "changed by another program")
+    assert train.read_bytes() == edited and sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["train.py"]
+
+
+def test_a_file_of_several_names_is_left_alone(tmp_path):
+    train = make_host(tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    os.link(train, tmp_path / "two" / "train.py")
+    assert_refused(run("apply", tmp_path / "one"), "hard links", "cp -p train.py")
+    assert train.read_bytes() == PLAIN.encode() and train.samefile(tmp_path / "two" / "train.py")
 
 
 @pytest.mark.parametrize("step", ["replace", "fsync", "chmod"])

@@ -10,7 +10,9 @@ from typing import List
 
 from ..errors import UserError
 
-__all__ = ["Checkout", "HostError", "recognise"]
+__all__ = ["LARGEST", "Checkout", "HostError", "recognise"]
+
+LARGEST = 2_000_000  # bytes of a script; to parse one of 10 MB takes a minute
 
 _FILES = ("train.py", "training/training_loop.py", "training/loss.py", "training/networks.py", "dnnlib/util.py",
           "torch_utils/misc.py", "torch_utils/training_stats.py")  # fmt: skip
@@ -39,12 +41,14 @@ class Checkout:
 
 
 def _functions(path: Path) -> List[str]:
+    if path.stat().st_size > LARGEST:
+        raise HostError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, and no host's has more than {LARGEST / 1e6:.0f} MB")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # doubtful escapes in a host are not this command's business
             tree = ast.parse(path.read_bytes())
-    except SyntaxError as err:
-        raise HostError(f"{path} is not valid Python: {err}") from err
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as err:  # null bytes, and nesting too deep for the parser
+        raise HostError(f"{path} is not valid Python: {str(err) or type(err).__name__}") from err
     return [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
