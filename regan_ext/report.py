@@ -10,9 +10,10 @@ from training_hooks.files import refuse_own_input, whole_file
 from . import chart_drawing
 from .charts import charts, phase_bars
 from .errors import UserError
+from .parts import read_runs
 from .report_page import page
 from .report_pictures import collect
-from .runs import Run, read_run
+from .runs import Run
 
 __all__ = ["report"]
 
@@ -21,7 +22,7 @@ def report(folders: Sequence[str], out: Optional[str] = None, png: bool = False)
     """Write the page about the run folders.
 
     Args:
-        folders: the runs, at least one.
+        folders: the runs, at least one; parts of one run, and a folder that is named twice, make one.
         out: the page's file; None = report.html in the run folder of one run, in the current folder for several.
         png: also write the charts as PNG files into a folder next to the page.
 
@@ -32,7 +33,7 @@ def report(folders: Sequence[str], out: Optional[str] = None, png: bool = False)
         UserError: a folder that is no run, no matplotlib, or a place that cannot be written to.
     """
     chart_drawing.require_matplotlib()
-    runs = [read_run(folder) for folder in folders]
+    runs = read_runs(folders)
     target = Path(out) if out is not None else (runs[0].folder if len(runs) == 1 else Path()) / "report.html"
     read = (path for run in runs for path in run.folder.iterdir() if path.suffix != ".html")
     try:

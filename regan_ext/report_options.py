@@ -8,15 +8,35 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from .runs import Run, hooks_of
 from .support.reading import mapping
 
-__all__ = ["differing_options"]
+__all__ = ["all_options", "differing_options", "method_names"]
 
 
 def differing_options(runs: Sequence[Run]) -> List[Tuple[str, List[str]]]:
     """Options that are not the same in all runs: dotted name, and the value of each run as text ("" = it has none)."""
-    flat = [_flatten(_without_seams(run.options)) for run in runs]
+    flat = [all_options(run) for run in runs]
     names = sorted({name for options in flat for name in options})
     rows = [(name, [options.get(name, "") for options in flat]) for name in names]
     return [row for row in rows if len(set(row[1])) > 1]
+
+
+def all_options(run: Run) -> Dict[str, str]:
+    """The options of a run: dotted name → value as text."""
+    return _flatten(_without_seams(run.options))
+
+
+def method_names(run: Run) -> List[str]:
+    """The methods besides Re-GAN and what watches the run, such as "DiffAugment color,translation"."""
+    names = []
+    for hook in hooks_of(run.options):
+        kind = str(hook.get("class_name", "")).rpartition(".")[2]
+        if kind == "DiffAugment":
+            policy = hook.get("policy")
+            names.append(f"DiffAugment {','.join(map(str, policy)) if isinstance(policy, list) else ''}".strip())
+        elif kind == "AdaptivePseudoAugmentation":
+            names.append(f"APA, target {hook['target']}" if "target" in hook else "APA")
+        elif kind == "Stability":
+            names.append("stability measured")
+    return names
 
 
 def _without_seams(options: Mapping[str, Any]) -> Dict[str, Any]:

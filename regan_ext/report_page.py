@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from typing import Callable, List, Optional, Sequence, Tuple
 
@@ -14,7 +15,7 @@ from .charts import Chart, PhaseBar, label
 from .efficiency import COUNTS, Efficiency, Pace, measure
 from .report_charts import charts_section
 from .report_elements import number, section, swatch, table, text
-from .report_options import differing_options
+from .report_options import all_options, differing_options, method_names
 from .report_pictures import Picture, RunPictures
 from .report_style import CSS
 from .runs import MetricPoint, Run
@@ -26,7 +27,7 @@ Pruned single weights are stored as zeros and save no time by themselves; whole 
 per iteration: the mean, regularisation included, snapshots and metrics not (of how many iterations; lowest to highest mean of
 a tick), – where there is none; the first tick, a single batch with the start-up in it, is left out. The total time includes
 start-up, snapshots and metrics. Times of different machines cannot be compared."""
-_LONGEST = 160  # characters of an option's value that are shown
+_LONGEST, _MOST_OPTIONS = 160, 1000  # characters of an option's value, and options, that are shown
 
 
 def page(
@@ -55,8 +56,7 @@ def page(
         section("Samples over time", _samples(runs, pictures)),
         section("Dense beside sparse", _pairs(runs, pictures)),
     ]
-    if len(runs) > 1:
-        parts.append(section("Options that differ", _options(runs)))
+    parts.append(section("Options", _options(runs)) if len(runs) == 1 else section("Options that differ", _differing(runs)))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -72,6 +72,7 @@ def page(
 def _facts(runs: Sequence[Run]) -> str:
     facts: List[Tuple[str, Callable[[Run], str]]] = [
         ("folder", lambda run: text(run.name)),
+        *([("went on from", _earlier)] if any(run.earlier for run in runs) else []),
         ("method", lambda run: text(_method(run))),
         ("data", lambda run: text(run.data) + ("" if run.images is None else f", {run.images} images")),
         ("resolution", lambda run: "unknown" if run.resolution is None else f"{run.resolution} × {run.resolution} pixels"),
@@ -117,7 +118,7 @@ def _cost(runs: Sequence[Run]) -> str:
         + row("sparse iteration, dense = 1", measured, lambda c: number(c.sparse_over_dense), method)
         + row("all phases, s/kimg", measured, lambda c: number(c.sec_per_kimg))
         + row("hook, % of an iteration", measured, lambda c: number(c.hook_percent), method)
-        + row("total time of the job", measured, lambda c: duration(c.total_sec))
+        + row("total time of the jobs", measured, lambda c: duration(c.total_sec))
     )
     cells = table(["", "how it is known", *[f"run {label(i)}" for i in range(len(runs))]], rows)
     untimed = [f"run {label(i)}" for i, run in enumerate(runs) if run.has_method and not costs[i].is_timed]
@@ -171,20 +172,41 @@ def _samples(runs: Sequence[Run], pictures: Sequence[RunPictures]) -> str:
     for position, (run, of_run) in enumerate(zip(runs, pictures)):
         parts.append(f"<h3>Run {label(position)}</h3>\n")
         parts.append(_figures(of_run.over_time, run, "over-time") or "<p>The run folder holds no sample pictures.</p>\n")
-    return '<p class="soft">The top-left part of the host\'s sample grids, the same latents throughout.</p>\n' + "".join(parts)
+    return (
+        '<p class="soft">The top-left part of the host\'s sample grids, the same latents throughout. A click enlarges.</p>\n'
+        + "".join(parts)
+    )
 
 
 def _pairs(runs: Sequence[Run], pictures: Sequence[RunPictures]) -> str:
-    parts = [
-        f"<h3>Run {label(position)}</h3>\n" + _figures(of_run.pair, run, "pair")
-        for position, (run, of_run) in enumerate(zip(runs, pictures))
-        if of_run.pair
-    ]
-    return "".join(parts) or "<p>No run has sample pictures of both kinds of phase.</p>\n"
+    parts = []
+    for position, (run, of_run) in enumerate(zip(runs, pictures)):
+        body = _figures(of_run.pair, run, "pair")
+        if of_run.undrawn:
+            commands = "".join(
+                f"<br><code>regan-ext export {text(shlex.quote(str(path)))} --to=images</code>" for path in of_run.undrawn
+            )
+            body += f"<p>The pair of snapshots of the last switch has no pictures here. These draw them:{commands}</p>\n"
+        parts.append(f"<h3>Run {label(position)}</h3>\n{body}" if body else "")
+    return "".join(parts) or (
+        "<p>No run has the two members of a switch (network-pair-*.pkl), which runs with Re-GAN write at their last one.</p>\n"
+    )
 
 
 def _options(runs: Sequence[Run]) -> str:
+    """All options of a single run, folded up."""
+    options = all_options(runs[0])
+    rows = [(text(name), [text(_shortened(value))]) for name, value in sorted(options.items())[:_MOST_OPTIONS]]
+    more = f"<p>And {len(options) - len(rows)} more.</p>\n" if len(options) > len(rows) else ""
+    if not rows:
+        return "<p>They are not known.</p>\n"
+    cells = table(["option", "value"], rows)
+    return f"<details open>\n<summary>{len(options)} options of the loop</summary>\n{cells}{more}</details>\n"
+
+
+def _differing(runs: Sequence[Run]) -> str:
     rows = [(text(name), [text(_shortened(v)) if v else "–" for v in values]) for name, values in differing_options(runs)]
+    rows = rows[:_MOST_OPTIONS]
     if not rows:
         return "<p>None: the options of these runs are the same.</p>\n"
     return table(["option", *[f"run {label(i)}" for i in range(len(runs))]], rows)
@@ -203,9 +225,17 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
+def _earlier(run: Run) -> str:
+    parts = [f"{text(part.run.name)} (up to {part.until:g} kimg)" for part in run.earlier]
+    return "<br>".join(reversed(parts)) or "–"
+
+
 def _method(run: Run) -> str:
-    if not run.has_method:
-        return "none (the plain host)"
+    others = method_names(run)
+    return "; ".join([_regan(run), *others] if run.has_method else others) or "none (the plain host)"
+
+
+def _regan(run: Run) -> str:
     config = run.config
     if config is None:
         return "Re-GAN"
@@ -249,7 +279,8 @@ def _figures(pictures: Sequence[Picture], run: Run, kind: str) -> str:
         width, height = picture.size
         alt = f"{run.name}: {picture.caption}"
         figures.append(
-            f'<figure><img src="{picture.url}" width="{width}" height="{height}" alt="{text(alt)}">'
+            f'<figure><label class="zoom"><input type="checkbox" aria-label="enlarge: {text(alt)}">'
+            f'<img src="{picture.url}" width="{width}" height="{height}" alt="{text(alt)}"></label>'
             f"<figcaption>{text(picture.caption)}</figcaption></figure>\n"
         )
     return f'<div class="{kind}">\n{"".join(figures)}</div>\n' if figures else ""

@@ -44,6 +44,12 @@ summary {{ cursor: pointer; padding: .3rem 0; }}
 .over-time {{ display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }}
 .over-time img {{ width: 100%; max-width: 300px; }}
 .pair {{ display: flex; flex-wrap: wrap; gap: .8rem; }}
+.pair img {{ max-width: min(100%, 560px); }}
+.zoom img {{ cursor: zoom-in; }}
+.zoom input {{ position: absolute; opacity: 0; }}
+.zoom input:focus-visible + img {{ outline: 3px solid var(--run0); }}
+.zoom input:checked + img {{ position: fixed; inset: 0; z-index: 1; width: 100vw; height: 100vh; max-width: none; padding: 1rem;
+  object-fit: contain; background: var(--paper); cursor: zoom-out; }}
 figure {{ margin: 0; max-width: 100%; }}
 .charts figcaption {{ color: var(--ink); font-weight: 600; font-size: .95rem; }}
 .charts svg {{ display: block; width: 100%; height: auto; }}

@@ -53,7 +53,8 @@ def padded(text: str) -> str:
 @pytest.fixture
 def home(tmp_path: Path, host_dir: Path, data_zip: Path, regan_run: Run) -> Path:
     """A home folder with what the snippets name: a checkout under git, images, and a finished run."""
-    shutil.copytree(regan_run.folder, tmp_path / "runs" / "00000-obama")
+    for name in ("00000-obama", "00001-obama"):
+        shutil.copytree(regan_run.folder, tmp_path / "runs" / name)
     (tmp_path / "data").mkdir()
     shutil.copy(data_zip, tmp_path / "data" / "obama.zip")
     checkout = make_checkout(tmp_path / "stylegan2-ada-pytorch", host_dir)

@@ -38,6 +38,10 @@ def test_members_of_the_last_cycle_are_kept(whole: Run, host_dir: Path) -> None:
     last = load_networks(whole.snapshot(3), host_dir)
     for mine, theirs in zip(sparse["G_ema"].parameters(), last["G_ema"].parameters()):
         assert torch.equal(mine, theirs)
+    pictures = sorted(path.name for path in whole.folder.glob("fakes-pair-*"))
+    assert pictures == ["fakes-pair-000002-dense.png", "fakes-pair-000002-sparse.png"]
+    assert (whole.folder / pictures[1]).read_bytes() == (whole.folder / "fakes000003.png").read_bytes()
+    assert (whole.folder / pictures[0]).read_bytes() != (whole.folder / pictures[1]).read_bytes()
     for name in names:
         content = (whole.folder / name).read_bytes()
         assert b"regan" not in content and b"training_hooks" not in content

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import math
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,6 +23,8 @@ from run_folders import HOOK, add_fakes, add_metric, ended_job, make_run, stat, 
 from regan_ext import runs as run_folders
 from regan_ext.charts import charts, label, phase_bars
 from regan_ext.cli import main
+from regan_ext.efficiency import measure
+from regan_ext.parts import read_runs
 from regan_ext.report_options import differing_options
 from regan_ext.runs import read_run
 from training_hooks.schedule import Phase
@@ -99,12 +103,18 @@ def test_page_of_a_real_run_has_every_part(regan_run: Run, tmp_path: Path) -> No
         assert where == "run A" and value.endswith(f" {unit}") and kimg == "1.008"
     captions = re.findall(r"<figcaption>(\d+ kimg[^<]*)</figcaption>", page.source)
     assert captions == ["0 kimg (warm-up)", "1 kimg (dense)"]
-    assert "No run has sample pictures of both kinds of phase." in page.words
+    # The last switch was that to dense with iteration 60, and the run ended with 62.
+    pairs = re.findall(r"<figcaption>((?:sparse|dense), at [^<]*)</figcaption>", page.source)
+    assert pairs == [
+        "sparse, at 0.96 kimg, right before the switch",
+        "dense, at 1.008 kimg, the end of the phase that it began",
+    ]
+    assert '<th scope="row">Reconfiguration.interval</th><td>10</td>' in page.source
 
 
 def test_pictures_are_the_corner_of_the_hosts_grids(regan_run: Run, tmp_path: Path) -> None:
     page = written(tmp_path, regan_run.folder)
-    shown = page.all("img")[-1]
+    shown = page.all("img")[1]
     picture = Image.open(io.BytesIO(base64.b64decode((shown["src"] or "").split(",")[1])))
     with Image.open(regan_run.folder / "fakes000001.png") as grid:
         corner = grid.convert("L").crop((0, 0, 128, 128))
@@ -193,6 +203,138 @@ def test_a_run_planned_for_a_billion_phases_is_read_at_once(tmp_path: Path) -> N
 def test_settings_of_another_version_are_said_to_be(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ticks_of_one_kimg(3), {**HOOK, "unheard_of": 1})
     assert "its Re-GAN settings are not of this version" in written(tmp_path, run).words
+
+
+def test_ticks_longer_than_a_phase_do_not_hide_phases(tmp_path: Path) -> None:
+    """Phases of 0.2 kimg and ticks of 1 kimg, all of which end in a sparse phase."""
+    hook = {**HOOK, "interval": 20, "warmup": 100}
+    lines = [tick(i, i + 0.1, ReGAN__sparsity=0.29, ReGAN__lr=0.002, ReGAN__phase=1) for i in range(1, 5)]
+    by_name = {chart.name: chart.lines[0] for chart in charts([read_run(make_run(tmp_path / "run", lines, hook))])}
+    sparsity, rate = by_name["sparsity"], by_name["lr"]
+    assert sparsity.xs[:4] == pytest.approx((0, 1.0, 1.2, 1.4)) and sparsity.xs[-2:] == pytest.approx((4.0, 4.1))
+    assert sparsity.ys[:4] == pytest.approx((0, 29, 0, 29)) and len(sparsity.ys) == 1 + 16 + 1
+    assert rate.ys[:4] == pytest.approx((0.002, 0.002, 0.0002, 0.002))
+    assert [kimg for kimg, _ in sparsity.dots] == [1.1, 2.1, 3.1, 4.1]
+    assert [share for _, share in sparsity.dots] == pytest.approx([29] * 4)
+
+
+def test_hundreds_of_phases_are_a_band(tmp_path: Path) -> None:
+    lines = ticks_of_one_kimg(9, ReGAN__sparsity=0.29, ReGAN__lr=0.002, ReGAN__phase=1)
+    run = read_run(make_run(tmp_path / "run", lines, {**HOOK, "interval": 1, "warmup": 100}))
+    by_name = {chart.name: chart.lines[0] for chart in charts([run])}
+    assert by_name["sparsity"].xs == pytest.approx((0, 1.0, 8.01))
+    assert by_name["sparsity"].ys == pytest.approx((0, 29, 29)) and by_name["sparsity"].lows == (0, 0, 0)
+    assert by_name["lr"].lows == pytest.approx((0.002, 0.0002, 0.0002))
+
+
+def test_the_first_pruning_is_no_change_of_masks(tmp_path: Path) -> None:
+    """Phases of 2 kimg after 1: the second pruning comes at 5 kimg."""
+    lines = ticks_of_one_kimg(9)
+    for line in lines[1:]:
+        first = line["Progress/kimg"]["mean"] < 5
+        line.update({"ReGAN/cycle": stat(1 if first else 2), "ReGAN/mask_change": stat(1.0 if first else 0.04)})
+    by_name = {chart.name: chart for chart in charts([read_run(make_run(tmp_path / "run", lines, HOOK))])}
+    assert {y for y in by_name["mask-change"].lines[0].ys if math.isfinite(y)} == {4.0}
+
+
+# ---------------------------------------------------------------- parts of one run
+
+
+def three_parts(tmp_path: Path) -> List[Path]:
+    """A run of 9 kimg that was stopped at 3.5 kimg and, 1 kimg after its last snapshot at 5, killed."""
+    first = make_run(tmp_path / "00000-a", [*ticks_of_one_kimg(4), tick(4, 3.5, 0.5)], HOOK)
+    resumed = [tick(i, i + 0.5, Timing__total_sec=10.0 * (i - 3)) for i in range(4, 7)]
+    second = make_run(tmp_path / "00001-a-resumed", resumed, HOOK, resume_pkl=str(first / "network-snapshot-000003.pkl"))
+    lines = [tick(i, i + 0.5, Timing__total_sec=10.0 * (i - 5), Loss__G__loss=7.0) for i in range(6, 9)]
+    third = make_run(tmp_path / "00002-a-resumed", lines, HOOK, resume_pkl=str(second / "network-snapshot-000005.pkl"))
+    add_metric(first, "fid5k_full", {0: 90.0, 3: 80.0})
+    add_metric(second, "fid5k_full", {5: 60.0, 6: 10.0})
+    add_metric(third, "fid5k_full", {6: 50.0, 8: 55.0})
+    for folder, kimgs in ((first, [0, 3]), (second, [5, 6]), (third, [6, 8])):
+        add_fakes(folder, kimgs, side=32)
+    return [first, second, third]
+
+
+def test_a_run_that_was_resumed_twice_is_one_run(tmp_path: Path) -> None:
+    parts = three_parts(tmp_path)
+    (run,) = read_runs(parts[2:])
+    assert [t.kimg for t in run.ticks] == [0.01, 1.01, 2.01, 3.01, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5]
+    assert [t.get("Loss/G/loss") for t in run.ticks] == [1.5] * 7 + [7.0] * 3  # what was trained anew counts
+    assert measure(run).total_sec == 35 + 30 + 30
+    assert [(p.kimg, p.value) for p in run.metrics] == [(0, 90), (3, 80), (5, 60), (6, 50), (8, 55)]
+    page = written(tmp_path, parts[2])
+    assert "run B" not in page.words and "00001-a-resumed (up to 5.5 kimg)00000-a (up to 3.5 kimg)" in page.words
+    assert "50 (00002-a-resumed/network-snapshot-000006.pkl)" in page.words  # 10 was lost
+    assert re.findall(r"<figcaption>(\d) kimg", page.source) == ["0", "3", "5", "6", "8"]
+    (bar,) = phase_bars([run])
+    assert bar.spans == (
+        (Phase.WARMUP, 0, 1.0), (Phase.SPARSE, 1.0, 3.0), (Phase.DENSE, 3.0, 5.0), (Phase.SPARSE, 5.0, 7.0),
+        (Phase.DENSE, 7.0, 8.5),
+    )  # fmt: skip
+
+
+def test_parts_and_folders_that_are_named_again_make_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = three_parts(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    other = make_run(tmp_path / "00003-b", ticks_of_one_kimg(3))
+    again = [parts[0], parts[2], parts[2] / ".." / parts[2].name, Path("00001-a-resumed"), other]
+    assert [run.name for run in read_runs(again)] == ["00002-a-resumed", "00003-b"]
+    assert "run B" not in written(tmp_path, parts[0], parts[0]).words
+
+
+def test_parts_that_were_moved_together_are_found(tmp_path: Path) -> None:
+    three_parts(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    (run,) = read_runs([tmp_path / "there" / "00002-a-resumed"])
+    assert len(run.ticks) == 10
+
+
+def test_a_part_that_is_gone_is_told(tmp_path: Path) -> None:
+    parts = three_parts(tmp_path)
+    shutil.rmtree(parts[0])
+    assert "which is not there: the run begins at 3 kimg here" in written(tmp_path, parts[2]).words
+
+
+def test_a_run_that_began_from_a_snapshot_is_not_its_continuation(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "00000-a", ticks_of_one_kimg(4))
+    second = make_run(tmp_path / "00001-b", ticks_of_one_kimg(4), resume_pkl=str(first / "network-snapshot-000003.pkl"))
+    (run,) = read_runs([second])
+    assert len(run.ticks) == 4 and run.earlier == ()
+
+
+def test_parts_in_a_circle_end(tmp_path: Path) -> None:
+    names = ("00000-a-resumed", "00001-a-resumed")
+    for mine, other in (names, names[::-1]):
+        make_run(tmp_path / mine, ticks_of_one_kimg(4), resume_pkl=str(tmp_path / other / "network-snapshot-000003.pkl"))
+    assert len(read_runs([tmp_path / names[0]])) == 1
+
+
+# ---------------------------------------------------------------- other methods
+
+
+def test_other_methods_have_names_and_charts(tmp_path: Path) -> None:
+    lines = ticks_of_one_kimg(4, APA__p=0.1, APA__replaced=0.05, Stability__mse=0.01)
+    run = make_run(tmp_path / "run", lines, HOOK)
+    options = json.loads((run / "training_options.json").read_text())
+    options["loss_kwargs"]["hooks"] += [
+        {"class_name": "training_hooks.diffaug.DiffAugment", "policy": ["color", "cutout"]},
+        {"class_name": "training_hooks.apa.AdaptivePseudoAugmentation", "target": 0.7},
+        {"class_name": "training_hooks.stability.Stability"},
+    ]
+    (run / "training_options.json").write_text(json.dumps(options))
+    page = written(tmp_path, run)
+    assert "DiffAugment color,cutout; APA, target 0.7; stability measured" in page.words
+    assert {"APA p", "Reals that APA replaced", "Change of the averaged generator's images"} <= {
+        html.unescape(title) for title in page.charts
+    }
+
+
+def test_a_page_has_one_legend(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name, ticks_of_one_kimg(4), HOOK) for name in "ab"]
+    page = written(tmp_path, *runs)
+    assert page.source.count('class="legend"') == 1
+    drawn = "".join(re.findall(r"<svg viewBox.*?</svg>", page.source, re.DOTALL))
+    assert "run A" not in re.sub(r'aria-label="[^"]*"', "", drawn) and "S sparse" not in drawn
 
 
 # ---------------------------------------------------------------- cost
@@ -392,16 +534,38 @@ def test_damaged_pictures_are_left_out(tmp_path: Path) -> None:
     assert len(written(tmp_path, run).all("img")) == 1
 
 
-def test_pictures_of_both_phases_stand_side_by_side(tmp_path: Path) -> None:
+def pair_captions(page: Page) -> List[str]:
+    return re.findall(r"<figcaption>((?:sparse|dense), [^<]*)</figcaption>", page.source)
+
+
+def test_snapshots_of_different_kimg_are_no_pair(tmp_path: Path) -> None:
     lines = ticks_of_one_kimg(9)
     for line, phase in zip(lines, [0, 1, 1, 2, 2, 1, 1, 2, math.nan]):
         line["ReGAN/phase"] = stat(phase)
     run = make_run(tmp_path / "run", lines, HOOK)
     add_fakes(run, [0, 2, 4, 5, 8])
-    assert re.findall(r"<figcaption>(\w+, at \d+ kimg)<", written(tmp_path, run).source) == [
-        "dense, at 4 kimg",
-        "sparse, at 5 kimg",
+    page = written(tmp_path, run)
+    assert pair_captions(page) == [] and "No run has the two members of a switch" in page.words
+
+
+def test_members_of_a_switch_stand_side_by_side(tmp_path: Path) -> None:
+    """The newest switch that has both: to sparse at 5 kimg, dense right before it, sparse until 7 kimg."""
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(9), HOOK)
+    for kimg, kind in ((3, "sparse"), (3, "dense"), (5, "sparse"), (5, "dense"), (7, "dense")):
+        add_fakes(run, [kimg])
+        (run / f"fakes{kimg:06d}.png").rename(run / f"fakes-pair-{kimg:06d}-{kind}.png")
+    assert pair_captions(written(tmp_path, run)) == [
+        "dense, at 5 kimg, right before the switch",
+        "sparse, at 7 kimg, the end of the phase that it began",
     ]
+
+
+def test_a_pair_without_pictures_is_named_with_what_draws_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a run", ticks_of_one_kimg(9), HOOK)
+    for kind in ("sparse", "dense"):
+        (run / f"network-pair-000005-{kind}.pkl").touch()
+    page = written(tmp_path, run)
+    assert f"regan-ext export '{run}/network-pair-000005-sparse.pkl' --to=images" in page.words
 
 
 def test_pictures_shrink_until_the_page_is_small(tmp_path: Path) -> None:
@@ -411,6 +575,7 @@ def test_pictures_shrink_until_the_page_is_small(tmp_path: Path) -> None:
         add_fakes(folders[-1], range(8))
     page = written(tmp_path, *folders)
     assert len(page.all("img")) == 24 and len(page.source.encode()) < 3_000_000
+    assert page.source.count('<label class="zoom"><input type="checkbox"') == 24
     assert all(image["alt"] for image in page.all("img"))
 
 

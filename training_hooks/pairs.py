@@ -8,9 +8,13 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import pickle
+import sys
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
+
+import torch
 
 from . import health, loop, own_snapshots
 from .best import direction, is_better, is_candidate
@@ -20,16 +24,19 @@ from .files import copy_whole, tolerate_write_failure, whole_file
 from .hook import Hook, Training
 from .schedule import Phase, Schedule
 
-__all__ = ["Pairs", "keep_best", "write_member"]
+__all__ = ["Pairs", "draw_samples", "keep_best", "write_member"]
 
 
-def write_member(variables: Mapping[str, Any], path: Path, hooks: Sequence[Hook] = ()) -> None:
+def write_member(variables: Mapping[str, Any], path: Path, hooks: Sequence[Hook] = ()) -> Dict[str, Any]:
     """Pickle the loop's networks as the host's own snapshot does, whole or not at all.
 
     Args:
         variables: local variables of the loop.
         path: the pickle.
         hooks: that get to see the copies before they are written.
+
+    Returns:
+        The content of the pickle.
 
     Raises:
         OSError: it cannot be written.
@@ -43,12 +50,37 @@ def write_member(variables: Mapping[str, Any], path: Path, hooks: Sequence[Hook]
             hook.on_member(name, members[name])
     with whole_file(path) as file:
         pickle.dump(members, file)
+    return members
+
+
+def draw_samples(variables: Mapping[str, Any], host: Mapping[str, Any], generator: torch.nn.Module, path: Path) -> None:
+    """Draw the host's sample grid of ``generator``, with the latents of all its grids; no random number is taken.
+
+    Args:
+        variables: local variables of the loop.
+        host: global names of the loop's module; one without ``save_image_grid`` draws nothing.
+        generator: averaged generator, which is moved to the loop's device.
+        path: PNG file, written whole or not at all.
+    """
+    save, latents = host.get("save_image_grid"), variables.get("grid_z")
+    if save is None or latents is None:
+        return
+    half = path.with_name(f".{path.stem}-{os.getpid()}.png")
+    try:
+        generator.to(variables["device"])
+        with torch.no_grad():
+            images = [generator(z=z, c=c, noise_mode="const").cpu() for z, c in zip(latents, variables["grid_c"])]
+        save(torch.cat(images).numpy(), str(half), drange=[-1, 1], grid_size=variables["grid_size"])
+        os.replace(half, path)
+    except Exception as err:  # whatever a host's own function or a full device raises: a picture is not worth a run
+        half.unlink(missing_ok=True)
+        print(f"{path.name} could not be drawn ({type(err).__name__}: {err}); training goes on.", file=sys.stderr, flush=True)
 
 
 class Pairs(Hook):
     """Writes ``network-pair-KKKKKK-sparse.pkl`` and ``-dense.pkl`` on rank 0: the networks right before and at the end of the
     phase after a switch, named by what the reconfigured ones are. KKKKKK is the kimg of that switch, so both members of a pair
-    have the same number.
+    have the same number. Beside each, ``fakes-pair-KKKKKK-sparse.png`` and ``-dense.png`` are its samples.
 
     Args:
         reconfiguration: the settings of that hook.
@@ -112,13 +144,17 @@ class Pairs(Hook):
     def _take_over(self, folder: Path) -> None:
         """Have the first member beside the second, which a run that goes on writes into a folder of its own."""
         assert self._training is not None and self._training.run_dir is not None and self._first is not None
-        first, target = folder / self._name(self._first), Path(self._training.run_dir) / self._name(self._first)
-        if self._training.rank == 0 and first.is_file() and not target.exists():
-            with tolerate_write_failure(first.name):
-                copy_whole(first, target)
+        for name in (self._name(self._first), self._picture(self._first)):
+            first, target = folder / name, Path(self._training.run_dir) / name
+            if self._training.rank == 0 and first.is_file() and not target.exists():
+                with tolerate_write_failure(name):
+                    copy_whole(first, target)
 
     def _name(self, kind: str) -> str:
         return f"network-pair-{self._switch_kimg:06d}-{kind}.pkl"
+
+    def _picture(self, kind: str) -> str:
+        return f"fakes-pair-{self._switch_kimg:06d}-{kind}.png"
 
     def _write(self, phase: Phase) -> str:
         assert self._training is not None and self._training.run_dir is not None
@@ -129,7 +165,10 @@ class Pairs(Hook):
         if self._training.rank == 0 and sound:
             with tolerate_write_failure(self._name(kind)):
                 path = Path(self._training.run_dir) / self._name(kind)
-                write_member(variables, path, [] if engine is None else engine.hooks)
+                members = write_member(variables, path, [] if engine is None else engine.hooks)
+                frame = loop.find_loop()
+                assert frame is not None
+                draw_samples(variables, frame.f_globals, members["G_ema"], path.with_name(self._picture(kind)))
                 with tolerate_write_failure("The list of your own snapshots"):
                     own_snapshots.remember(path)
         return kind
