@@ -352,10 +352,15 @@ def test_truncation_draws_to_the_average(conditional: Path, host_dir: Path) -> N
 
 def test_images_that_are_not_finite_are_refused(conditional: Path, host_dir: Path) -> None:
     network = load_networks(conditional, host_dir)["G_ema"]
-    network.synthesis.b16.torgb.bias.data[0] = float("nan")
+    network.synthesis.b16.torgb.weight.data.fill_(3e38)  # finite, and beyond what they can be multiplied by
     conditional.write_bytes(pickle.dumps({"G_ema": network}))
     assert "images that are not finite" in export(conditional, "--to=images", code=2)
     assert "differ from the network's by nan" in export(conditional, "--to=onnx", code=1)
+    network.synthesis.b16.torgb.bias.data[0] = float("nan")
+    conditional.write_bytes(pickle.dumps({"G_ema": network}))
+    for to in ("images", "onnx", "state-dict"):
+        said = export(conditional, f"--to={to}", code=2)
+        assert "G_ema, such as synthesis.b16.torgb.bias, hold NaN or an infinity" in said
     assert list(conditional.parent.iterdir()) == [conditional]
 
 
@@ -533,7 +538,7 @@ def tensorflow_pickle() -> bytes:
     "make, message",
     [
         (lambda good: good.with_name("absent.pkl"), "does not exist"),
-        (lambda good: good.parent, "is a folder"),
+        (lambda good: good.parent.parent, "holds no network-snapshot-NNNNNN.pkl"),
         (lambda good: link(good, "gone.pkl"), "does not exist (it is a link to gone.pkl)"),
         (lambda good: Path("/dev/zero"), "is no regular file"),
         (pipe, "is no regular file"),
