@@ -91,9 +91,9 @@ def _difference(generator: Any, path: Path) -> float:
             expected = generator(inputs["z"], inputs.get("c"), noise_mode="const", force_fp32=True).numpy()
         if found.shape != expected.shape:
             raise click.ClickException(f"the ONNX file gives images of shape {found.shape}, the network {expected.shape}")
-        largest = max(largest, float(np.abs(found - expected).max(initial=0)))
         if not np.isfinite(found).all():
             return float("nan")
+        largest = max(largest, float(np.abs(found - expected).max(initial=0)))
     return largest
 
 
