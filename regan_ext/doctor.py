@@ -47,6 +47,10 @@ def sections(around: Surroundings) -> List[Tuple[str, List[Tuple[str, Check]]]]:
             ],
         ),
         (
+            "Extras",
+            [(f"[{name}]", doctor_checks.extra_packages) for name in doctor_checks.EXTRAS],
+        ),
+        (
             "Host",
             [
                 ("host", doctor_checks.host),
@@ -125,7 +129,7 @@ def show(found: Iterator[Tuple[str, List[Finding]]], console: "Console") -> int:
     tally = ", ".join(f"{counts[status]} {status}" for status in _STYLES if counts[status])
     todo = counts["todo"]
     verdict = f"{todo} thing{'s' if todo > 1 else ''} for you to do" if todo else "Nothing for you to do"
-    mended = "; regan-ext mends what is patched at run time" if counts["patched"] else ""
+    mended = "; what is patched regan-ext fixes while it runs" if counts["patched"] else ""
     console.print()
     _print_wrapped(console, Text(), Text(f"{verdict} ({tally}){mended}.", style=_STYLES["todo" if todo else "ok"]))
     return todo
@@ -145,10 +149,13 @@ def _show_finding(finding: Finding, console: "Console") -> None:
 
 
 def _print_wrapped(console: "Console", label: "Text", text: "Text") -> None:
-    """Print ``label`` and ``text``, further lines below the text, without blanks at their ends: people paste this."""
+    """Print ``label`` and ``text``, further lines below the text, without blanks at their ends: people paste this.
+
+    Elsewhere than on a terminal it is one line: programs look for paths in it.
+    """
     from rich.text import Text
 
     width = max(20, console.width - len(label))
-    for i, line in enumerate(text.wrap(console, width, overflow="fold")):
+    for i, line in enumerate(text.wrap(console, width, overflow="fold") if console.is_terminal else [text]):
         line.rstrip()
         console.print((label if i == 0 else Text(" " * len(label))) + line, soft_wrap=True)

@@ -16,6 +16,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Callable
 
+from packaging.requirements import Requirement
+
 from . import compat
 from .doctor_findings import Finding, Surroundings, say
 from .hosts import embedded
@@ -23,8 +25,10 @@ from .patch_lines import PatchError
 from .patching import check as check_patch
 
 __all__ = [
+    "EXTRAS",
     "dnnlib_cache",
     "embedded_host",
+    "extra_packages",
     "fid_detector",
     "fix",
     "free_space",
@@ -143,7 +147,41 @@ def fid_detector(name: str, around: Surroundings) -> Finding:
     return Finding(name, "info", f"metrics other than --metrics=none will download it from NVIDIA; {offline}")
 
 
-# ---------------------------------------------------------------- faults that this package mends
+# ---------------------------------------------------------------- what else can be installed
+
+EXTRAS = {
+    "demo": "the handwritten digits: demo, data prepare digits, metrics detector",
+    "report": "report",
+    "export": "export --to=safetensors, onnx and MP4 videos",
+    "tune": "tune",
+    "tensorboard": "the host's logs for TensorBoard",
+}
+
+
+def extra_packages(name: str, around: Surroundings) -> Finding:
+    """Whether the packages of an extra are there, in the versions that it asks for. ``name`` is "[demo]" and the like."""
+    extra = name.strip("[]")
+    try:
+        wanted = [Requirement(line) for line in importlib.metadata.requires("regan-ext") or []]
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "info", "not tried: regan-ext runs from a folder and is not installed")
+    missing = []
+    for requirement in wanted:
+        marker = requirement.marker
+        if marker is None or marker.evaluate({"extra": ""}) or not marker.evaluate({"extra": extra}):
+            continue
+        try:
+            fits = requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True)
+        except importlib.metadata.PackageNotFoundError:
+            fits = False
+        missing += [] if fits else [f"{requirement.name}{requirement.specifier}"]
+    if missing:
+        command = f'pip install "regan-ext[{extra}]"'
+        return Finding(name, "info", f"for {EXTRAS[extra]}; {', '.join(missing)} not installed: {command}")
+    return Finding(name, "ok", f"for {EXTRAS[extra]}")
+
+
+# ---------------------------------------------------------------- faults that this package fixes
 
 
 def fix(name: str, around: Surroundings) -> Finding:

@@ -232,7 +232,7 @@ def _build_remedy(output: str, program: Path, around: Surroundings) -> str:
         return toolkit
     if "unsupported" in output:
         return "install a C++ compiler that this nvcc supports, and set CC and CXX to it"
-    return "mend this; torch_utils.custom_ops.verbosity = 'full' makes the host show what its own builds say"
+    return "correct this; torch_utils.custom_ops.verbosity = 'full' makes the host show what its own builds say"
 
 
 # ---------------------------------------------------------------- where it is built

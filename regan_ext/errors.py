@@ -8,6 +8,6 @@ __all__ = ["UserError"]
 
 
 class UserError(click.ClickException):
-    """A mistake that the user can mend: one line on stderr, exit code 2, nothing written."""
+    """A mistake that the user can correct: one line on stderr, exit code 2, nothing written."""
 
     exit_code = 2

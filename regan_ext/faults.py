@@ -13,8 +13,6 @@ from typing import Any, Callable, Iterator, List, Mapping, Optional
 
 import click
 
-from training_hooks import state
-
 from .errors import UserError
 
 __all__ = ["FilesFault", "MemoryFault", "explained", "explained_imports"]
@@ -146,6 +144,8 @@ def _of_files(err: Exception, folder: str) -> Optional[FilesFault]:
 
 
 def _goes_on(folder: str) -> str:
+    from training_hooks import state  # with torch, of which doctor finds out whether it can be imported
+
     if not folder or not state.in_order(folder):
         return ""
     return f"; then the same command with --resume={shlex.quote(folder)} goes on"

@@ -14,7 +14,7 @@ _HOSTS = "Options of the host"
 # Heading → how the flags of its options begin; the rest of ours runs the training.
 _GROUPS = (
     ("Re-GAN", ("--regan-",)),
-    ("Other methods", ("--DiffAugment", "--apa", "--stability")),
+    ("Other methods", ("--DiffAugment", "--apa", "--stability", "--hook")),
     ("Metrics", ("--metric",)),
 )
 _RUN = "Run control"

@@ -215,6 +215,7 @@ def _add_others(request: options.Request, hooks: List[Dict[str, Any]]) -> str:
         suffix += "-apa" + "".join(f"-{key}{value:g}" for key, value in request.apa.items())
     if request.stability:
         hooks.append({"class_name": "training_hooks.stability.Stability"})
+    hooks += [{"class_name": name} for name in request.own_hooks]
     return suffix
 
 

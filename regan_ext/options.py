@@ -67,6 +67,28 @@ class _PolicyType(click.ParamType):
             self.fail(str(err), param, ctx)
 
 
+class _HookType(click.ParamType):
+    """Dotted names of hook classes, of modules that can be imported."""
+
+    name = "class"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        from training_hooks.engine import look_up
+        from training_hooks.hook import Hook
+
+        names = tuple(part.strip().replace(":", ".") for part in value.split(","))
+        for name in names:
+            try:
+                found = look_up(name)
+            except (ImportError, AttributeError, TypeError, ValueError) as err:
+                self.fail(f"{name!r}: {err}; its module has to be in a folder of PYTHONPATH or of the host", param, ctx)
+            if not (isinstance(found, type) and issubclass(found, Hook)):
+                self.fail(f"{name} is not a subclass of training_hooks.hook.Hook", param, ctx)
+        return names
+
+
 class _PresetType(click.Choice):
     """The name of a preset, or a preset's file."""
 
@@ -189,6 +211,7 @@ OPTIONS: Tuple[Option, ...] = (
     Option("--apa-kimg", _MANY, "APA: kimg in which p can move by 1.  [default: 500]"),
     Option("--apa-interval", _MANY, "APA: iterations between two moves of p.  [default: 4]"),
     Option("--stability", bool, "Log how far images of fixed latents move from tick to tick.  [default: false]", bare=True),
+    Option("--hook", _HookType(), "Methods of your own, by the dotted names of their classes.  [default: none]"),
     Option("--metricdata", UserPath(), "Zip or folder of images to compare with.  [default: the training images]"),
     Option("--metric-detector", UserPath(), "TorchScript file of the feature network.  [default: the host's Inception]"),
     Option("--metrics-every", _MANY, "At every so many snapshots, and the last.  [default: 1]"),
@@ -237,6 +260,7 @@ class Request:
         diffaugment: policies of differentiable augmentation; empty = off.
         apa: what was given of the settings of ``AdaptivePseudoAugmentation``; None = off.
         stability: whether the images' movement from tick to tick is logged.
+        own_hooks: dotted names of further hooks, constructed without arguments.
         metrics: what metrics compare with what, and when; without the names of the metrics, which are the host's option.
     """
 
@@ -251,6 +275,7 @@ class Request:
     diffaugment: Tuple[str, ...] = ()
     apa: Optional[Dict[str, Any]] = None
     stability: bool = False
+    own_hooks: Tuple[str, ...] = ()
     metrics: MetricSettings = _HOSTS_OWN
 
 
@@ -289,6 +314,7 @@ def resolve(values: Mapping[str, Any]) -> Request:
         diffaugment=values.get("diffaugment") or (),
         apa=_apa(values),
         stability=bool(values.get("stability")),
+        own_hooks=values.get("hook") or (),
         metrics=MetricSettings(
             _absolute(values.get("metricdata")), _absolute(values.get("metric_detector")), values.get("metrics_every") or 1
         ),

@@ -74,11 +74,11 @@ def inspect(data: bytes) -> State:
         return State("not patched")
     if len(uses) == 1 and len(imports) + len(attaches) == 1:
         which = "first" if imports else "second"
-        problem = f"train.py has only the {which} of the two lines, {name_lines(uses)}: delete it by hand"
+        problem = f"train.py has only the {which} of the two lines, {name_lines(uses)}: delete it in an editor"
     else:
         problem = (
             f"train.py uses regan_ext in {name_lines(uses)}, "
-            "but not as the two lines that 'regan-ext patch apply' adds: delete this by hand"
+            "but not as the two lines that 'regan-ext patch apply' adds: delete this in an editor"
         )
     return State("broken", uses, problem)
 
@@ -116,7 +116,7 @@ def remove_lines(data: bytes, force: bool = False) -> bytes:
     result = _without(data, state.lines)
     if state.kind == "patched":
         return result  # the hash has proved that this is the original, which is more than a syntax check can
-    by_hand = f"delete {name_lines(state.lines)} by hand"
+    by_hand = f"delete {name_lines(state.lines)} in an editor"
     if not force:
         edited = "train.py was edited after the patch was applied"
         raise PatchError(f"{edited}: {by_hand}, or give --force, which deletes these two lines and keeps the edits")

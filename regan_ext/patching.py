@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
+import shlex
 from pathlib import Path
 
 from training_hooks.files import make_durable, whole_path
@@ -29,18 +30,19 @@ def apply(folder: "str | Path") -> str:
     path = _train_py(folder)
     data = _read(path)
     state = inspect(data)
+    undo, where = "regan-ext patch revert", shlex.quote(str(path.parent))
     if state.kind == "broken":
         raise PatchError(state.problem)
     if state.kind == "edited":
         raise PatchError(
             f"train.py is patched already ({name_lines(state.lines)}) and was edited afterwards: "
-            "it works as it is; to patch it afresh, run 'regan-ext patch revert --force' first"
+            f"it works as it is; to patch it afresh, run '{undo} --force {where}' first"
         )
     if state.kind == "patched":
         return f"{path} is patched already ({name_lines(state.lines)}). Nothing changed."
     result = add_lines(data)
     _write(path, data, result)
-    return f"Patched {path}: added {name_lines(inspect(result).lines)}. Undo with 'regan-ext patch revert'."
+    return f"Patched {path}: added {name_lines(inspect(result).lines)}. Undo with '{undo} {where}'."
 
 
 def revert(folder: "str | Path", force: bool = False) -> str:

@@ -59,7 +59,9 @@ def main(ctx, outdir, dry_run, **options):
     words, args = setup_training_loop_kwargs(**options)
     folder = outdir / f"00000-{words}"
     args["run_dir"] = str(folder)
-    if not dry_run:
+    if dry_run:
+        click.echo("Dry run: nothing is trained.")
+    else:
         folder.mkdir(parents=True)
         train_in_processes(args)
 

@@ -25,6 +25,7 @@ from regan_ext.cli import main
 from regan_ext.doctor_findings import Finding, Gpu, Surroundings
 from regan_ext.hosts import embedded
 from regan_ext.hosts.checkout import Checkout, recognise
+from regan_ext.support.text import terminal
 
 ARCHS = ["sm_75", "sm_80", "sm_90", "sm_120", "compute_120"]
 TRAIN = """import click
@@ -147,7 +148,7 @@ def test_json_holds_every_finding_and_nothing_else(home: Path) -> None:
 def test_what_is_printed_fits_and_says_what_to_do(home: Path, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     (home / "file").write_text("")
     monkeypatch.setenv("REGAN_CACHE_DIR", str(home / "file" / "cache"))
-    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(doctor, "terminal", lambda: terminal(width=columns, force_terminal=True, color_system=None))
     result = call()
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
@@ -157,6 +158,33 @@ def test_what_is_printed_fits_and_says_what_to_do(home: Path, monkeypatch: pytes
     remedy = next(line for line in lines[position:] if "do:" in line)
     assert remedy.startswith(" " * 10 + "do: set REGAN_CACHE_DIR")
     assert [line for line in lines if line.startswith("1 thing for you to do (")]
+
+
+def test_a_pipe_gets_each_finding_in_a_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = home.joinpath(*["a-rather-long-name-of-a-folder"] * 4)
+    monkeypatch.setenv("REGAN_CACHE_DIR", str(cache))
+    monkeypatch.setenv("COLUMNS", "60")
+    assert [line for line in call().stdout.splitlines() if str(cache) in line]
+
+
+def test_extras_say_what_they_are_for_and_how_to_get_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name in ("onnx", "imageio"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "3.0" if name == "optuna" else plain(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    found = findings(call("--json"))
+    assert found["[export]"]["status"] == found["[tune]"]["status"] == "info" and found["[report]"]["status"] == "ok"
+    assert (
+        "--to=safetensors, onnx" in found["[export]"]["detail"] and "onnx, imageio not installed" in found["[export]"]["detail"]
+    )
+    assert found["[export]"]["detail"].endswith('pip install "regan-ext[export]"')
+    assert "optuna>=4 not installed" in found["[tune]"]["detail"]
+    extras = set(importlib.metadata.metadata("regan-ext").get_all("Provides-Extra") or [])
+    assert set(doctor_checks.EXTRAS) == extras - {"test"}
 
 
 def test_square_brackets_are_not_markup(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -510,3 +510,13 @@ def test_train_help_lists_both_kinds_of_options(host_dir: Path, capsys: Any) -> 
     assert code == 0
     for option in ("--outdir", "--augpipe", "--regan-ratio", "--regan-finish", "--device", "--cmax"):
         assert option in output
+
+
+def test_a_hook_of_ones_own_from_the_command_line(host_dir: Path, data_zip: Path, tmp_path: Path) -> None:
+    module = (
+        "from training_hooks.hook import Hook\nclass Say(Hook):\n    def on_iteration(self, number): print('mine', number)\n"
+    )
+    (tmp_path / "my_hooks.py").write_text(module)
+    arguments = [*REGAN_EXT, "train", "--host=embedded", f"--outdir={tmp_path / 'runs'}", f"--data={data_zip}", *SMALL]
+    result = run_python([*arguments, "--hook=my_hooks.Say"], env={"PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 0 and "mine 62" in result.stdout, result.stdout[-3000:]

@@ -270,3 +270,33 @@ def test_configurations_survive_json():
     for preset in PRESETS:
         config = configured(f"--regan-preset={preset}", "--regan-exclude=a*,b")
         assert ReconfigurationConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+# ---------------------------------------------------------------- methods of one's own
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("no_such_module.Hook", ["no_such_module", "PYTHONPATH"]),
+        ("training_hooks.hook.NoSuch", ["NoSuch"]),
+        ("pathlib.Path", ["pathlib.Path is not a subclass of training_hooks.hook.Hook"]),
+        ("Hook", ["Hook"]),
+        ("training_hooks.hook.Hook,", ["''"]),
+        ("..", [".."]),
+    ],
+)
+def test_a_hook_that_cannot_be_had(value: str, words: "list[str]") -> None:
+    result = run(f"--hook={value}")
+    assert result.exit_code == 2 and "--hook" in result.output and not isinstance(result.exception, ValueError)
+    assert all(word in result.output for word in words), result.output
+
+
+def test_hooks_of_a_module_of_ones_own(tmp_path, monkeypatch) -> None:
+    (tmp_path / "my_hooks.py").write_text(
+        "from training_hooks.hook import Hook\nclass One(Hook): pass\nclass Two(Hook): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (parameter,) = (option for option in options.click_options() if option.name == "hook")
+    names = parameter.type_cast_value(click.Context(click.Command("train")), "my_hooks.One, my_hooks:Two")
+    assert names == ("my_hooks.One", "my_hooks.Two") == options.resolve({"hook": names}).own_hooks

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -187,6 +188,14 @@ def test_apply_check_revert(tmp_path, original):
     assert everything(tmp_path) == pristine
 
 
+def test_the_hint_is_a_command_that_works(tmp_path):
+    host = tmp_path / "my host"
+    make_host(host)
+    (hint,) = re.findall(r"Undo with 'regan-ext (.*)'\.$", run("apply", host).output.strip())
+    assert CliRunner().invoke(main, shlex.split(hint)).exit_code == 0
+    assert (host / "train.py").read_bytes() == PLAIN.encode()
+
+
 def test_repeating_changes_nothing(tmp_path):
     train = make_host(tmp_path)
     assert run("revert", tmp_path).exit_code == 0
@@ -223,8 +232,8 @@ def test_edited_afterwards_is_refused_and_force_keeps_the_edit(tmp_path):
     ("old", "new", "words"),
     [
         (b"import json", b"import json\nprint(regan_ext)", ["still uses regan_ext in line 4"]),
-        (b"# start", b"print(", ["not valid Python", "delete lines 3 and 20 by hand"]),
-        (FIRST, b"TEXT = '''\n" + FIRST + b"'''\n", ["lines 4 and 22 would not stand alone", "by hand"]),
+        (b"# start", b"print(", ["not valid Python", "delete lines 3 and 20 in an editor"]),
+        (FIRST, b"TEXT = '''\n" + FIRST + b"'''\n", ["lines 4 and 22 would not stand alone", "in an editor"]),
     ],
 )
 def test_force_refuses_what_would_leave_a_broken_file(tmp_path, old, new, words):

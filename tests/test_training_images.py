@@ -97,7 +97,7 @@ def test_one_image_among_many_is_named_before_anything_starts(
     tmp_path: Path, form: str, extra: Dict[str, bytes], words: str
 ) -> None:
     path = write(tmp_path / form, {**{name: data for name, data in GOOD.items() if name not in extra}, **extra})
-    assert words in told(path) and f"regan-ext data prepare my-images {path} OUT.zip mends that" in told(path)
+    assert words in told(path) and f"regan-ext data prepare my-images {path} OUT.zip fixes that" in told(path)
     checked = CliRunner().invoke(main, ["data", "check", "my-images", str(path)])
     assert checked.exit_code == 1 and (words in checked.output or "cannot be decoded" in checked.output)
     out = tmp_path / "out.zip"

@@ -37,7 +37,7 @@ def data() -> None:
 
 @data.command("list")
 def list_sets() -> None:
-    """Print the data sets: images, pixels, how they are had; then the licences."""
+    """Print the data sets: images, pixels, how to get them; then the licences."""
     from .table import DATA_SETS, DIGITS, OWN
 
     licences: Dict[str, List[str]] = {}
@@ -45,7 +45,7 @@ def list_sets() -> None:
         if known is OWN:
             click.echo(f"{known.name:<16}        a folder of your own")
             continue
-        had = "no download" if known is DIGITS else "get fetches it" if known.archives else "by hand, get says how"
+        had = "no download" if known is DIGITS else "get fetches it" if known.archives else "get says how to get it yourself"
         called = f"; also called {', '.join(known.aliases)}" if known.aliases else ""
         click.echo(f"{known.name:<16} {known.images:>6} images, {known.resolution}x{known.resolution}, {had}{called}")
         licences.setdefault(known.licence, []).append(known.name)
@@ -56,7 +56,7 @@ def list_sets() -> None:
 
 @data.command(
     "get",
-    short_help="Fetch a data set and check it, or say how it is had by hand.",
+    short_help="Fetch a data set and check it, or say how to get it yourself.",
     cls=_WithExample,
     example="regan-ext data get obama",
 )

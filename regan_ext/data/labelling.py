@@ -73,7 +73,7 @@ def _from_file(container: Container, file: str, images: Sequence[str]) -> Tuple[
     if left and without is not None:
         raise UserError(
             f"{where} has a label for {one_line(left[0])}, which is no image here in any spelling ({len(left)} such labels), "
-            f"and none for {one_line(without)}; mend it, or --labels=none leaves it out"
+            f"and none for {one_line(without)}; correct it, or --labels=none leaves it out"
         )
     problem = too_many_classes(found)
     if problem is not None:

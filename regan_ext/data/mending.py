@@ -128,7 +128,7 @@ def _kind(finding: str) -> str:
 
 def how_to_mend(path: Path) -> str:
     """What a message about images that cannot be used ends with."""
-    return f"regan-ext data prepare my-images {shlex.quote(str(path))} OUT.zip mends that"
+    return f"regan-ext data prepare my-images {shlex.quote(str(path))} OUT.zip fixes that"
 
 
 @dataclass(frozen=True)
