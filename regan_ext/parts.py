@@ -27,23 +27,24 @@ def read_runs(folders: Sequence["str | Path"]) -> List[Run]:
         UserError: a folder is no run.
     """
     last = {run.folder: run for run in map(read_run, folders)}
-    chains = {folder: _chain(run) for folder, run in last.items()}
+    known = dict(last)  # each folder is read once, whoever went on from it
+    chains = {folder: _chain(run, known) for folder, run in last.items()}
     inner = {part.folder for chain in chains.values() for part in chain[:-1]}
     return [_joined(chain) for folder, chain in chains.items() if folder not in inner]
 
 
-def _chain(run: Run) -> List[Run]:
+def _chain(run: Run, known: Dict[Path, Run]) -> List[Run]:
     """The run and those that it went on from, oldest first."""
     chain = [run]
     while len(chain) < _MOST_PARTS:
-        before = _previous(chain[0])
+        before = _previous(chain[0], known)
         if before is None or before.folder in {part.folder for part in chain}:
             break
         chain.insert(0, before)
     return chain
 
 
-def _previous(run: Run) -> Optional[Run]:
+def _previous(run: Run, known: Dict[Path, Run]) -> Optional[Run]:
     """The run that this one went on from; None of a run that began, and where that one is not there."""
     snapshot = _resumed_snapshot(run)
     if snapshot is None:
@@ -51,7 +52,7 @@ def _previous(run: Run) -> Optional[Run]:
     folder = Path(snapshot[0])
     for place in (run.folder.parent / folder.name, folder):  # folders may have been moved together
         try:
-            found = read_run(place)
+            found = known[place] = known.get(place) or read_run(place)
         except UserError:
             continue
         if found.folder != run.folder:

@@ -58,7 +58,7 @@ def revert(folder: "str | Path", force: bool = False) -> str:
     Raises:
         PatchError: as :func:`remove_lines`; or there is no host, or its file cannot be written. Nothing has changed.
     """
-    path = Path(folder).expanduser().absolute() / "train.py"
+    path = Path(folder).absolute() / "train.py"
     if not path.is_file():
         path = _train_py(folder)  # says what is missing
     data = _read(path)

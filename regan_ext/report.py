@@ -13,7 +13,6 @@ from .errors import UserError
 from .parts import read_runs
 from .report_page import page
 from .report_pictures import collect
-from .runs import Run
 
 __all__ = ["report"]
 
@@ -35,32 +34,24 @@ def report(folders: Sequence[str], out: Optional[str] = None, png: bool = False)
     chart_drawing.require_matplotlib()
     runs = read_runs(folders)
     target = Path(out) if out is not None else (runs[0].folder if len(runs) == 1 else Path()) / "report.html"
-    read = (path for run in runs for path in run.folder.iterdir() if path.suffix != ".html")
+    parts = {part.folder for run in runs for part in (run, *(earlier.run for earlier in run.earlier))}
     try:
-        refuse_own_input(target, read)
+        refuse_own_input(target, (path for folder in parts for path in folder.iterdir() if path.suffix != ".html"))
     except ValueError as err:
         raise UserError(f"--out: {err}") from err
+    bars, found = phase_bars(runs), charts(runs)
+    drawn = [chart for chart in found if chart.is_drawn]
+    svgs = [(chart, chart_drawing.draw_svg(chart, bars)) for chart in drawn]
+    text = page(runs, svgs, [chart for chart in found if not chart.is_drawn], bars, collect(runs))
     try:
-        written = [_write(target, _page(runs).encode("utf-8", "replace"))]
+        written = [_write(target, text.encode("utf-8", "replace"))]
         if png:
-            written += _write_charts(target.with_name(f"{target.stem}-charts"), runs)
+            folder = target.with_name(f"{target.stem}-charts")
+            folder.mkdir(exist_ok=True)
+            written += [_write(folder / f"{chart.name}.png", chart_drawing.draw_png(chart, bars)) for chart in drawn]
     except OSError as err:
         raise UserError(f"{target} cannot be written: {err.strerror or err}") from err
     return written
-
-
-def _page(runs: Sequence[Run]) -> str:
-    bars, found = phase_bars(runs), charts(runs)
-    drawn = [(chart, chart_drawing.draw_svg(chart, bars)) for chart in found if chart.is_drawn]
-    return page(runs, drawn, [chart for chart in found if not chart.is_drawn], bars, collect(runs))
-
-
-def _write_charts(folder: Path, runs: Sequence[Run]) -> List[Path]:
-    folder.mkdir(exist_ok=True)
-    bars = phase_bars(runs)
-    return [
-        _write(folder / f"{chart.name}.png", chart_drawing.draw_png(chart, bars)) for chart in charts(runs) if chart.is_drawn
-    ]
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -185,6 +185,8 @@ def test_no_length_is_beyond_all_runs(text: str) -> None:
         ["demo", "--outdir=~nobody-of-that-name/x"],
         ["demo", "--kimg=25000000000"],
         ["patch", "apply", "~nobody-of-that-name"],
+        ["patch", "revert", "./~nobody-of-that-name"],
+        ["doctor", "--host=./~nobody-of-that-name"],
         ["doctor", "--host=~nobody-of-that-name"],
     ],
     ids=" ".join,

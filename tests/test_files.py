@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import List
+from typing import Any, List
 
 import pytest
 from click.testing import CliRunner
@@ -199,3 +199,20 @@ def test_what_a_killed_process_left_is_deleted_and_what_a_living_one_has_is_not(
     assert len(left_in(tmp_path)) == 2
     living.communicate()
     assert left_in(tmp_path) == ["making-mine"]
+
+
+@posix
+def test_a_folder_that_is_being_made_is_not_taken_for_one_that_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    lock = fcntl.flock
+
+    def another_comes_first(held: Any, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        with passing_folder(tmp_path, "making-"):
+            pass
+        lock(held, how)
+
+    monkeypatch.setattr(fcntl, "flock", another_comes_first)
+    with passing_folder(tmp_path, "making-") as folder:
+        assert folder.is_dir()

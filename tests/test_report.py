@@ -282,6 +282,13 @@ def test_parts_and_folders_that_are_named_again_make_one_run(tmp_path: Path, mon
     assert "run B" not in written(tmp_path, parts[0], parts[0]).words
 
 
+def test_a_page_does_not_take_the_place_of_what_an_earlier_part_is_read_from(tmp_path: Path) -> None:
+    parts = three_parts(tmp_path)
+    result = command(parts[2], "--out", parts[0] / "stats.jsonl")
+    assert result.exit_code == 2 and "stats.jsonl" in result.output and "read" in result.output
+    assert len((parts[0] / "stats.jsonl").read_text().splitlines()) > 1
+
+
 def test_parts_that_were_moved_together_are_found(tmp_path: Path) -> None:
     three_parts(tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")

@@ -118,7 +118,8 @@ def host_problem(container: Container, names: Sequence[str]) -> Tuple[List[str],
     without = [name for name in names if name not in labels]
     if without:
         found, _ = matched(labels, names)
-        other = next((spelt for spelt in labels if labels[spelt] == found.get(without[0]) and spelt not in names), None)
+        meant, known = found.get(without[0]), set(names)
+        other = next((spelt for spelt in labels if labels[spelt] == meant and spelt not in known), None)
         hint = f"; it has {one_line(other)}" if other is not None and without[0] in found else ""
         return [f"{NAME} has no label for {len(without)} images, the first is {one_line(without[0])}{hint}"], []
     taken = {name: labels[name] for name in names}

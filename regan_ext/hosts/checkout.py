@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def recognise(folder: "str | Path") -> Checkout:
     Raises:
         HostError: a file or function that makes a host is missing; all that are missing are named.
     """
-    path = Path(folder).expanduser().absolute()
+    path = Path(os.path.expanduser(folder)).absolute()
     if not path.is_dir():
         raise HostError(f"{folder} is not a folder")
     missing = [name for name in _FILES if not (path / name).is_file()]

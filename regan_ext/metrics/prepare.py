@@ -95,8 +95,8 @@ def prepare(wanted: Wanted) -> Prepared:
 
 
 def absolute(path: Optional[str]) -> Optional[str]:
-    """An option's path as an absolute one; the shell leaves a ``~`` after a ``=`` as it is."""
-    return None if path is None else str(Path(path).expanduser().absolute())
+    """An option's path as an absolute one."""
+    return None if path is None else str(Path(path).absolute())
 
 
 def _dataset_kwargs(wanted: Wanted, known: Any, generator: Any) -> Dict[str, Any]:

@@ -33,11 +33,13 @@ def passing_folder(parent: Path, prefix: str) -> Iterator[Path]:
             shutil.rmtree(left.parent, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
-        with open(folder / _LOCK, "w") as held:
+        unseen = folder / "unlocked"
+        with open(unseen, "w") as held:
             with contextlib.suppress(ImportError, OSError):  # a system or a file system without locks: nothing is deleted there
                 import fcntl
 
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                unseen.rename(folder / _LOCK)  # once it is held: others take one that is not for a dead process's
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
