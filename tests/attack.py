@@ -203,6 +203,9 @@ def _fault(attack: Attack, code: int, result: click.testing.Result, written: Seq
         return "control characters: reached the terminal"
     if "executed" in [Path(name).name for name in written]:
         return "code of a planted pickle ran:"
+    said = [line for line in result.output.splitlines() if not line.startswith(("Usage:", "Try "))]
+    if code == 2 and not (said and said[-1].startswith("Error: ")):
+        return f"refused without a reason in its last line: {said[-1:]}"
     if code == 2 and written:
         return f"written before the refusal: {', '.join(written)}"
     if attack.is_absurd and code != 2:

@@ -6,17 +6,13 @@ import json
 import os
 import random
 import shutil
-import signal
 import struct
 import zlib
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
-from click.testing import CliRunner
+from attack import Attack, Sandbox
 from run_folders import HOOK, add_fakes, add_metric, add_snapshot, make_run, tick, write_status
-
-from regan_ext.cli import main
 
 __all__ = ["COMMANDS", "ODD", "OF_FILES", "build", "damage", "endless", "huge_png", "odd_value", "outcome"]
 
@@ -26,7 +22,6 @@ ODD: List[Any] = [
     {"mean": 1e308}, {"mean": -5}, {str(i): i for i in range(2000)}, json.loads("[" * 60 + "]" * 60),
 ]  # fmt: skip
 _TOO_DEEP = "[" * 20_000
-_PATIENCE = 90  # seconds that no command takes
 
 
 def build(folder: Path) -> Path:
@@ -175,46 +170,16 @@ OF_FILES: "List[Callable[[Path, random.Random], None]]" = [
 
 # ---------------------------------------------------------------- commands
 
-COMMANDS: Dict[str, Callable[[Path], List[str]]] = {
-    "report": lambda run: ["report", str(run), f"--out={run.parents[2] / 'page.html'}"],
-    "watch": lambda run: ["watch", str(run), "--once"],
-    "show": lambda run: ["tables", "show", "few-shot", f"--out={run.parents[2]}"],
-    "results": lambda run: ["tables", "results", "few-shot", f"--out={run.parents[2]}"],
-    "picture": lambda run: ["tables", "picture", "few-shot", str(run.parents[2] / "sheet.png"), f"--out={run.parents[2]}"],
+COMMANDS: Dict[str, Callable[[Path], Attack]] = {
+    "report": lambda run: Attack("report", (str(run), f"--out={run.parents[2] / 'page.html'}")),
+    "watch": lambda run: Attack("watch", (str(run), "--once")),
+    "show": lambda run: Attack("tables show", ("few-shot", f"--out={run.parents[2]}")),
+    "results": lambda run: Attack("tables results", ("few-shot", f"--out={run.parents[2]}")),
+    "picture": lambda run: Attack("tables picture", ("few-shot", str(run.parents[2] / "sheet.png"), f"--out={run.parents[2]}")),
 }
 
 
 def outcome(command: str, run: Path) -> str:
     """Either "done", "refused" in one line, or what went wrong."""
-    with _alarm():
-        result = CliRunner().invoke(main, COMMANDS[command](run))
-    if isinstance(result.exception, _Hanging):
-        return "hang"
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        return f"traceback: {type(result.exception).__name__}: {result.exception}"[:300]
-    if result.exit_code == 0:
-        return "done"
-    said = [line for line in result.output.splitlines() if not line.startswith(("Usage:", "Try "))]
-    return (
-        "refused"
-        if result.exit_code == 2 and said and said[-1].startswith("Error: ")
-        else f"exit code {result.exit_code}: {said}"
-    )
-
-
-class _Hanging(BaseException):
-    pass
-
-
-@contextmanager
-def _alarm() -> Iterator[None]:
-    def ring(number: int, frame: Any) -> None:
-        raise _Hanging
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(_PATIENCE)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+    found = Sandbox(run.parents[2]).run(COMMANDS[command](run))
+    return found.fault[:300] or found.kind

@@ -202,7 +202,7 @@ def test_what_a_killed_process_left_is_deleted_and_what_a_living_one_has_is_not(
 
 
 @posix
-def test_a_folder_that_is_being_made_is_not_taken_for_one_that_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_being_made_is_not_taken_for_one_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 
     lock = fcntl.flock
