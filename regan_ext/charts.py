@@ -109,6 +109,11 @@ def _mask_change(run: Run, tick: Tick) -> float:
     return 100 * tick.get("ReGAN/mask_change") if tick.get("ReGAN/cycle") > 1 else math.nan
 
 
+def _apa(run: Run, tick: Tick) -> float:
+    """What is left of p where it came back to 0 by steps is rounding."""
+    return round(100 * tick.get("APA/p"), 9)
+
+
 def _unless_startup(value: Callable[[Run, Tick], float]) -> Callable[[Run, Tick], float]:
     return lambda run, tick: math.nan if tick.is_startup else value(run, tick)
 
@@ -137,7 +142,7 @@ _PROGRESS = (
         _stat("ReGAN/explored", 100),
     ),
     _Quantity(Chart("augment", "Augmentation p", "probability (%)", from_zero=True), _augmentation),
-    _Quantity(Chart("apa", "APA p", "probability (%)", from_zero=True), _stat("APA/p", 100)),
+    _Quantity(Chart("apa", "APA p", "probability (%)", from_zero=True), _apa),
     _Quantity(
         Chart("apa-replaced", "Reals that APA replaced", "share of real images (%)", from_zero=True), _stat("APA/replaced", 100)
     ),

@@ -44,8 +44,8 @@ def _legend(runs: Sequence[Run], bars: Sequence[PhaseBar]) -> str:
 
 def _notes(drawn: Sequence[Tuple[Chart, str]], bars: Sequence[PhaseBar]) -> str:
     notes = [
-        f"Run {label(bar.run)} has too many phases to be told apart: one sparse phase of {bar.every} is drawn, others in a "
-        "lighter shade."
+        f"Run {label(bar.run)} has too many phases to be told apart: one in {bar.every} sparse phases is drawn, on a lighter "
+        "shade."
         for bar in bars
         if bar.turns
     ]

@@ -277,9 +277,9 @@ def _figures(pictures: Sequence[Picture], run: Run, kind: str) -> str:
     figures = []
     for picture in pictures:
         width, height = picture.size
-        alt = f"{run.name}: {picture.caption}"
+        alt, wide = f"{run.name}: {picture.caption}", " class=wide" if width > 1.3 * height else ""
         figures.append(
-            f'<figure><label class="zoom"><input type="checkbox" aria-label="enlarge: {text(alt)}">'
+            f'<figure{wide}><label class="zoom"><input type="checkbox" aria-label="enlarge: {text(alt)}">'
             f'<img src="{picture.url}" width="{width}" height="{height}" alt="{text(alt)}"></label>'
             f"<figcaption>{text(picture.caption)}</figcaption></figure>\n"
         )

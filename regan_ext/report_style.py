@@ -44,7 +44,9 @@ summary {{ cursor: pointer; padding: .3rem 0; }}
 .over-time {{ display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }}
 .over-time img {{ width: 100%; max-width: 300px; }}
 .pair {{ display: flex; flex-wrap: wrap; gap: .8rem; }}
-.pair img {{ max-width: min(100%, 560px); }}
+.pair figure {{ flex: 0 1 320px; }}
+.pair .wide {{ flex: 1 0 100%; }}
+.pair img {{ width: 100%; max-width: 720px; }}
 .zoom img {{ cursor: zoom-in; }}
 .zoom input {{ position: absolute; opacity: 0; }}
 .zoom input:focus-visible + img {{ outline: 3px solid var(--run0); }}
