@@ -20,7 +20,6 @@ DASHES = ("", "6 2", "2 2", "8 2 2 2")  # of the lines of one colour, as SVG wri
 _PER_ROUND = 6
 _SIZE, _STRIP = (4.8, 3.0), 0.17  # inches; _STRIP is the height of one run's row of phases
 _HALF = 0.5  # opacity of the shade where sparse and dense phases alternate
-_NAMES = {Phase.WARMUP: "W warm-up", Phase.SPARSE: "S sparse", Phase.DENSE: "D dense"}
 _STYLE: Any = {
     "font.size": 9,
     "font.family": "sans-serif",
@@ -228,7 +227,7 @@ def _draw_legend(figure: Any, chart: Chart, bars: Sequence[PhaseBar], palette: _
     phases = sorted({phase for bar in bars for phase, _, _ in bar.spans})
     for phase in phases:
         style = {**_band_style(phase, palette), "edgecolor": palette.warmup}
-        handles.append(Patch(label=_NAMES[phase], linewidth=0.5, **style))
+        handles.append(Patch(label=f"{PHASE_LETTERS[phase]} {Phase(phase).title}", linewidth=0.5, **style))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False, fontsize=8,
         labelcolor=palette.text, handlelength=2.2, columnspacing=0.9, handletextpad=0.5,

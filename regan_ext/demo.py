@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoSettings", "megabytes", "run_demo"]
 
-_NAMES = {Phase.WARMUP: "warm-up", Phase.SPARSE: "sparse", Phase.DENSE: "dense"}
 _POLL = 0.5  # seconds
 
 
@@ -220,7 +219,7 @@ class _Display:
 
 
 def _phase_text(span: Span) -> str:
-    return _NAMES[span.phase] + (f" (cycle {span.cycle})" if span.cycle else "")
+    return span.phase.title + (f" (cycle {span.cycle})" if span.cycle else "")
 
 
 def _clock(seconds: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import click
 
-from training_hooks.config import IMPORTANCE, PRESETS, ReconfigurationConfig
+from training_hooks.config import CHOICES, PRESETS, ReconfigurationConfig
 from training_hooks.diffaug import POLICIES, parse_policy
 from training_hooks.schedule import Length
 
@@ -146,7 +146,7 @@ OPTIONS: Tuple[Option, ...] = (
         "Factor on the learning rate of dense phases.  [default: 0.1]",
         "lr_scale",
     ),
-    Option("--regan-target", _Choice(["G", "D", "both"]), "Network to reconfigure.  [default: G]", "target"),
+    Option("--regan-target", _Choice(CHOICES["target"]), "Network to reconfigure.  [default: G]", "target"),
     Option(
         "--regan-scope",
         str,
@@ -155,15 +155,15 @@ OPTIONS: Tuple[Option, ...] = (
         "scope",
     ),
     Option("--regan-exclude", str, "Name patterns to leave dense, or none.  [default: the RGB layers]", "exclude"),
-    Option("--regan-rule", _Choice(["exact", "quantile"]), "How the smallest weights are counted.  [default: exact]", "rule"),
-    Option("--regan-refresh", _Choice(["phase", "iteration"]), "How often masks are chosen.  [default: phase]", "refresh"),
-    Option("--regan-steps", _Choice(["all", "main"]), "Optimizer steps that masks hold through.  [default: all]", "steps"),
-    Option("--regan-moments", _Choice(["keep", "restore", "reset"]), "Adam's moments at regrowth.  [default: keep]", "moments"),
-    Option("--regan-ema", _Choice(["follow", "off"]), "Does the average follow the masks?  [default: follow]", "ema"),
-    Option("--regan-finish", _Choice(["as-is", "dense", "sparse"]), "Phase that the run ends in.  [default: as-is]", "finish"),
+    Option("--regan-rule", _Choice(CHOICES["rule"]), "How the smallest weights are counted.  [default: exact]", "rule"),
+    Option("--regan-refresh", _Choice(CHOICES["refresh"]), "How often masks are chosen.  [default: phase]", "refresh"),
+    Option("--regan-steps", _Choice(CHOICES["steps"]), "Optimizer steps that masks hold through.  [default: all]", "steps"),
+    Option("--regan-moments", _Choice(CHOICES["moments"]), "Adam's moments at regrowth.  [default: keep]", "moments"),
+    Option("--regan-ema", _Choice(CHOICES["ema"]), "Does the average follow the masks?  [default: follow]", "ema"),
+    Option("--regan-finish", _Choice(CHOICES["finish"]), "Phase that the run ends in.  [default: as-is]", "finish"),
     Option(
         "--regan-granularity",
-        _Choice(["weight", "channel"]),
+        _Choice(CHOICES["granularity"]),
         "Prune single weights, or whole channels, which makes sparse phases faster.  [default: weight]",
         "granularity",
     ),
@@ -181,13 +181,13 @@ OPTIONS: Tuple[Option, ...] = (
     ),
     Option(
         "--regan-importance",
-        _Choice(list(IMPORTANCE)),
+        _Choice(CHOICES["importance"]),
         "Norm of which weights makes a channel important.  [default: writers]",
         "importance",
     ),
     Option(
         "--regan-mapping",
-        _Choice(["dense", "weight"]),
+        _Choice(CHOICES["mapping"]),
         "With channels, leave the mapping network dense or prune its weights.  [default: dense]",
         "mapping",
     ),

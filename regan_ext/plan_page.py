@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, Dict, List, Mapping, Optional
 
 from training_hooks import loop
 from training_hooks.apa import AdaptivePseudoAugmentation
 from training_hooks.config import ReconfigurationConfig
-from training_hooks.schedule import Phase, Span
+from training_hooks.schedule import Span
 
 from .options import Request
 
 __all__ = ["describe"]
 
 _ALWAYS = ("ratio", "interval", "warmup", "lr_scale", "target", "finish", "granularity")  # settings, whatever they are
-_NAMES = {Phase.WARMUP: "warm-up", Phase.SPARSE: "sparse", Phase.DENSE: "dense"}
 
 
 def describe(args: Mapping[str, Any], request: Request) -> List[str]:
@@ -60,9 +58,8 @@ def _reconfiguration(hook: Mapping[str, Any], total: int, batch: int) -> List[st
 
 def _row(span: Span, total: int, batch: int) -> "tuple[str, str, str, str]":
     assert span.stop is not None
-    name = _NAMES[span.phase] + (f" {span.cycle}" if span.cycle else "")
     kimg = f"{span.start * batch / 1000:.5g}-{span.stop * batch / 1000:.5g}"
-    return name, f"{span.start}-{span.stop - 1}", kimg, f"{(span.stop - span.start) / total:.1%}"
+    return span.title, f"{span.start}-{span.stop - 1}", kimg, f"{(span.stop - span.start) / total:.1%}"
 
 
 def _aligned(rows: List["tuple[str, str, str, str]"]) -> List[str]:
@@ -86,8 +83,7 @@ def _others(request: Request) -> List[str]:
     """The methods beside Re-GAN, with all their settings."""
     lines = [f"DiffAugment: {','.join(request.diffaugment)}"] if request.diffaugment else []
     if request.apa is not None:
-        defaults = {name: p.default for name, p in inspect.signature(AdaptivePseudoAugmentation).parameters.items()}
-        lines.append("APA: " + _listed({**defaults, **request.apa}))
+        lines.append("APA: " + _listed({**AdaptivePseudoAugmentation.defaults(), **request.apa}))
     if request.stability:
         lines.append("Stability: logged once per tick")
     return lines

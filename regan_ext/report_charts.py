@@ -6,13 +6,11 @@ from typing import List, Sequence, Tuple
 
 from training_hooks.schedule import Phase
 
-from .charts import Chart, PhaseBar, label
+from .charts import PHASE_LETTERS, Chart, PhaseBar, label
 from .report_elements import number, swatch, table, text
 from .runs import Run
 
 __all__ = ["charts_section"]
-
-_PHASES = {Phase.WARMUP: "W warm-up", Phase.SPARSE: "S sparse", Phase.DENSE: "D dense"}
 
 
 def charts_section(
@@ -36,7 +34,9 @@ def charts_section(
 def _legend(runs: Sequence[Run], bars: Sequence[PhaseBar]) -> str:
     entries = [f"{swatch(i)}run {label(i)}" for i in range(len(runs))] if len(runs) > 1 else []
     shown = {phase for bar in bars for phase, _, _ in bar.spans}
-    entries += [f'<i class="phase {phase.name.lower()}"></i>{_PHASES[phase]}' for phase in Phase if phase in shown]
+    entries += [
+        f'<i class="phase {phase.name.lower()}"></i>{PHASE_LETTERS[phase]} {phase.title}' for phase in Phase if phase in shown
+    ]
     if any(bar.turns for bar in bars):
         entries.append('<i class="phase turns"></i>S/D in turn')
     return f'<p class="legend">{"".join(f"<span>{entry}</span>" for entry in entries)}</p>\n' if entries else ""

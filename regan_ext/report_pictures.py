@@ -87,7 +87,7 @@ def _over_time(run: Run) -> List[Tuple[Path, str]]:
     for part, until in [*((part.run, part.until) for part in run.earlier), (run, math.inf)]:
         fakes.update({kimg: path for kimg, path in _fakes(part.folder).items() if kimg <= until})
     phases = {int(t.kimg + 1e-6): int(t.get("ReGAN/phase")) for t in run.ticks if t.get("ReGAN/phase") in tuple(Phase)}
-    words = {kimg: f" ({_word(phase)})" for kimg, phase in phases.items()}
+    words = {kimg: f" ({Phase(phase).title})" for kimg, phase in phases.items()}
     return [(fakes[kimg], f"{kimg} kimg{words.get(kimg, '')}") for kimg in _spread(sorted(fakes))]
 
 
@@ -135,10 +135,6 @@ def _switch(run: Run, kimg: int) -> Optional[Span]:
     if span.start * run.batch // 1000 > kimg:
         span = run.schedule.span(span.start - 1)
     return span if span.cycle > 0 and span.start * run.batch // 1000 == kimg else None
-
-
-def _word(phase: int) -> str:
-    return {Phase.WARMUP: "warm-up", Phase.SPARSE: "sparse", Phase.DENSE: "dense"}[Phase(phase)]
 
 
 def _fakes(folder: Path) -> Dict[int, Path]:

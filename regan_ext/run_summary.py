@@ -16,7 +16,7 @@ from .support.text import echo
 
 __all__ = ["summary", "tell"]
 
-_NAMES = {Phase.SPARSE: "sparse", Phase.DENSE: "dense", Phase.WARMUP: "warm-up"}
+_ORDER = (Phase.SPARSE, Phase.DENSE, Phase.WARMUP)
 
 
 def tell(folder: Union[str, Path]) -> None:
@@ -46,7 +46,7 @@ def summary(folder: Union[str, Path]) -> List[str]:
 
 
 def _measured(cost: Efficiency) -> List[str]:
-    paces = [f"{cost.paces[phase].sec_per_iteration:.3g} s {name}" for phase, name in _NAMES.items() if cost.paces[phase].ticks]
+    paces = [f"{cost.paces[phase].sec_per_iteration:.3g} s {phase.title}" for phase in _ORDER if cost.paces[phase].ticks]
     if not paces:
         return ["Measured: nothing, the run was too short for it."]
     line = f"Measured per iteration: {', '.join(paces)}"

@@ -26,7 +26,6 @@ __all__ = ["Standing", "frame", "standing", "watch"]
 
 _RECENT = 10  # ticks whose pace counts for what is still to come
 _PATIENCE = 60.0  # seconds of silence that are never stale
-_NAMES = {Phase.WARMUP: "warm-up", Phase.SPARSE: "sparse", Phase.DENSE: "dense"}
 
 
 @dataclass(frozen=True)
@@ -167,13 +166,13 @@ def _phase(now: Standing) -> "str | Text":
     if now.phase is None:
         return "unknown settings" if now.run.has_method else "none: a plain run of the host"
     cycle = f", cycle {now.phase.cycle}" if now.phase.cycle else ""
-    return Text(_NAMES[now.phase.phase] + cycle, style="cyan" if now.phase.phase == Phase.SPARSE else "bold")
+    return Text(now.phase.phase.title + cycle, style="cyan" if now.phase.phase == Phase.SPARSE else "bold")
 
 
 def _switch(now: Standing) -> str:
     if now.next_switch is None or now.phase is None or now.run.schedule is None or now.phase.stop is None:
         return "none before the end"
-    following = _NAMES[now.run.schedule.span(now.phase.stop).phase]
+    following = now.run.schedule.span(now.phase.stop).phase.title
     return f"{following} in {now.next_switch} iterations, {_about(now.next_switch * now.sec_per_iteration)}"
 
 

@@ -9,10 +9,10 @@ from typing import Any, Dict, Mapping, Tuple
 
 from .schedule import Length, Schedule
 
-__all__ = ["IMPORTANCE", "PRESETS", "ReconfigurationConfig"]
+__all__ = ["CHOICES", "PRESETS", "ReconfigurationConfig"]
 
-IMPORTANCE = ("writers", "readers", "both")
-_CHOICES = {
+#: Field → values that it may have.
+CHOICES = {
     "target": ("G", "D", "both"),
     "rule": ("exact", "quantile"),
     "refresh": ("phase", "iteration"),
@@ -22,7 +22,7 @@ _CHOICES = {
     "finish": ("as-is", "dense", "sparse"),
     "prune_at": ("forward", "step"),
     "granularity": ("weight", "channel"),
-    "importance": IMPORTANCE,
+    "importance": ("writers", "readers", "both"),
     "mapping": ("dense", "weight"),
 }
 
@@ -91,7 +91,7 @@ class ReconfigurationConfig:
             raise ValueError(f"ratio must be in [0, 1), got {self.ratio:g}")
         if not 0 < self.lr_scale < math.inf:
             raise ValueError(f"lr_scale must be greater than 0 and finite, got {self.lr_scale:g}")
-        for field, allowed in _CHOICES.items():
+        for field, allowed in CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} must be one of {', '.join(allowed)}, got {getattr(self, field)!r}")
         for field in ("channel_multiple", "channel_min"):

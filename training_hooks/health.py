@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Tuple
 
 import torch
 
@@ -22,18 +22,16 @@ class Fault:
 
     Args:
         weights: names of parameters, such as "G.mapping.fc0.weight".
-        losses: names of the host's statistics of losses.
-        elsewhere: it was another process that found it; both are empty then.
+        losses: names of the host's statistics of losses. Both are empty where another process found it.
         in_weights: whether there are weights among it, in whichever process.
     """
 
     weights: Tuple[str, ...]
     losses: Tuple[str, ...]
-    elsewhere: bool
     in_weights: bool
 
     def __str__(self) -> str:
-        if self.elsewhere:
+        if not self.weights and not self.losses:
             return "weights or losses of another process are not finite"
         parts = [f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
                  for names, what in ((self.weights, "tensors of weights"), (self.losses, "losses")) if names]  # fmt: skip
@@ -64,14 +62,13 @@ def look(variables: Mapping[str, Any]) -> Optional[Fault]:
     losses = tuple(_losses(variables.get("stats_dict") or {}))
     found, in_weights = bool(weights or losses), bool(weights)
     if variables.get("num_gpus", 1) > 1:
-        flags = torch.tensor([int(found), int(in_weights)], device=variables["device"])
+        flags = torch.tensor([found, in_weights], dtype=torch.int32, device=variables["device"])
         torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
-        anywhere, in_weights = bool(flags[0]), bool(flags[1])
-        return Fault(weights, losses, not found, in_weights) if anywhere else None
-    return Fault(weights, losses, False, in_weights) if found else None
+        found, in_weights = map(bool, flags.tolist())
+    return Fault(weights, losses, in_weights) if found else None
 
 
 def _losses(stats: Mapping[str, Any]) -> List[str]:
     """Names of the losses that are not finite. What was not measured in the tick has no number and a mean of NaN."""
-    found: Dict[str, Any] = {name: value for name, value in stats.items() if name.startswith("Loss/")}
-    return [name for name, value in found.items() if value["num"] > 0 and not math.isfinite(value["mean"])]
+    losses = ((name, value) for name, value in stats.items() if name.startswith("Loss/"))
+    return [name for name, value in losses if value["num"] > 0 and not math.isfinite(value["mean"])]

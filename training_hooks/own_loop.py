@@ -73,12 +73,10 @@ class OwnLoop(Hook):
             raise ValueError("the hook has to be given the generator before attach")
         if self.config.target != "G":
             raise ValueError(f"attach reconfigures the network it is given; target must be 'G', got {self.config.target!r}")
-        if not any(True for _ in self._generator.parameters()):
+        if next(self._generator.parameters(), None) is None:
             raise ValueError(f"the generator, a {type(self._generator).__name__}, has no parameters, so nothing can be pruned")
         if self._optimizer is not None or optimizer in _followed:
-            what = (
-                "this hook is attached already" if self._optimizer is not None else "another hook is attached to this optimizer"
-            )
+            what = "another hook is attached to this optimizer" if self._optimizer is None else "this hook is attached already"
             raise RuntimeError(f"{what}; call detach() of that first")
         networks = {"G": self._generator} if ema is None else {"G": self._generator, "G_ema": ema}
         rank, size = rank_and_size()

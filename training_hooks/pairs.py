@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import pickle
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from . import health, loop, own_snapshots
 from .best import direction, is_better, is_candidate
 from .config import ReconfigurationConfig
 from .engine import current_or_none
-from .files import copy_whole, tolerate_write_failure, whole_file
+from .files import copy_whole, tolerate_write_failure, whole_file, whole_path
 from .hook import Hook, Training
 from .schedule import Phase, Schedule
 
@@ -65,15 +64,13 @@ def draw_samples(variables: Mapping[str, Any], host: Mapping[str, Any], generato
     save, latents = host.get("save_image_grid"), variables.get("grid_z")
     if save is None or latents is None:
         return
-    half = path.with_name(f".{path.stem}-{os.getpid()}.png")
     try:
         generator.to(variables["device"])
         with torch.no_grad():
             images = [generator(z=z, c=c, noise_mode="const").cpu() for z, c in zip(latents, variables["grid_c"])]
-        save(torch.cat(images).numpy(), str(half), drange=[-1, 1], grid_size=variables["grid_size"])
-        os.replace(half, path)
+        with whole_path(path, suffix=".png") as half:
+            save(torch.cat(images).numpy(), str(half), drange=[-1, 1], grid_size=variables["grid_size"])
     except Exception as err:  # whatever a host's own function or a full device raises: a picture is not worth a run
-        half.unlink(missing_ok=True)
         print(f"{path.name} could not be drawn ({type(err).__name__}: {err}); training goes on.", file=sys.stderr, flush=True)
 
 
@@ -159,19 +156,22 @@ class Pairs(Hook):
     def _write(self, phase: Phase) -> str:
         assert self._training is not None and self._training.run_dir is not None
         kind = "sparse" if phase == Phase.SPARSE else "dense"
-        engine = current_or_none()
-        variables = loop.loop_variables()
-        sound = not any(health.non_finite(variables[name]) for name in ("G", "G_ema") if name in variables)
-        if self._training.rank == 0 and sound:
-            with tolerate_write_failure(self._name(kind)):
-                path = Path(self._training.run_dir) / self._name(kind)
-                members = write_member(variables, path, [] if engine is None else engine.hooks)
-                frame = loop.find_loop()
-                assert frame is not None
-                draw_samples(variables, frame.f_globals, members["G_ema"], path.with_name(self._picture(kind)))
-                with tolerate_write_failure("The list of your own snapshots"):
-                    own_snapshots.remember(path)
+        if self._training.rank == 0:
+            self._write_here(kind, Path(self._training.run_dir) / self._name(kind))
         return kind
+
+    def _write_here(self, kind: str, path: Path) -> None:
+        """Write a member and its samples, unless weights are not finite, of which the end of the tick tells."""
+        frame, engine = loop.find_loop(), current_or_none()
+        assert frame is not None
+        variables = frame.f_locals
+        if any(health.non_finite(variables[name]) for name in ("G", "G_ema") if name in variables):
+            return
+        with tolerate_write_failure(path.name):
+            members = write_member(variables, path, [] if engine is None else engine.hooks)
+            draw_samples(variables, frame.f_globals, members["G_ema"], path.with_name(self._picture(kind)))
+            with tolerate_write_failure("The list of your own snapshots"):
+                own_snapshots.remember(path)
 
 
 def keep_best(variables: Mapping[str, Any], kind: str) -> None:

@@ -10,7 +10,6 @@ from .schedule import Phase, Span
 __all__ = ["PhaseLines", "fact"]
 
 _MOST = 3  # switches that are told between two ticks; phases can be as short as an iteration
-_NAMES = {Phase.WARMUP: "warm-up", Phase.SPARSE: "sparse", Phase.DENSE: "dense"}
 
 
 class PhaseLines:
@@ -30,14 +29,14 @@ class PhaseLines:
         self._switches += 1
         if self._switches <= _MOST:
             where = f"iteration {span.start} ({self._kimg(span.start)} kimg) on, until {self._kimg(self._stop(span))} kimg"
-            print(f"Re-GAN: {_name(span)} from {where}: {meaning}", flush=True)
+            print(f"Re-GAN: {span.title} from {where}: {meaning}", flush=True)
 
     def tick(self, iteration: int, span: Span) -> None:
         """A tick has ended with ``iteration``, which is of the phase ``span``."""
         length = self._stop(span) - span.start
         more = f"; {self._switches} phases began in this tick" if self._switches > _MOST else ""
         self._switches = 0
-        print(f"Re-GAN: {_name(span)}, {(iteration + 1 - span.start) / length:.0%} of the phase done{more}", flush=True)
+        print(f"Re-GAN: {span.title}, {(iteration + 1 - span.start) / length:.0%} of the phase done{more}", flush=True)
 
     def _stop(self, span: Span) -> int:
         return self._total if span.stop is None else min(span.stop, self._total)
@@ -46,11 +45,7 @@ class PhaseLines:
         return f"{iteration * self._batch_size / 1000:.5g}"
 
 
-def _name(span: Span) -> str:
-    return _NAMES[span.phase] + (f" {span.cycle}" if span.cycle else "")
-
-
-def fact(phase: Phase, config: ReconfigurationConfig, changed: "Optional[float]") -> str:
+def fact(phase: Phase, config: ReconfigurationConfig, changed: Optional[float]) -> str:
     """What a phase that begins means.
 
     Args:

@@ -17,6 +17,11 @@ class Phase(enum.IntEnum):
     SPARSE = 1
     DENSE = 2
 
+    @property
+    def title(self) -> str:
+        """As people read it: "warm-up", "sparse" or "dense"."""
+        return "warm-up" if self is Phase.WARMUP else self.name.lower()
+
 
 _FIRST, _LAST = 5, 3  # phases that are told of a long run
 _LONGEST = 1e9  # iterations or kimg
@@ -69,6 +74,11 @@ class Span:
     def name(self) -> str:
         """Such as "warmup" or "sparse 3"."""
         return self.phase.name.lower() + (f" {self.cycle}" if self.cycle else "")
+
+    @property
+    def title(self) -> str:
+        """As people read it, such as "warm-up" or "sparse 3"."""
+        return self.phase.title + (f" {self.cycle}" if self.cycle else "")
 
 
 @dataclass(frozen=True)

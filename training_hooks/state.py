@@ -22,7 +22,7 @@ from . import loop
 from .files import whole_file
 from .hook import Hook
 from .random_state import random_states, set_random_states
-from .state_check import check_fields
+from .state_check import check_fields, check_fit
 
 __all__ = [
     "VERSION", "StateError", "collect", "fingerprint", "in_order", "kimg_of", "load", "prune_old", "restore", "save",
@@ -210,11 +210,13 @@ def restore(state: Mapping[str, Any], frame: FrameType, hooks: Sequence[Hook]) -
         StateError: the state is of another number of ranks, or of other networks.
     """
     variables = frame.f_locals
-    if len(state["ranks"]) != variables["num_gpus"]:
-        raise StateError(f"the state is of {len(state['ranks'])} processes, this run has {variables['num_gpus']}")
+    try:
+        check_fit(state, {"G": variables["G"], "D": variables["D"]}, variables["num_gpus"])
+    except ValueError as err:
+        raise StateError(f"the state cannot be used: {err}") from err
     mine = state["ranks"][variables["rank"]]
     for name, optimizer in _optimizers(variables).items():
-        _load_optimizer(name, optimizer, state["optimizers"][name])
+        optimizer.load_state_dict(state["optimizers"][name])
     with torch.no_grad():
         for network in (variables["G"], variables["G_ema"]):
             for name, buffer in _averages(network).items():
@@ -231,15 +233,6 @@ def restore(state: Mapping[str, Any], frame: FrameType, hooks: Sequence[Hook]) -
     set_random_states(mine["random"], torch.device(variables["device"]))
     counters = {name: state[name] for name in ("cur_nimg", "batch_idx", "cur_tick")}
     loop.set_variables(frame, {**counters, "tick_start_nimg": state["cur_nimg"]})
-
-
-def _load_optimizer(name: str, optimizer: torch.optim.Optimizer, saved: Dict[str, Any]) -> None:
-    params = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, entry in saved["state"].items():
-        shape = entry["exp_avg_sq"].shape if "exp_avg_sq" in entry else None
-        if index >= len(params) or (shape is not None and shape != params[index].shape):
-            raise StateError(f"the state's optimizer of {name} is of a network of another shape")
-    optimizer.load_state_dict(saved)
 
 
 def _pending(ada: Any) -> Optional[torch.Tensor]:

@@ -23,16 +23,12 @@ def check_fields(state: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a field is missing or absurd; the message names it.
     """
-    fields = _fields(state)
-    while True:
-        try:
-            field, fine = next(fields)
-        except StopIteration:
-            return
-        except Exception as err:  # values of another type fail in many ways
-            raise ValueError(f"a field is missing or of another type ({type(err).__name__}: {err})") from err
-        if not fine:
-            raise ValueError(f"its {field} is missing or absurd")
+    try:
+        absurd = next((field for field, fine in _fields(state) if not fine), None)
+    except Exception as err:  # values of another type fail in many ways
+        raise ValueError(f"a field is missing or of another type ({type(err).__name__}: {err})") from err
+    if absurd is not None:
+        raise ValueError(f"its {absurd} is missing or absurd")
 
 
 def _is_count(value: Any, least: int) -> bool:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple, Union
 
+from training_hooks.config import CHOICES
 from training_hooks.schedule import Length
 
 from ..errors import UserError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Choices", "Range", "Space", "parse"]
 
 _PAIRS = 2  # sparse-dense pairs that have to fit into a run
-_CHOICES = {"granularity": ("weight", "channel"), "moments": ("keep", "restore", "reset")}
+_CHOICES = {name: CHOICES[name] for name in ("granularity", "moments")}
 _FIELDS = ("ratio", "interval", "warmup", "lr_scale", *_CHOICES)
 
 
