@@ -19,7 +19,10 @@ _GROUPS = (
 )
 _RUN = "Run control"
 _WIDEST = 120
-_BEGINNING = "With few images begin with --regan-preset=few-shot. -n shows what a run would do, and does nothing."
+_BEGINNING = (
+    "With few images begin with --regan-preset=few-shot. -n shows what a run would do, and does nothing. "
+    "--resume=latest goes on where the newest run in --outdir stopped."
+)
 
 
 def in_groups(command: click.Command) -> None:
@@ -54,6 +57,6 @@ def named_as_typed(command: click.Command) -> None:
     plain = command.main
 
     def main(args: Optional[Sequence[str]] = None, prog_name: Optional[str] = None, **more: Any) -> Any:
-        return plain(args, prog_name or f"python {sys.argv[0]}", **more)
+        return plain(args=args, prog_name=prog_name or f"python {sys.argv[0]}", **more)
 
     command.main = main  # type: ignore[assignment, method-assign]

@@ -10,7 +10,6 @@ from typing import Any, List, Optional, Tuple
 
 import click
 
-from .faults import explained_imports
 from .hosts import embedded
 from .hosts.checkout import Checkout, HostError, recognise
 from .support.paths import expanded
@@ -88,6 +87,8 @@ def _train_embedded(arguments: List[str]) -> None:
 
 def _train_checkout(checkout: Checkout, arguments: List[str]) -> None:
     """Run ``train.py`` as the main program, attaching when its click command starts."""
+    from .faults import explained_imports  # which imports torch, and doctor has to start without
+
     script = str(checkout.train_py)
     plain = click.Command.main
 
@@ -97,7 +98,7 @@ def _train_checkout(checkout: Checkout, arguments: List[str]) -> None:
 
         attach(sys.modules["__main__"].__dict__)
         _list_host(self)
-        return self.main(*args, **{"prog_name": _NAME, **kwargs})
+        return plain(self, *args, **{**kwargs, "prog_name": _NAME})
 
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).parent))

@@ -232,7 +232,8 @@ def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes, 
     try:
         schedule = config.schedule(total)
     except ValueError as err:
-        raise click.BadParameter(str(err), param_hint="--regan-finish") from err
+        remedy = "give more --kimg, or a shorter --regan-warmup and --regan-interval"
+        raise click.BadParameter(f"{err}; {remedy}", param_hint="--regan-finish") from err
     selected, dense = _selected(config, trained, shapes), _left_dense(config, trained)
     weights = sum(math.prod(shapes[kind][name]) for kind in selected for name in selected[kind])
     plan = {

@@ -11,6 +11,7 @@ from training_hooks.files import make_durable, whole_path
 
 from .hosts.checkout import LARGEST, HostError, recognise
 from .patch_lines import PatchError, State, add_lines, inspect, name_lines, remove_lines
+from .support.paths import absolute
 
 __all__ = ["apply", "check", "packaged_patch", "revert"]
 
@@ -58,7 +59,7 @@ def revert(folder: "str | Path", force: bool = False) -> str:
     Raises:
         PatchError: as :func:`remove_lines`; or there is no host, or its file cannot be written. Nothing has changed.
     """
-    path = Path(folder).absolute() / "train.py"
+    path = absolute(folder) / "train.py"
     if not path.is_file():
         path = _train_py(folder)  # says what is missing
     data = _read(path)

@@ -42,6 +42,7 @@ def _reconfiguration(hook: Mapping[str, Any], total: int, batch: int) -> List[st
     rows += [(f"... {left_out} more", "", "", "")] if left_out else []
     rows += [_row(span, total, batch) for span in last]
     sparse = schedule.sparse_iterations(total) / total
+    phases = f"{plan['sparse_phases']} phase{'' if plan['sparse_phases'] == 1 else 's'}"
     weights = f"{plan['selected_weights']} weights in {plan['selected_tensors']} tensors"
     default = ReconfigurationConfig().to_dict()
     told = {name: v for name, v in config.to_dict().items() if name in _ALWAYS or v != default[name]}
@@ -49,7 +50,7 @@ def _reconfiguration(hook: Mapping[str, Any], total: int, batch: int) -> List[st
         "",
         *_aligned(rows),
         "",
-        f"Sparse: {sparse:.1%} of the run in {plan['sparse_phases']} phases, {config.ratio:.3g} of the {weights}",
+        f"Sparse: {sparse:.1%} of the run in {phases}, {config.ratio:.3g} of the {weights}",
         *_cost(plan["theory"], config.granularity == "channel"),
         *([f"Masks: {plan['exploration']}"] if "exploration" in plan else []),
         f"Re-GAN: {_listed(told)}; the rest as by default",

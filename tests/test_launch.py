@@ -490,6 +490,9 @@ def test_usage_and_errors_name_the_command_that_was_typed(checkout: Path, host_d
     host = tmp_path / "host"
     shutil.copytree(checkout, host)
     assert run_python([*REGAN_EXT, "patch", "apply", str(host)]).returncode == 0
+    result = run_python([*REGAN_EXT, "train", "--host=../host", "--outdir=x", "--data=y", "--kimg=0"], cwd=host)
+    assert result.returncode == 2 and "Usage: regan-ext train [OPTIONS]\nTry 'regan-ext train --help'" in result.stdout
+    assert f"Host: {host} (--host)\n" in result.stdout
     result = run_python(["train.py", "--outdir=x", "--data=y", "--kimg=0"], cwd=host)
     assert result.returncode == 2 and "Usage: python train.py [OPTIONS]\nTry 'python train.py --help'" in result.stdout
 

@@ -76,3 +76,14 @@ def test_the_shortest_interval_is_just_enough(forgotten: bool) -> None:
     least = shortest_interval(0.3, *rest)
     assert estimate(0.3, least, *rest).is_possible and not estimate(0.3, least - 1, *rest).is_possible
     assert shortest_interval(0.0, *rest) == 1
+
+
+def test_one_sparse_phase_is_one(data_zip: Path, host_dir: Path, capsys: Any) -> None:
+    page, _ = told(["--kimg=1", "--regan-ratio=0.3", "--regan-interval=100"], data_zip, capsys)
+    assert "\nSparse: 100.0% of the run in 1 phase, 0.3 of the " in page
+
+
+def test_a_run_too_short_for_its_preset_says_what_to_give(data_zip: Path, host_dir: Path, capsys: Any) -> None:
+    arguments = ["train", "--host=embedded", "-n", "--outdir=x", f"--data={data_zip}", "--regan-preset=few-shot", "--kimg=100"]
+    code, output = call([*arguments, "--device=cpu", "--metrics=none"], capsys)
+    assert code == 2 and "; give more --kimg, or a shorter --regan-warmup and --regan-interval" in output

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List
 
 from ..errors import UserError
+from ..support.paths import absolute
 
 __all__ = ["LARGEST", "Checkout", "HostError", "recognise"]
 
@@ -59,7 +59,7 @@ def recognise(folder: "str | Path") -> Checkout:
     Raises:
         HostError: a file or function that makes a host is missing; all that are missing are named.
     """
-    path = Path(os.path.expanduser(folder)).absolute()
+    path = absolute(folder)
     if not path.is_dir():
         raise HostError(f"{folder} is not a folder")
     missing = [name for name in _FILES if not (path / name).is_file()]

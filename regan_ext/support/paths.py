@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Optional
 
 import click
 
-__all__ = ["UserPath", "expanded"]
+__all__ = ["UserPath", "absolute", "expanded"]
 
 # What every file system in use has room for, in bytes; a longer name is refused by some call later, with a traceback.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
@@ -33,6 +34,12 @@ def expanded(text: str) -> str:
         what = f"a name of {longest} bytes" if longest > _LONGEST_NAME else f"{len(encoded)} bytes"
         raise ValueError(f"{text[:20]}… is too long: {what}, at most {_LONGEST_NAME} a name and {_LONGEST_PATH} in all")
     return path
+
+
+def absolute(folder: "str | Path") -> Path:
+    """``folder`` from the root on, ``~`` expanded. Links stay as the user named them, except where ``..`` leads out of one."""
+    path = Path(os.path.expanduser(folder)).absolute()
+    return path.resolve() if ".." in path.parts else path
 
 
 class UserPath(click.Path):

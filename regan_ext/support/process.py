@@ -181,4 +181,4 @@ class Supervisor:
         else:
             process.stop()
             if not again:
-                self._say("Stopping: the training process writes a snapshot first. Once more to stop at once.")
+                self._say("Stopping: the training process writes a snapshot first. Ctrl-C now would stop it without.")
