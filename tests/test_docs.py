@@ -53,8 +53,13 @@ def padded(text: str) -> str:
 @pytest.fixture
 def home(tmp_path: Path, host_dir: Path, data_zip: Path, regan_run: Run) -> Path:
     """A home folder with what the snippets name: a checkout under git, images, and a finished run."""
-    for name in ("00000-obama", "00001-obama"):
-        shutil.copytree(regan_run.folder, tmp_path / "runs" / name)
+    for name in (
+        "00000-obama-stylegan2-gamma10-kimg300-batch16-regan0.3-g37kimg",
+        "00001-obama-stylegan2-gamma10-kimg300-batch16",
+    ):
+        folder = shutil.copytree(regan_run.folder, tmp_path / "runs" / name)
+        for path in (folder / "network-snapshot-000001.pkl", folder / "regan-state-000001.pt"):
+            path.rename(path.with_name(path.name.replace("000001", "000300")))
     (tmp_path / "data").mkdir()
     shutil.copy(data_zip, tmp_path / "data" / "obama.zip")
     checkout = make_checkout(tmp_path / "stylegan2-ada-pytorch", host_dir)
