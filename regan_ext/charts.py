@@ -17,7 +17,7 @@ from .runs import Run, Tick
 
 __all__ = ["PHASE_LETTERS", "Chart", "Line", "PhaseBar", "charts", "label", "phase_bars"]
 
-PHASE_LETTERS = {Phase.WARMUP: "W", Phase.SPARSE: "S", Phase.DENSE: "D"}
+PHASE_LETTERS = {phase: phase.name[0] for phase in Phase}
 _MOST_POINTS, _MOST_DOTS = 500, 60
 
 

@@ -6,15 +6,30 @@ import io
 import json
 import zipfile
 from pathlib import Path
-from typing import List, Tuple
+from typing import Any, List, Tuple
 
 import click
 
 from training_hooks.files import whole_file
 
-__all__ = ["RESOLUTION", "write_digits"]
+__all__ = ["RESOLUTION", "load", "write_digits"]
 
 RESOLUTION = 32
+
+
+def load() -> Any:
+    """scikit-learn's 1797 digits: ``images`` uint8 [1797, 8, 8] and ``target``, their classes.
+
+    Raises:
+        click.ClickException: scikit-learn is missing.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as err:
+        raise click.ClickException('the digits come with scikit-learn: pip install "regan-ext[demo]"') from err
+    digits = load_digits()
+    digits.images = (digits.images * (255 / 16)).round().astype("uint8")  # of 17 levels
+    return digits
 
 
 def write_digits(path: Path, per_class: int = 10, resolution: int = RESOLUTION) -> None:
@@ -26,13 +41,9 @@ def write_digits(path: Path, per_class: int = 10, resolution: int = RESOLUTION) 
     Raises:
         click.ClickException: scikit-learn is missing, or there are fewer images of a class.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as err:
-        raise click.ClickException('the digits come with scikit-learn: pip install "regan-ext[demo]"') from err
     from PIL import Image
 
-    digits = load_digits()
+    digits = load()
     chosen: List[int] = []
     for digit in range(10):
         indices = (digits.target == digit).nonzero()[0][:per_class]
@@ -42,8 +53,7 @@ def write_digits(path: Path, per_class: int = 10, resolution: int = RESOLUTION) 
     labels: List[Tuple[str, int]] = []
     with whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for number, index in enumerate(chosen):
-            pixels = (digits.images[index] * (255 / 16)).round().astype("uint8")
-            image = Image.fromarray(pixels).resize((resolution, resolution), Image.Resampling.BICUBIC)
+            image = Image.fromarray(digits.images[index]).resize((resolution, resolution), Image.Resampling.BICUBIC)
             encoded = io.BytesIO()
             image.save(encoded, format="png")
             name = f"img{number:08d}.png"

@@ -21,7 +21,7 @@ from .hosts import embedded
 from .hosts.checkout import HostError
 from .hosts.embedded_train import host_module
 from .launch import find_host
-from .support.pickles import open_pickle, unpickle
+from .support.pickles import TRUST, foreign, open_pickle, unpickle
 from .support.text import echo, printable
 
 __all__ = ["Snapshot", "open_snapshot"]
@@ -79,10 +79,9 @@ def _ask(file: IO[bytes], path: Path, trust: bool) -> None:
     """
     if trust or own_snapshots.is_own(file):
         return
-    whose = f"{path} is a pickle that no run of yours wrote on this machine, and opening a pickle runs the code in it"
     if not _on_terminal():
-        raise UserError(f"{whose}; add --trust if you know where it is from")
-    click.confirm(printable(f"{whose}. Do you trust it?"), abort=True, err=True)
+        raise UserError(f"{foreign(path)}; {TRUST}")
+    click.confirm(printable(f"{foreign(path)}. Do you trust it?"), abort=True, err=True)
 
 
 def _prepare_host(given: Optional[str]) -> str:

@@ -17,7 +17,7 @@ from .errors import UserError
 from .job import Job, kimgs_of, read_job
 from .support.reading import Damaged, mapping, number, read_json, read_lines, whole
 
-__all__ = ["MetricPoint", "Part", "Run", "Tick", "hooks_of", "of_one_protocol", "read_run", "read_stats"]
+__all__ = ["MetricPoint", "Part", "Run", "Tick", "hooks_of", "of_one_protocol", "points_of", "read_run", "read_stats"]
 
 OPTIONS_FILE, STATS_FILE = "training_options.json", "stats.jsonl"
 _MOST_KIMG, _MOST_METRICS = 1e9, 40
@@ -265,7 +265,7 @@ def _read_metrics(folder: Path) -> Tuple[List[MetricPoint], List[str]]:
     for path in sorted(folder.glob("metric-*.jsonl")):
         records, unread = read_lines(path)
         series = of_one_protocol(records)
-        points += [point for record in series for point in _points(record)]
+        points += [point for record in series for point in points_of(record)]
         notes += unread
         if len(series) < len(records):
             count = len(records) - len(series)
@@ -287,7 +287,7 @@ def of_one_protocol(records: Sequence[Mapping[str, Any]]) -> List[Mapping[str, A
     return [record for record, protocol in zip(records, protocols) if protocol in ({}, first)]
 
 
-def _points(record: Mapping[str, Any]) -> List[MetricPoint]:
+def points_of(record: Mapping[str, Any]) -> List[MetricPoint]:
     """The values in one line of a metric-*.jsonl."""
     snapshot = str(record.get("snapshot_pkl") or "")
     match = re.search(r"(\d{1,9})\.pkl$", snapshot)

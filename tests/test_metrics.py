@@ -492,6 +492,7 @@ def test_nearest_draws_only_when_every_image_has_been_read(
     monkeypatch.setenv("HOME", str(tmp_path))
     given = ["nearest", run.snapshot(2), "--host=embedded", "--count=2", f"--out={tmp_path / 'sheet.png'}",
              "--data=~/data", "--metricdata=~/other", "--metric-detector=~/tiny.pt"]  # fmt: skip
+    assert f"lies in {data}" in command(*given, f"--out={data / 'sheet.png'}", code=2)
     whole, right = cut.read_bytes(), small.read_bytes()
     cut.write_bytes(whole[:60])
     assert f"--data: {cut.relative_to(data)} of {data} cannot be used" in command(*given, code=2)

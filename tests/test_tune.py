@@ -25,7 +25,7 @@ from regan_ext.errors import UserError
 from regan_ext.presets import read_file
 from regan_ext.support import process
 from regan_ext.tables.state import locked
-from regan_ext.tune import runner, series, training
+from regan_ext.tune import runner, training
 from regan_ext.tune.series import Objective, Point
 from regan_ext.tune.space import Choices, Range, parse
 from regan_ext.tune.study import StudyFile, report
@@ -98,14 +98,18 @@ def line(kimg: int, value: Any, **more: Any) -> str:
     return json.dumps({"results": {"fid5k_full": value}, "snapshot_pkl": f"network-snapshot-{kimg:06d}.pkl", **more})
 
 
-def test_reading_a_metric_file_that_grows() -> None:
+def test_reading_a_metric_file_that_grows(tmp_path: Path) -> None:
+    def read(text: str) -> List[Point]:
+        (tmp_path / "metric-fid5k_full.jsonl").write_text(text)
+        return FID.points([tmp_path])
+
     failed = json.dumps({"results": {}, "error": "OSError: no network", "snapshot_pkl": "network-snapshot-000003.pkl"})
     text = "\n".join([line(0, 1.0), line(1, 90.0), failed, line(2, float("nan")), "[1]", line(4, 80), line(5, 70.0)])
-    assert series.read(text.split("\n"), "fid5k_full") == [Point(1, 90.0), Point(4, 80.0), Point(5, 70.0)]
-    assert series.read(text[:-9].split("\n"), "fid5k_full") == [Point(1, 90.0), Point(4, 80.0)]
+    assert read(text) == [Point(1, 90.0), Point(4, 80.0), Point(5, 70.0)]
+    assert read(text[:-9]) == [Point(1, 90.0), Point(4, 80.0)]
     measured = [line(1, 90.0, protocol={"network": "G_ema"}), line(2, 5.0, protocol={"network": "G"}), line(3, 80.0)]
     again = line(4, 70.0, protocol={"network": "G_ema", "seed": 1})
-    assert series.read([*measured, again], "fid5k_full") == [Point(1, 90.0), Point(3, 80.0), Point(4, 70.0)]
+    assert read("\n".join([*measured, again])) == [Point(1, 90.0), Point(3, 80.0), Point(4, 70.0)]
 
 
 def test_a_run_that_went_on_has_one_series(tmp_path: Path) -> None:

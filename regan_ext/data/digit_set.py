@@ -6,9 +6,9 @@ import random
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, List, Optional, Sequence
 
-import click
 from PIL import Image
 
+from ..digits import load
 from ..errors import UserError
 from .archive import ImageZip, check_target, indices_path, member_name, same_target, write_list
 from .images import FILTERS, encode
@@ -68,7 +68,7 @@ def prepare_digits(request: "Request") -> List[str]:
     outs = [request.out] + ([] if request.rest is None else [request.rest])
     for out in outs:
         check_target(out, listed=request.count is not None)
-    digits = _load()
+    digits = load()
     classes = [int(digit) for digit in digits.target]
     everything = list(range(len(classes)))
     first = everything if request.count is None else choose(classes, request.count, request.seed)
@@ -90,21 +90,12 @@ def prepare_digits(request: "Request") -> List[str]:
     return lines
 
 
-def _load() -> Any:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as err:
-        raise click.ClickException('the digits come with scikit-learn: pip install "regan-ext[demo]"') from err
-    return load_digits()
-
-
 def _write(archive: ImageZip, digits: Any, numbers: List[int], resolution: int, resize: str) -> None:
     if not numbers:
         raise UserError("--rest: every digit was chosen, none is left")
     labels = []
     for position, index in enumerate(numbers):
-        pixels = (digits.images[index] * (255 / 16)).round().astype("uint8")
-        image = Image.fromarray(pixels)
+        image = Image.fromarray(digits.images[index])
         if resolution != image.width:
             image = image.resize((resolution, resolution), FILTERS[resize])
         name = member_name(position)

@@ -14,14 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Iterator, Tuple
 
-import click
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training_hooks.files import whole_file
 
-from ..digits import RESOLUTION
+from ..digits import RESOLUTION, load
 
 __all__ = ["DigitClassifier", "Training", "digit_images", "train_detector"]
 
@@ -75,14 +74,10 @@ def digit_images() -> Tuple[Tensor, Tensor]:
     Raises:
         click.ClickException: scikit-learn is missing.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as err:
-        raise click.ClickException('the digits come with scikit-learn: pip install "regan-ext[demo]"') from err
     from PIL import Image
 
-    digits, scaled = load_digits(), []
-    for pixels in (digits.images * (255 / 16)).round().astype("uint8"):
+    digits, scaled = load(), []
+    for pixels in digits.images:
         scaled.append(np.asarray(Image.fromarray(pixels).resize((RESOLUTION, RESOLUTION), Image.Resampling.BICUBIC)))
     return torch.from_numpy(np.stack(scaled)[:, None]), torch.from_numpy(digits.target.astype(np.int64))
 

@@ -61,13 +61,13 @@ def run(sheet: Sheet) -> List[str]:
     wanted = sheet.wanted
     if sheet.out.suffix.lower() != ".png" or not sheet.out.absolute().parent.is_dir():
         raise UserError(f"--out: {sheet.out} is not a .png in a folder that is there")
-    try:
-        refuse_own_input(sheet.out, [Path(path) for path in (wanted.data, wanted.metricdata, wanted.detector) if path])
-    except ValueError as err:
-        raise UserError(f"--out: {err}") from err
     prepared = prepare(wanted)
     construct = sys.modules["dnnlib"].util.construct_class_by_name
     metricdata, detector, path = absolute(wanted.metricdata), absolute(wanted.detector), prepared.dataset_kwargs["path"]
+    try:
+        refuse_own_input(sheet.out, [Path(read) for read in (path, metricdata, detector) if read])
+    except ValueError as err:
+        raise UserError(f"--out: {err}") from err
     if metricdata is not None:
         check_data(metricdata, prepared.dataset_kwargs, construct)
     if detector is not None:

@@ -12,9 +12,15 @@ from typing import IO, Any, Callable
 
 from ..errors import UserError
 
-__all__ = ["open_pickle", "unpickle"]
+__all__ = ["TRUST", "foreign", "open_pickle", "unpickle"]
 
+TRUST = "add --trust if you know where it is from"
 _REMEDY = "give a network pickle, network-snapshot-NNNNNN.pkl"
+
+
+def foreign(path: Path) -> str:
+    """Why a pickle is not opened without being asked for."""
+    return f"{path} is a pickle that no run of yours wrote on this machine, and opening a pickle runs the code in it"
 
 
 def open_pickle(path: Path) -> IO[bytes]:

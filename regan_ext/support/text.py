@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["echo", "printable", "printable_errors", "terminal"]
+__all__ = ["clock", "echo", "printable", "printable_errors", "terminal"]
 
 
 def printable(text: str, kept: str = "") -> str:
@@ -24,6 +24,12 @@ def printable(text: str, kept: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def clock(seconds: float) -> str:
+    """A time as hours, minutes and seconds, such as "0:02:05"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def echo(message: object = "", nl: bool = True, err: bool = False) -> None:

@@ -11,8 +11,9 @@ from typing import Callable, List, Optional, Sequence, Tuple
 from training_hooks.own_snapshots import is_own
 
 from ..errors import UserError
+from ..support.pickles import TRUST, foreign
 from ..support.process import Supervisor
-from ..support.text import echo
+from ..support.text import clock, echo
 from .command import Job, Place, needs
 from .model import Cell, how_to_get
 from .state import (
@@ -104,8 +105,7 @@ def _look(job: Job) -> Tuple[Optional[State], Optional[str]]:
     if state.kind == UNMEASURED:
         snapshot = _last(job)
     if snapshot is not None and not job.place.trust and not _is_own(snapshot):
-        whose = "is a pickle that no run of yours wrote on this machine, and opening a pickle runs the code in it"
-        return state, f"{snapshot} {whose}; add --trust if you know where it is from"
+        return state, f"{foreign(snapshot)}; {TRUST}"
     return state, None
 
 
@@ -181,7 +181,7 @@ class _Progress:
             self.say(f"{label}: is trained; measures {', '.join(unmeasured(job))}")
             wrong = self.supervisor.run(command, log, handles)
         after = read_state(job)
-        spent = _duration(time.monotonic() - begin)
+        spent = clock(time.monotonic() - begin)
         if after.kind == FINISHED:
             self.say(f"{label}: finished after {spent}; {_values(job)}")
         elif not self.supervisor.was_signalled:
@@ -197,8 +197,3 @@ def _values(job: Job) -> str:
         found = points(runs, measure) if measure.result is not None else []
         told += [f"{measure.title} {found[-1].value:.5g}"] if found else []
     return ", ".join(told)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..job import resumable
 from ..runs import Run
 from ..support.process import Supervisor
+from ..support.text import clock
 from ..tables.state import chain, locked
 from .series import Objective, Point, failure
 from .space import Space, parse
@@ -146,7 +147,7 @@ class Search:
         finished = bool(runs) and runs[-1].is_finished
         if self._is_ending() and not finished and not pruned:
             return
-        spent = _duration(time.monotonic() - begin)
+        spent = clock(time.monotonic() - begin)
         chosen = self.file.objective.choose(points)
         if chosen is not None and (finished or pruned):
             state = TrialState.COMPLETE if finished else TrialState.PRUNED
@@ -242,8 +243,3 @@ class Search:
     def _is_ending(self) -> bool:
         """Whether no further trial is to begin."""
         return self.timed_out or self.supervisor.was_signalled
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

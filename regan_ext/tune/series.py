@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from training_hooks.best import best, direction, is_candidate
 
 from ..errors import UserError
-from ..runs import of_one_protocol
-from ..support.reading import LINES_BYTES, Damaged, mapping, number, parse, read_text
+from ..runs import of_one_protocol, points_of
+from ..support.reading import read_lines
 
-__all__ = ["Objective", "Point", "failure", "read"]
+__all__ = ["Objective", "Point", "failure"]
 
 _PART = re.compile(r"_(precision|recall|mean|std)$")
 
@@ -78,40 +79,26 @@ class Objective:
         """The values in the run folders of one run, oldest first; where a part was repeated, the later ones."""
         found: Dict[int, Point] = {}
         for folder in folders:
-            found.update({point.kimg: point for point in read(_lines(folder, self.host_metric), self.metric)})
+            found.update({point.kimg: point for point in _points(_records(folder, self.host_metric), self.metric)})
         return [found[kimg] for kimg in sorted(found)]
 
 
-def read(lines: Iterable[str], metric: str) -> List[Point]:
-    """The values in lines of a metric-*.jsonl, in their order.
+def _points(records: Sequence[Mapping[str, Any]], metric: str) -> List[Point]:
+    """The values in the lines of a metric-*.jsonl, in their order.
 
-    Left out: a last line that is still being written, a metric that failed, what is no finite number, another protocol than the
-    first, and snapshots that cannot be the best, see ``training_hooks.best``.
+    Left out: a metric that failed, what is no finite number, another protocol than the first, and snapshots that cannot be the
+    best, see ``training_hooks.best``.
     """
-    points = []
-    for record in of_one_protocol([_record(line) for line in lines]):
-        value = number(mapping(record.get("results")).get(metric))
-        match = re.search(r"(\d{1,9})\.pkl$", str(record.get("snapshot_pkl") or ""))
-        if match and is_candidate(int(match[1])) and value == value:
-            points.append(Point(int(match[1]), value))
-    return points
+    found = [point for record in of_one_protocol(records) for point in points_of(record) if point.name == metric]
+    return [Point(int(p.kimg), p.value) for p in found if is_candidate(p.kimg) and math.isfinite(p.value)]
 
 
 def failure(folders: Iterable[Path], metric: str) -> Optional[str]:
     """What the metric failed of the last time that it failed; None where it did not."""
-    errors = [_record(line).get("error") for folder in folders for line in _lines(folder, metric)]
+    errors = [record.get("error") for folder in folders for record in _records(folder, metric)]
     return next((str(error) for error in reversed(errors) if error), None)
 
 
-def _lines(folder: Path, metric: str) -> Tuple[str, ...]:
-    try:
-        return tuple(read_text(folder / f"metric-{metric}.jsonl", LINES_BYTES).split("\n"))
-    except Damaged:
-        return ()
-
-
-def _record(line: str) -> Dict[str, Any]:
-    try:
-        return mapping(parse(line))
-    except Damaged:
-        return {}
+def _records(folder: Path, metric: str) -> List[Mapping[str, Any]]:
+    """The lines of the metric's file; a last one that is still being written is left out."""
+    return read_lines(folder / f"metric-{metric}.jsonl")[0]
