@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import inspect
 import itertools
 import os
 import shlex
@@ -232,17 +233,8 @@ class _Attachment:
                     stop.install(shared)  # the parent of the ranks hears of it first
                 with explained(lambda: self.args):
                     result = self._call(callback, values)
-                settings = self.request.settings
-                if settings is not None and settings["ratio"] > 0 and not values.get("dry_run"):
-                    run_summary.tell(self.args["run_dir"])
-                if stop.diverged() and not values.get("dry_run"):
-                    echo(_about_divergence(self.args["run_dir"]), err=True)
-                    raise click.exceptions.Exit(DIVERGED)
-                if stop.requested():
-                    folder = self.args["run_dir"]
-                    stopped = f"Stopped by --max-hours={self.request.max_hours:g}" if self.is_time_up else "Stopped"
-                    goes_on = f"{stopped}. The same command with --resume={shlex.quote(folder)} goes on."
-                    echo(goes_on if self.request.states else f"{stopped}, with a snapshot in {folder}.")
+                if not values.get("dry_run"):
+                    self._tell_end()
                 return result
         finally:
             for number in stop.signals():
@@ -250,6 +242,23 @@ class _Attachment:
             self.namespace["setup_training_loop_kwargs"] = setup
             self.namespace["subprocess_fn"] = entry
             del self.namespace[_ORIGINAL_ENTRY]
+
+    def _tell_end(self) -> None:
+        """Say what the run cost, and how it goes on where it was stopped.
+
+        Raises:
+            click.exceptions.Exit: it ended because something is not finite.
+        """
+        settings, folder = self.request.settings, self.args.get("run_dir")
+        if settings is not None and settings["ratio"] > 0:
+            run_summary.tell(folder)
+        if stop.diverged():
+            echo(_about_divergence(folder), err=True)
+            raise click.exceptions.Exit(DIVERGED)
+        if stop.requested():
+            stopped = f"Stopped by --max-hours={self.request.max_hours:g}" if self.is_time_up else "Stopped"
+            goes_on = f"{stopped}. The same command with --resume={shlex.quote(folder)} goes on."
+            echo(goes_on if self.request.states else f"{stopped}, with a snapshot in {folder}.")
 
     def _call(self, callback: Any, values: Dict[str, Any]) -> Any:
         """Call it, and again where another run was faster to make the folder of the number that the host has chosen."""
@@ -259,7 +268,9 @@ class _Attachment:
             except (FileExistsError, AssertionError) as err:
                 *_, (frame, _) = traceback.walk_tb(err.__traceback__)
                 taken = self.args.get("run_dir")
-                is_host = frame.f_globals is self.namespace  # which asserts that there is no such folder yet
+                is_host = frame.f_code is getattr(
+                    inspect.unwrap(callback), "__code__", None
+                )  # which asserts that there is no such folder yet
                 if not taken or not os.path.isdir(taken) or not (is_host or getattr(err, "filename", None) == taken):
                     raise
                 echo(f"Another run has just taken {taken}; this one takes the next number.", err=True)

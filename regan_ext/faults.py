@@ -57,6 +57,8 @@ def explained(args: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
     except Exception as err:
         # The host puts its log between the terminal and these, and the disk of the log may be full.
         sys.stdout, sys.stderr = streams
+        if isinstance(err, click.ClickException):
+            raise
         fault = _of_a_rank(err) or _of_memory(err, args()) or _of_files(err, str(args().get("run_dir") or ""))
         if fault is None:
             raise
@@ -127,7 +129,7 @@ def _of_memory(err: Exception, args: Mapping[str, Any]) -> Optional[MemoryFault]
 
 
 def _of_files(err: Exception, folder: str) -> Optional[FilesFault]:
-    if not folder or isinstance(err, click.ClickException):
+    if not folder:
         return None
     for cause in _causes(err):
         number, path = getattr(cause, "errno", None), getattr(cause, "filename", None)
@@ -135,7 +137,7 @@ def _of_files(err: Exception, folder: str) -> Optional[FilesFault]:
             continue
         if number in _GONE and not Path(folder).is_dir():
             return FilesFault(f"the run folder {folder} is not there any more; start again with an --outdir that stays")
-        if number in _NO_WRITING and (path is None or os.path.realpath(path).startswith(os.path.realpath(folder))):
+        if number in _NO_WRITING and (path is None or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))):
             where, why = path or folder, os.strerror(number)
             return FilesFault(f"{where} cannot be written ({why}); make room or make it writable{_goes_on(folder)}")
         if number in _GONE and path is not None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from typing import Any, Dict, Mapping, Tuple
 
 import click
 
 from .errors import UserError
-from .support.paths import expanded
+from .support.paths import expanded, is_address
 
 __all__ = ["check_run_folder", "checked"]
 
@@ -73,7 +72,7 @@ def _check_number(name: str, value: float) -> None:
 
 
 def _path(name: str, value: str) -> str:
-    if re.match(r"[a-z]+://", value):
+    if is_address(value):
         return value
     try:
         return expanded(value)

@@ -18,7 +18,8 @@ from training_hooks.state_check import check_fit
 
 from . import compat, disk, options, resume, resume_options
 from .errors import UserError
-from .resume_networks import fetch, is_address, open_networks, read_networks, shapes_of
+from .resume_networks import fetch, open_networks, read_networks, shapes_of
+from .support.paths import is_address
 from .support.text import echo
 
 __all__ = ["HostModule", "Setup", "check_batch", "edit", "set_up"]
@@ -248,7 +249,7 @@ def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes, 
     }
     if dense:
         plan["left_dense"] = ", ".join(dense)
-        click.echo(f"Note: {plan['left_dense']} stay dense, the ratio would take whole output channels of them.", err=True)
+        echo(f"Note: {plan['left_dense']} stay dense, the ratio would take whole output channels of them.", err=True)
     if plan["sparse_phases"] == 0:
         remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
         echo(f"Note: Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, replace
@@ -14,6 +13,8 @@ from training_hooks import state as states
 from .data_identity import is_same
 from .errors import UserError
 from .resume_networks import Networks
+from .support.paths import is_address
+from .support.reading import Damaged, read_json
 from .support.text import echo
 
 __all__ = [
@@ -111,7 +112,7 @@ def find(value: Optional[str], outdir: str) -> Optional[Resume]:
     Raises:
         UserError: there is no such file, or its state file cannot be used.
     """
-    if value is None or value == "noresume" or re.match(r"https?://", value):
+    if value is None or value == "noresume" or is_address(value):
         return None
     if value == LATEST:
         return _newest_or_none(Path(outdir))
@@ -160,8 +161,8 @@ def _recorded(options: Any) -> Any:
 def _recorded_beside(snapshot: Path) -> Any:
     """The same, of the run that a snapshot lies in the folder of."""
     try:
-        return _recorded(json.loads(snapshot.with_name("training_options.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError):
+        return _recorded(read_json(snapshot.with_name("training_options.json")))
+    except Damaged:
         return None
 
 

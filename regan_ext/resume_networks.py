@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from .support.inert_pickle import Inert, read_inert
 from .support.pickles import open_pickle, unpickle
 from .support.text import echo
 
-__all__ = ["Networks", "fetch", "is_address", "open_networks", "read_networks", "shapes_of"]
+__all__ = ["Networks", "fetch", "open_networks", "read_networks", "shapes_of"]
 
 _NEEDED = ("G", "D", "G_ema")  # of which the host copies
 HostModule = Callable[[str], Any]
@@ -50,10 +49,6 @@ def shapes_of(network: Any) -> _Shapes:
 
 def _is_weight(name: str) -> bool:
     return name.split(".")[-1] in ("weight", "bias")
-
-
-def is_address(value: str) -> bool:
-    return re.match(r"[a-z]+://", value) is not None
 
 
 def fetch(url: str, host: HostModule) -> Path:

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from training_hooks.engine import look_up
 from training_hooks.hook import Hook
+from training_hooks.reconfiguration import Reconfiguration
 
 from .errors import UserError
 from .support.text import echo
@@ -67,7 +68,9 @@ def check_hooks(
             continue
         try:
             found.check_state(states[short], networks)
-            noted = {**found.defaults(), **states[short].get("config", settings)}
+            # What another hook calls so is its own business.
+            config = states[short]["config"] if issubclass(found, Reconfiguration) else settings
+            noted = {**found.defaults(), **config}
             other = [*_differing({key: noted[key] for key in settings}, settings)]
         except Exception as err:  # of any kind, as ``check_state`` says
             what = f"{short}'s part is missing or absurd ({type(err).__name__}: {err})"

@@ -80,6 +80,24 @@ def test_a_tilde_is_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert UserPath(path_type=Path).convert("~/a", None, None) == tmp_path / "a"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_path_through_a_closed_folder_is_refused(tmp_path: Path) -> None:
+    """As anybody but root, who may look anywhere."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(0)
+    user = os.geteuid()
+    try:
+        os.seteuid(user or 65534)
+        for kept in (closed / "x.pkl", closed / "runs" / "new"):
+            with pytest.raises(ValueError, match="lies in a folder that you may not look into"):
+                expanded(str(kept))
+    finally:
+        os.seteuid(user)
+        closed.chmod(0o700)
+    assert expanded(str(closed / "x.pkl")) == str(closed / "x.pkl")
+
+
 @given(text=st.text(max_size=300))
 def test_a_path_is_refused_or_can_be_asked_for(text: str) -> None:
     try:

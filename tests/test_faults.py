@@ -93,6 +93,17 @@ def test_too_little_memory(args: Dict[str, Any], err: BaseException, where: str)
     assert f"on the {where}" in fault.message and "--batch-gpu below 16" in fault.message and "\n" not in fault.message
 
 
+def test_a_file_beside_the_run_folder_is_none_of_it(args: Dict[str, Any]) -> None:
+    with pytest.raises(PermissionError), explained(lambda: args):
+        raise os_error(errno.EACCES, Path(args["run_dir"] + "-copy", "notes.txt"))
+
+
+def test_a_mistake_stays_one_whatever_is_behind_it(args: Dict[str, Any]) -> None:
+    with pytest.raises(UserError) as caught, explained(lambda: args):
+        raise UserError("--data: no image") from MemoryError()
+    assert caught.value.message == "--data: no image"
+
+
 @pytest.mark.parametrize(
     "err",
     [RuntimeError("Trying to resize storage"), ValueError("memory"), os_error(errno.EACCES, Path("/x")), KeyError("a")],

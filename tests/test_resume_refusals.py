@@ -205,6 +205,14 @@ REPLACEMENTS: List[Any] = [
 ]
 
 
+@pytest.mark.parametrize("config", [{"depth": 3}, {"rate": 0.5}, "fast", None])
+def test_what_a_hook_of_ones_own_keeps_is_its_own_business(config: Any) -> None:
+    args = {"loss_kwargs": {"hooks": [{"class_name": "probes.Keeper", "rate": 0.1}]}}
+    resume_options.check_hooks(Path("x.pt"), {"Keeper": {"config": config}}, args, {})
+    with pytest.raises(UserError, match="Keeper's part is missing"):
+        resume_options.check_hooks(Path("x.pt"), {}, args, {})
+
+
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_damaged_state_is_refused_or_loads(whole: Run, host_dir: Path, data: Any) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Optional
 
 import click
 
-__all__ = ["UserPath", "absolute", "expanded"]
+__all__ = ["UserPath", "absolute", "expanded", "is_address"]
 
 # What every file system in use has room for, in bytes; a longer name is refused by some call later, with a traceback.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
@@ -18,7 +19,8 @@ def expanded(text: str) -> str:
     """``text`` with a leading ``~`` or ``~user`` as that folder. Shells leave the one in ``--option=~/x`` alone.
 
     Raises:
-        ValueError: it is empty, too long, has a NUL in it, or names a user who is not known here.
+        ValueError: it is empty, too long, has a NUL in it, names a user who is not known here, or leads through a folder that
+            is closed to this one.
     """
     if not text.strip():
         raise ValueError("the path is empty")
@@ -33,6 +35,12 @@ def expanded(text: str) -> str:
     if longest > _LONGEST_NAME or len(encoded) > _LONGEST_PATH:
         what = f"a name of {longest} bytes" if longest > _LONGEST_NAME else f"{len(encoded)} bytes"
         raise ValueError(f"{text[:20]}… is too long: {what}, at most {_LONGEST_NAME} a name and {_LONGEST_PATH} in all")
+    try:
+        os.stat(path)
+    except PermissionError as err:
+        raise ValueError(f"{text!r} lies in a folder that you may not look into") from err
+    except OSError:  # what is not there may be made, and what is no good the one who opens it will say
+        pass
     return path
 
 
@@ -40,6 +48,11 @@ def absolute(folder: "str | Path") -> Path:
     """``folder`` from the root on, ``~`` expanded. Links stay as the user named them, except where ``..`` leads out of one."""
     path = Path(os.path.expanduser(folder)).absolute()
     return path.resolve() if ".." in path.parts else path
+
+
+def is_address(text: str) -> bool:
+    """Whether it is a URL, and so no path."""
+    return re.match(r"[a-z]+://", text) is not None
 
 
 class UserPath(click.Path):
