@@ -129,7 +129,7 @@ def show(found: Iterator[Tuple[str, List[Finding]]], console: "Console") -> int:
     tally = ", ".join(f"{counts[status]} {status}" for status in _STYLES if counts[status])
     todo = counts["todo"]
     verdict = f"{todo} thing{'s' if todo > 1 else ''} for you to do" if todo else "Nothing for you to do"
-    mended = "; what is patched regan-ext fixes while it runs" if counts["patched"] else ""
+    mended = "; what is patched regan-ext corrects while it runs" if counts["patched"] else ""
     console.print()
     _print_wrapped(console, Text(), Text(f"{verdict} ({tally}){mended}.", style=_STYLES["todo" if todo else "ok"]))
     return todo

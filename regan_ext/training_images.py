@@ -10,13 +10,12 @@ from typing import Iterator, List, Optional
 
 import click
 
-from .data.archive import one_line
 from .data.containers import Container, open_container
 from .data.decoding import Unreadable
 from .data.host_view import as_the_host, host_names, view
 from .data.mending import how_to_mend
 from .errors import UserError
-from .support.text import echo
+from .support.text import echo, printable
 
 __all__ = ["check_images", "faults_named"]
 
@@ -62,7 +61,7 @@ def _in_words(broken: "List[tuple[str, str]]") -> List[str]:
         return []
     name, reason = broken[0]
     more = f", nor can {len(broken) - 1} others" if broken[1:] else ""
-    return [f"{one_line(name)} cannot be read ({reason}){more}"]
+    return [f"{printable(name)} cannot be read ({reason}){more}"]
 
 
 @contextlib.contextmanager
@@ -104,8 +103,8 @@ def _culprit(path: str) -> Optional[str]:
         try:
             found = as_the_host(container.read(name), os.path.splitext(name)[1].lower())
         except Unreadable as err:
-            return f"{one_line(name)} cannot be read ({err})"
+            return f"{printable(name)} cannot be read ({err})"
         if shape is not None and found.shape != shape:
-            return f"{one_line(name)} has {'x'.join(map(str, found.shape))} values, and the first image {shape}"
+            return f"{printable(name)} has {'x'.join(map(str, found.shape))} values, and the first image {shape}"
         shape = found.shape
     return None

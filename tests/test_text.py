@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from PIL import Image
 from rich.live import Live
 from rich.table import Table
 
+import regan_ext
 from regan_ext.cli import main
 from regan_ext.support.text import echo, printable, printable_errors, terminal
 
@@ -103,3 +105,13 @@ def test_a_preset_and_the_host_that_uses_it(tmp_path: Path, data_zip: Path) -> N
     arguments = ["train", "-n", f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, f"--regan-preset={preset}"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2 and "x1b" in result.output and "\x1b" not in result.output
+
+
+def test_there_is_no_other_way_to_the_terminal() -> None:
+    package = Path(regan_ext.__file__).parent
+    calls = {(path.name, call) for path in package.rglob("*.py") for call in _WAYS.findall(path.read_text(encoding="utf-8"))}
+    # The patch is bytes, of this package's own.
+    assert calls == {("text.py", "click.echo(printable("), ("text.py", "Console("), ("cli.py", "click.echo(packaged_patch(")}
+
+
+_WAYS = re.compile(r"click\.echo(?:\((?:\w+\()?)?|click\.secho\(?|(?<![\w.])Console\(")

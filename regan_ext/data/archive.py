@@ -14,10 +14,11 @@ from training_hooks.files import whole_file
 
 from ..errors import UserError
 from ..support.folders import passing_folder
+from ..support.text import printable
 
 __all__ = [
     "FILTER_KEY", "ImageZip", "add_filter", "beside", "check_file", "check_target", "fix_dates", "indices_path", "member_name",
-    "numbered", "one_line", "same", "same_target", "write_list",
+    "numbered", "same", "same_target", "write_list",
 ]  # fmt: skip
 
 FILTER_KEY = "resize_filter"  # of dataset.json; the hosts read its "labels" only
@@ -138,14 +139,9 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def one_line(name: str) -> str:
-    """``name``, escaped where it would break a line or could not be written."""
-    return name if name.isprintable() else ascii(name)
-
-
 def numbered(number: int, name: str) -> str:
     """How a list names an image by its number, for a program, with its name for a reader."""
-    return f"{number}  # {one_line(name)}"
+    return f"{number}  # {printable(name)}"
 
 
 def write_list(path: Path, head: List[str], rows: Sequence[str]) -> None:
@@ -154,7 +150,7 @@ def write_list(path: Path, head: List[str], rows: Sequence[str]) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    lines = [*(f"# {one_line(line)}" for line in head), *rows]
+    lines = [*(f"# {printable(line)}" for line in head), *rows]
     try:
         with whole_file(path) as file:
             file.write(("\n".join(lines) + "\n").encode())

@@ -15,8 +15,8 @@ from PIL import Image
 
 from ..errors import UserError
 from ..support.reading import read_bytes
-from ..support.text import echo
-from .archive import check_file, one_line, write_list
+from ..support.text import echo, printable
+from .archive import check_file, write_list
 from .cifar import cifar10_entries
 from .containers import Container, Zipped, image_names, open_container
 from .decoding import Unreadable
@@ -120,7 +120,7 @@ def check(
         findings.problems += seen.problems
         notes = [f"note: {note}" for note in seen.notes]
     if hashes is not None:
-        rows = [f"{digest}  {one_line(entry)}" for entry, digest in findings.hashes]
+        rows = [f"{digest}  {printable(entry)}" for entry, digest in findings.hashes]
         write_list(hashes, [f"SHA-256 over the pixels of the images of {path.name}"], rows)
     found = fingerprint([digest for _, digest in findings.hashes])
     if expected is not None and found != expected.lower():

@@ -43,15 +43,15 @@ def list_sets() -> None:
     licences: Dict[str, List[str]] = {}
     for known in DATA_SETS:
         if known is OWN:
-            click.echo(f"{known.name:<16}        a folder of your own")
+            echo(f"{known.name:<16}        a folder of your own")
             continue
         had = "no download" if known is DIGITS else "get fetches it" if known.archives else "get says how to get it yourself"
         called = f"; also called {', '.join(known.aliases)}" if known.aliases else ""
-        click.echo(f"{known.name:<16} {known.images:>6} images, {known.resolution}x{known.resolution}, {had}{called}")
+        echo(f"{known.name:<16} {known.images:>6} images, {known.resolution}x{known.resolution}, {had}{called}")
         licences.setdefault(known.licence, []).append(known.name)
-    click.echo("\nLicences:")
+    echo("\nLicences:")
     for licence, names in licences.items():
-        click.echo(f"  {', '.join(names)}: {licence}")
+        echo(f"  {', '.join(names)}: {licence}")
 
 
 @data.command(
@@ -120,7 +120,7 @@ def prepare_set(**options: Any) -> None:
     """Make OUT.zip of SRC, the folder or archive of the data set NAME; of digits, SRC is -.
 
     NAME my-images is a folder or zip of your own: what was done to the images is counted, every file with a fault is named, and
-    what can be mended is. OUT.zip is written whole or not at all, the same bytes every time.
+    what can be corrected is. OUT.zip is written whole or not at all, the same bytes every time.
 
     Exit code: 0 written, 2 something is wrong; then nothing is written.
     """

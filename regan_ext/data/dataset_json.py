@@ -9,7 +9,8 @@ from collections import Counter
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ..errors import UserError
-from .archive import FILTER_KEY, one_line
+from ..support.text import printable
+from .archive import FILTER_KEY
 from .containers import Container
 from .decoding import Unreadable
 
@@ -58,7 +59,7 @@ def labels_of(container: Container, file: str = NAME) -> Optional[Dict[str, Labe
         label = _label(value, length)
         if label is None:
             found = json.dumps(value)[:40]
-            raise UserError(f"{container.path}: {file} cannot be used: {one_line(str(name))} has {found}; {_FORM}")
+            raise UserError(f"{container.path}: {file} cannot be used: {printable(str(name))} has {found}; {_FORM}")
         labels[str(name)] = label
     return labels
 
@@ -89,7 +90,7 @@ def too_many_classes(labels: Mapping[str, Label]) -> Optional[str]:
         return None
     first = next(name for name, label in labels.items() if label == largest)
     return (
-        f"{one_line(first)} has {largest}, which asks for {largest + 1} classes, and {len(labels)} images have "
+        f"{printable(first)} has {largest}, which asks for {largest + 1} classes, and {len(labels)} images have "
         f"{len(classes)} different ones: number the classes from 0"
     )
 
@@ -120,8 +121,8 @@ def host_problem(container: Container, names: Sequence[str]) -> Tuple[List[str],
         found, _ = matched(labels, names)
         meant, known = found.get(without[0]), set(names)
         other = next((spelt for spelt in labels if labels[spelt] == meant and spelt not in known), None)
-        hint = f"; it has {one_line(other)}" if other is not None and without[0] in found else ""
-        return [f"{NAME} has no label for {len(without)} images, the first is {one_line(without[0])}{hint}"], []
+        hint = f"; it has {printable(other)}" if other is not None and without[0] in found else ""
+        return [f"{NAME} has no label for {len(without)} images, the first is {printable(without[0])}{hint}"], []
     taken = {name: labels[name] for name in names}
     problem = too_many_classes(taken)
     return ([f"{NAME} cannot be used: {problem}"], []) if problem else ([], class_notes(taken))

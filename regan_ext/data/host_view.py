@@ -13,8 +13,8 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, TypeVar
 import numpy as np
 from PIL import Image
 
+from ..support.text import printable
 from . import dataset_json
-from .archive import one_line
 from .containers import Container, Zipped, image_names, run_folder_of
 from .decoding import Unreadable, decode
 from .images import HOST_MODES, fits_host
@@ -82,9 +82,9 @@ def _strays(strays: Sequence[str], container: Container) -> List[str]:
     problems = []
     if of_runs:
         run = run_folder_of(of_runs[0], container.runs)
-        problems.append(f"the host takes {len(of_runs)} pictures of a run's folder ({one_line(str(run))}) for training images")
+        problems.append(f"the host takes {len(of_runs)} pictures of a run's folder ({printable(str(run))}) for training images")
     if others:
-        problems.append(f"the host takes {len(others)} other files for images, the first is {one_line(others[0])}")
+        problems.append(f"the host takes {len(others)} other files for images, the first is {printable(others[0])}")
     return problems
 
 
@@ -154,7 +154,7 @@ def _sizes(looks: Dict[str, _Look]) -> List[str]:
     if all(map(fits_host, sizes)):
         return []
     first = next(iter(looks))
-    return [f"{one_line(first)} is {_times(looks[first][0])}, not a square with a power of two as its side"]
+    return [f"{printable(first)} is {_times(looks[first][0])}, not a square with a power of two as its side"]
 
 
 def _times(size: Tuple[int, int]) -> str:
@@ -167,7 +167,7 @@ def _modes(looks: Dict[str, _Look]) -> List[str]:
     if unfit:
         mode = looks[unfit[0]][1]
         more = f", and {len(unfit) - 1} others are not" if unfit[1:] else ""
-        return [f"{one_line(unfit[0])} is {mode}, not RGB or grey{more}"]
+        return [f"{printable(unfit[0])} is {mode}, not RGB or grey{more}"]
     if len(modes) > 1:
         shown, _ = _two({name: mode for name, (_, mode) in looks.items()}, str)
         return [f"the images are not all RGB or all grey: {shown}"]
@@ -181,5 +181,5 @@ def _two(values: Mapping[str, _Value], say: Callable[[_Value], str]) -> Tuple[st
     counts = Counter(values.values())
     usual, count = counts.most_common()[0]
     many = f"; {count} of {len(values)} are {say(usual)}" if len(values) > 2 else ""
-    shown = f"{one_line(first)} is {say(values[first])} and {one_line(other)} {say(values[other])}{many}"
+    shown = f"{printable(first)} is {say(values[first])} and {printable(other)} {say(values[other])}{many}"
     return shown, counts[values[first]] < count

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Dict, List, Sequence, Tuple
 
 from ..errors import UserError
-from .archive import one_line
+from ..support.text import printable
 from .containers import Container
 from .dataset_json import Label, file_of, labels_of, matched, too_many_classes
 
@@ -38,7 +38,7 @@ def labelled(container: Container, images: Sequence[str], how: str) -> Tuple[Dic
         return {}, []
     if len(classes) < 2:
         raise UserError(f"--labels=folders: {container.path} has not two folders or more that all its images lie in")
-    shown = ", ".join(f"{rank} {one_line(name)} ({count})" for rank, (name, count) in enumerate(sorted(classes.items())[:5]))
+    shown = ", ".join(f"{rank} {printable(name)} ({count})" for rank, (name, count) in enumerate(sorted(classes.items())[:5]))
     more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
     ranks = {name: rank for rank, name in enumerate(sorted(classes))}
     note = f"{len(classes)} classes from the folders: {shown}{more}; train takes them with --cond=1, --labels=none takes none."
@@ -68,12 +68,12 @@ def _from_file(container: Container, file: str, images: Sequence[str]) -> Tuple[
     if not labels:
         return {}, []
     found, left = matched(labels, images)
-    where = f"{container.path}: {one_line(file)}"
+    where = f"{container.path}: {printable(file)}"
     without = next((name for name in images if name not in found), None)
     if left and without is not None:
         raise UserError(
-            f"{where} has a label for {one_line(left[0])}, which is no image here in any spelling ({len(left)} such labels), "
-            f"and none for {one_line(without)}; correct it, or --labels=none leaves it out"
+            f"{where} has a label for {printable(left[0])}, which is no image here in any spelling ({len(left)} such labels), "
+            f"and none for {printable(without)}; correct it, or --labels=none leaves it out"
         )
     problem = too_many_classes(found)
     if problem is not None:
@@ -83,7 +83,7 @@ def _from_file(container: Container, file: str, images: Sequence[str]) -> Tuple[
     if otherwise:
         notes.append(f"{otherwise} labels of {file} were found by another spelling of the names.")
     if left:
-        notes.append(f"{len(left)} labels of {file} are for images that are not here, the first for {one_line(left[0])}.")
+        notes.append(f"{len(left)} labels of {file} are for images that are not here, the first for {printable(left[0])}.")
     if found and min(map(_class, found.values())) == 1 and len({*found.values()}) == max(map(_class, found.values())):
         found = {name: _class(label) - 1 for name, label in found.items()}
         notes.append("The classes were counted from 1, and are now from 0, as the host counts.")

@@ -12,7 +12,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 from PIL import Image
 
 from ..errors import UserError
-from .archive import one_line
+from ..support.text import printable
 from .dataset_json import Label
 from .decoding import Unreadable
 from .deep import deep_values, load_shallow, white_level
@@ -80,7 +80,7 @@ class Report:
         self.done.update({_kind(step) for step in done})
         told = [*faults, *done] if self.verbose else faults
         if told and aloud:
-            self.lines.append(f"{one_line(name)}: {'; '.join(told)}")
+            self.lines.append(f"{printable(name)}: {'; '.join(told)}")
 
     @property
     def scaled(self) -> int:
@@ -118,7 +118,7 @@ class Report:
         pairs = self.near.pairs()
         if not pairs:
             return []
-        first = ", ".join(f"{one_line(other)} like {one_line(one)}" for one, other in pairs[:3])
+        first = ", ".join(f"{printable(other)} like {printable(one)}" for one, other in pairs[:3])
         return [f"{len(pairs)} images show nearly the same as another and are kept: {first}{' ...' if len(pairs) > 3 else '.'}"]
 
 
@@ -188,7 +188,7 @@ def examined(entries: Sequence[Entry], plan: Plan, report: Report) -> Iterator[T
             first, label = seen.setdefault(pixel_hash(image), (entry.name, entry.label))
             if first != entry.name:
                 other = "" if label == entry.label else f", which has the label {label} and not {entry.label}"
-                report.note(entry.name, [f"copy, left out (same pixels as {one_line(first)}{other})"])
+                report.note(entry.name, [f"copy, left out (same pixels as {printable(first)}{other})"])
                 continue
         report.note(entry.name, faults, done, aloud=plan.own)
         if plan.own:

@@ -11,7 +11,7 @@ from typing import Callable, List, Optional, Tuple
 from PIL import Image
 
 from ..errors import UserError
-from .archive import one_line
+from ..support.text import printable
 from .containers import Container, image_names, is_image, run_folder_of
 from .dataset_json import Label, labels_of
 from .decoding import Unreadable, decode
@@ -106,11 +106,11 @@ def _left_out(container: Container) -> List[str]:
     notes = []
     inside = [name for name in container.all_names if run_folder_of(name, container.runs) is not None]
     if inside:
-        run = one_line(container.runs[0])
+        run = printable(container.runs[0])
         notes.append(f"Left out: the folder of a training run ({run}), {sum(map(is_image, inside))} pictures in all such.")
     hidden = sorted(set(container.all_names) - set(container.names) - set(inside))
     if hidden:
-        notes.append(f"Left out: {len(hidden)} hidden files and leftovers of file managers, such as {one_line(hidden[0])}.")
+        notes.append(f"Left out: {len(hidden)} hidden files and leftovers of file managers, such as {printable(hidden[0])}.")
     return notes
 
 
