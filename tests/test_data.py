@@ -1263,9 +1263,8 @@ def test_odd_names_and_closed_folders(tmp_path: Path) -> None:
     for number, name in enumerate([b"\xff.png", b"two\nlines.png", "größe.png".encode()]):
         Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(png(picture(16, 16, seed=number)))
     output = cli("prepare", "my-images", folder, tmp_path / "out.zip", "--resolution=32")
-    assert (
-        r"'\udcff.png': too small" in output and r"'two\nlines.png': too small" in output and "größe.png: too small" in output
-    )
+    for name in (r"\udcff.png", r"two\nlines.png", "größe.png"):
+        assert f"  {name}: too small" in output
     assert "3 images" in output
 
 
