@@ -34,7 +34,7 @@ from regan_ext.tables.results import dumps, read_file, read_folder
 from regan_ext.tables.sheet import FORMATS, Grid, Sheet
 from regan_ext.tables.show import sheet_of
 from regan_ext.tables.state import locked, note_settings, read_state
-from training_hooks import own_snapshots, state
+from training_hooks import own_snapshots, random_state, state
 from training_hooks.operations import layer_operations
 
 ROOT = TESTS.parent
@@ -247,7 +247,13 @@ def test_a_state_makes_it_go_on(tmp_path: Path, capsys: Any) -> None:
     job = small_job(tmp_path)
     first = make_run(job.folder / "00000-a", ticks_of_one_kimg(6))
     add_snapshot(first, 4)
-    whole = {"format": "regan-ext state", "version": state.VERSION, "snapshot": {"bytes": 0, "crc32": 0}}
+    optimizer = {"param_groups": [{"lr": 0.002, "params": []}], "state": {}}
+    rank = {"pl_mean": None, "averages": {}, "random": random_state.random_states(torch.device("cpu"))}
+    whole = {
+        **{"format": "regan-ext state", "version": state.VERSION, "snapshot": {"bytes": 0, "crc32": 0}, "options": None},
+        **{"cur_nimg": 4000, "batch_idx": 125, "cur_tick": 4, "augment_p": None, "ada_pending": None, "hooks": {}},
+        **{"optimizers": {"G": optimizer, "D": optimizer}, "ranks": [rank]},
+    }
     state.save(whole, first / "regan-state-000004.pt")
     assert (read_state(job).kind, read_state(job).detail) == ("interrupted", "at 4 kimg")
     make_run(job.folder / "00001-a-resumed", [])  # killed again before it wrote anything
