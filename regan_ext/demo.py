@@ -244,9 +244,10 @@ def _draw(data: Path, run: Run) -> Path:
 def _tell(run: Run, grid: Path, say: Callable[[str], None]) -> None:
     """Say what the masks did, where the picture is, and what to do next."""
     last = run.ticks[-1]
+    same = 1 - run.config.ratio if run.config is not None else math.nan
     say(
-        f"Masks: {last.get('ReGAN/mask_change'):.1%} of what the last pruning chose the one before had not; "
-        f"{last.get('ReGAN/explored'):.1%} of the weights have been alive in a sparse phase."
+        f"Masks: {last.get('ReGAN/mask_change'):.1%} of the weights that the last pruning took, the one before had left; "
+        f"{last.get('ReGAN/explored'):.1%} of all have been in use in a sparse phase, {same:.0%} if the masks never changed."
     )
     say(f"Picture: {grid} (real, dense, sparse; each column one digit, the same latents in dense and sparse)")
     snapshot = run.folder / f"network-snapshot-{run.whole_kimg:06d}.pkl"

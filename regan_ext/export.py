@@ -126,7 +126,8 @@ def run(export: Export) -> None:
             own_snapshots.remember(target)
     for line in lines:
         echo(line)
-    echo(f"Wrote {target} ({target.stat().st_size / 1e6:.2f} MB)")
+    size = target.stat().st_size
+    echo(f"Wrote {target} ({f'{size / 1e6:.2f} MB' if size >= 1e5 else f'{size / 1e3:.1f} kB'})")
 
 
 def _check_packages(to: str, target: Path) -> None:

@@ -10,6 +10,7 @@ from training_hooks.config import ReconfigurationConfig
 from training_hooks.schedule import Span
 
 from .options import Request
+from .support.text import counted
 
 __all__ = ["describe"]
 
@@ -42,7 +43,7 @@ def _reconfiguration(hook: Mapping[str, Any], total: int, batch: int) -> List[st
     rows += [(f"... {left_out} more", "", "", "")] if left_out else []
     rows += [_row(span, total, batch) for span in last]
     sparse = schedule.sparse_iterations(total) / total
-    phases = f"{plan['sparse_phases']} phase{'' if plan['sparse_phases'] == 1 else 's'}"
+    phases = counted(plan["sparse_phases"], "phase")
     weights = f"{plan['selected_weights']} weights in {plan['selected_tensors']} tensors"
     default = ReconfigurationConfig().to_dict()
     told = {name: v for name, v in config.to_dict().items() if name in _ALWAYS or v != default[name]}

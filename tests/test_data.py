@@ -737,12 +737,12 @@ def test_a_linked_folder_is_said(tmp_path: Path) -> None:
         (["my-images", "mine.txt", "out.zip"], "neither a folder nor a zip"),
         (["my-images", "mine", "out.zip", "--resolution=100"], "power of two"),
         (["my-images", "mine", "out.zip", "--count=9"], "then regan-ext data subset"),
-        (["obama", "mine", "out.zip", "--any-count", "--count=9"], "there are 1 images"),
+        (["obama", "mine", "out.zip", "--any-count", "--count=9"], "--count=9: 1 image found"),
         (["my-images", "mine", "out.zip", "--rest=r.zip"], "--rest is for the digits"),
         (["my-images", "mine", "out.zip", "--split=train"], "has only all"),
         (["my-images", "mine", "out.zip", "--host=gone"], "--host: gone is not a folder"),
         (["my-images", "empty", "out.zip"], "holds no images"),
-        (["obama", "mine", "out.zip"], "holds 1 images, obama has 100; --any-count"),
+        (["obama", "mine", "out.zip"], "holds 1 image, obama has 100; --any-count"),
         (["obama", "mine", "out.zip", "--any-count"], "1.png: not an image"),
         (["cifar10", "mine", "out.zip"], "has no data_batch_1"),
         (["cifar10", "mine.txt", "out.zip"], "cannot be read as CIFAR-10"),
@@ -1139,7 +1139,7 @@ def test_a_list_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 def test_subset_wants_one_choice_and_another_file(prepared: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.zip"
     assert "either --count or --indices" in cli("subset", prepared, out, code=2)
-    assert "there are 40 images" in cli("subset", prepared, out, "--count=41", code=2)
+    assert "40 images found" in cli("subset", prepared, out, "--count=41", code=2)
     assert "it is what is read" in cli("subset", prepared, prepared, "--count=1", code=2)
     assert "none is left" in cli("subset", prepared, out, "--count=40", f"--rest={tmp_path / 'r.zip'}", code=2)
     assert "is a folder" in cli("subset", tmp_path, out, "--count=1", code=2)
@@ -1168,7 +1168,7 @@ def test_check_names_what_the_host_would_trip_over(tmp_path: Path) -> None:
     assert f"regan-ext data prepare my-images {folder} OUT.zip" in output
     for count, members_, words in [
         (1, {"a.png": png(picture(24, 24))}, "a.png is 24x24, not a square with a power of two"),
-        (1, {"a.png": png(picture(16, 16)), "dataset.json": b'{"labels": [["b.png", 0]]}'}, "no label for 1 images"),
+        (1, {"a.png": png(picture(16, 16)), "dataset.json": b'{"labels": [["b.png", 0]]}'}, "no label for 1 image"),
     ]:
         (tmp_path / "x.zip").write_bytes(zipped(members_))
         assert words in cli("check", "my-images", tmp_path / "x.zip", f"--count={count}", code=1)

@@ -115,7 +115,7 @@ def test_what_lies_about_is_named_once(tmp_path: Path) -> None:
         save(folder / run / "reals.png", photo(seed=2))
         (folder / run / "training_options.json").write_text("{}")
     output = prepare(folder, "--strict")
-    assert "out.zip: 1 images" in output and "4 hidden files and leftovers of file managers, such as .DS_Store" in output
+    assert "out.zip: 1 image, " in output and "4 files that are hidden or left by file managers, such as .DS_Store" in output
     assert "the folder of a training run (runs/00000-mine), 4 pictures in all such" in output
     assert "its pictures are no training images" in prepare(folder / "runs" / "00000-mine", code=2)
 
@@ -201,7 +201,10 @@ def classes(folder: Path, **count: int) -> Path:
 def test_folders_are_classes(tmp_path: Path) -> None:
     folder = classes(tmp_path / "mine", dogs=2, cats=3, dogs__old=1)
     output = prepare(folder)
-    assert "16x16, RGB, with labels" in output and "2 classes from the folders: 0 cats (3), 1 dogs (3); train" in output
+    assert (
+        "16x16, RGB, with labels" in output
+        and "2 classes from the folders: 0 cats (3 files), 1 dogs (3 files); train" in output
+    )
     assert labels(folder) == [0, 0, 0, 1, 1, 1]
     prepare(folder, "--labels=none")
     assert labels(folder) is None
@@ -214,7 +217,7 @@ def test_folders_of_another_order_are_no_classes(tmp_path: Path) -> None:
     for name, count in {"each": dict(a=1, b=1, c=2), "one": dict(a=4), "wrapped": dict(photos__a=3)}.items():
         assert "without labels" in prepare(classes(tmp_path / name, **count))
     folder = classes(tmp_path / "deep", photos__a=2, photos__b=2)  # as in the zip of a folder
-    assert "0 a (2), 1 b (2)" in prepare(folder)
+    assert "0 a (2 files), 1 b (2 files)" in prepare(folder)
     (folder / "dataset.json").write_text('{"labels": null}')
     assert "without labels" in prepare(folder) and labels(folder) is None
     assert "with labels" in prepare(folder, "--labels=folders") and labels(folder) == [0, 0, 1, 1]
@@ -275,7 +278,7 @@ def test_near_copies_are_told_and_kept(tmp_path: Path) -> None:
     save(folder / "b.png", photo(seed=1))
     save(folder / "c.jpg", photo(), quality=80)
     output = prepare(folder, "--strict")
-    assert "1 images show nearly the same as another and are kept: c.jpg like a.png." in output and "3 images" in output
+    assert "1 image nearly the same as another, and kept: c.jpg like a.png." in output and "3 images" in output
 
 
 # Names

@@ -147,7 +147,7 @@ def labelled(tmp_path: Path, labels: Any, form: str = "data.zip", names: Optiona
 @pytest.mark.parametrize(
     "labels, words",
     [
-        ([["a.png", 0], ["b.png", 1]], "dataset.json has no label for 1 images, the first is c.png"),
+        ([["a.png", 0], ["b.png", 1]], "dataset.json has no label for 1 image, the first is c.png"),
         ([["./a.png", 0], ["./b.png", 1], ["./c.png", 1]], "no label for 3 images, the first is a.png; it has ./a.png"),
         ([], "no label for 3 images"),
         ([["a.png", 0], ["b.png", 0.5], ["c.png", 1]], "b.png has 0.5; labels are whole numbers from 0"),

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..errors import UserError
 from ..support.reading import read_bytes
-from ..support.text import echo, printable
+from ..support.text import counted, echo, printable
 from .archive import check_file, write_list
 from .cifar import cifar10_entries
 from .containers import Container, Zipped, image_names, open_container
@@ -66,7 +66,7 @@ class Findings:
             f"sizes: {', '.join(sizes)}",
             f"pixels: {', '.join(f'{mode} {count}' for mode, count in self.modes.most_common())}",
             f"format: {', '.join(f'{kind} {count}' for kind, count in self.formats.most_common())}",
-            f"copies: {same} images have the pixels of another",
+            f"copies: {counted(same, 'image')} with the pixels of another",
             *compared,
             f"fingerprint: {fingerprint([found for _, found in self.hashes])}",
         ]
@@ -156,7 +156,7 @@ def _look(entries: Sequence[Entry], listed: Optional[Dict[int, str]], tick: Call
         tick(number + 1, len(entries))
     if findings.broken:
         name, reason = findings.broken[0]
-        findings.problems.append(f"{len(findings.broken)} images cannot be decoded, the first is {name} ({reason})")
+        findings.problems.append(f"{counted(len(findings.broken), 'image')} cannot be decoded, the first is {name} ({reason})")
     if findings.differing:
         findings.problems.append(
             f"{len(findings.differing)} images do not have FFHQ's pixels, the first is {findings.differing[0]}"
@@ -192,7 +192,7 @@ def _against_manifest(data_set: DataSet, findings: Findings, prepared: bool, cou
         allowed["all parts"] = {"cifar10": 60_000, "tiny-imagenet": 120_000}[data_set.layout]
     if allowed and total not in allowed.values():
         known = ", ".join(f"{number}" if part == "all" else f"{number} ({part})" for part, number in allowed.items())
-        problems.append(f"it has {total} images, expected {known}")
+        problems.append(f"it has {counted(total, 'image')}, expected {known}")
     raw = data_set.raw_size
     if data_set is not OWN and raw is not None and not prepared and set(findings.sizes) - {(raw, raw)}:
         problems.append(f"not every image is {raw}x{raw}")

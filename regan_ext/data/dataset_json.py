@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ..errors import UserError
-from ..support.text import printable
+from ..support.text import counted, printable
 from .archive import FILTER_KEY
 from .containers import Container
 from .decoding import Unreadable
@@ -122,7 +122,7 @@ def host_problem(container: Container, names: Sequence[str]) -> Tuple[List[str],
         meant, known = found.get(without[0]), set(names)
         other = next((spelt for spelt in labels if labels[spelt] == meant and spelt not in known), None)
         hint = f"; it has {printable(other)}" if other is not None and without[0] in found else ""
-        return [f"{NAME} has no label for {len(without)} images, the first is {printable(without[0])}{hint}"], []
+        return [f"{NAME} has no label for {counted(len(without), 'image')}, the first is {printable(without[0])}{hint}"], []
     taken = {name: labels[name] for name in names}
     problem = too_many_classes(taken)
     return ([f"{NAME} cannot be used: {problem}"], []) if problem else ([], class_notes(taken))

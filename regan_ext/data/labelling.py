@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Dict, List, Sequence, Tuple
 
 from ..errors import UserError
-from ..support.text import printable
+from ..support.text import counted, printable
 from .containers import Container
 from .dataset_json import Label, file_of, labels_of, matched, too_many_classes
 
@@ -38,7 +38,9 @@ def labelled(container: Container, images: Sequence[str], how: str) -> Tuple[Dic
         return {}, []
     if len(classes) < 2:
         raise UserError(f"--labels=folders: {container.path} has not two folders or more that all its images lie in")
-    shown = ", ".join(f"{rank} {printable(name)} ({count})" for rank, (name, count) in enumerate(sorted(classes.items())[:5]))
+    shown = ", ".join(
+        f"{rank} {printable(name)} ({counted(count, 'file')})" for rank, (name, count) in enumerate(sorted(classes.items())[:5])
+    )
     more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
     ranks = {name: rank for rank, name in enumerate(sorted(classes))}
     note = f"{len(classes)} classes from the folders: {shown}{more}; train takes them with --cond=1, --labels=none takes none."

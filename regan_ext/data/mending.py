@@ -12,7 +12,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 from PIL import Image
 
 from ..errors import UserError
-from ..support.text import printable
+from ..support.text import counted, printable
 from .dataset_json import Label
 from .decoding import Unreadable
 from .deep import deep_values, load_shallow, white_level
@@ -99,13 +99,15 @@ class Report:
             self.say(line)
         if not written:
             raise UserError("there is no image that can be used; nothing was written")
-        raise UserError(f"--strict: something is wrong with {self.wrong} files; nothing was written")
+        raise UserError(f"--strict: something is wrong with {counted(self.wrong, 'file')}; nothing was written")
 
     def shown(self) -> List[str]:
         """The lines about files, the first of them where there are many."""
         more = len(self.lines) - _SHOWN
         return (
-            self.lines if more <= 0 or self.verbose else [*self.lines[:_SHOWN], f"and {more} files more; --verbose lists all"]
+            self.lines
+            if more <= 0 or self.verbose
+            else [*self.lines[:_SHOWN], f"and {counted(more, 'file')} more; --verbose lists all"]
         )
 
     def counts(self) -> List[str]:
@@ -119,7 +121,8 @@ class Report:
         if not pairs:
             return []
         first = ", ".join(f"{printable(other)} like {printable(one)}" for one, other in pairs[:3])
-        return [f"{len(pairs)} images show nearly the same as another and are kept: {first}{' ...' if len(pairs) > 3 else '.'}"]
+        more = " ..." if len(pairs) > 3 else "."
+        return [f"{counted(len(pairs), 'image')} nearly the same as another, and kept: {first}{more}"]
 
 
 def _kind(finding: str) -> str:

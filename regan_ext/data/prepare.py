@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Sequence
 
 from ..errors import UserError
+from ..support.text import counted
 from .archive import ImageZip, beside, check_target, indices_path, member_name, numbered, write_list
 from .cifar import cifar10_entries
 from .containers import open_container
@@ -75,7 +76,9 @@ def chosen(total: int, count: int, seed: int) -> List[int]:
         UserError: there are not so many.
     """
     if not 1 <= count <= total:
-        raise UserError(f"--count={count}: " + ("at least 1 image is needed" if count < 1 else f"there are {total} images"))
+        raise UserError(
+            f"--count={count}: " + ("at least 1 image is needed" if count < 1 else f"{counted(total, 'image')} found")
+        )
     # random() alone is promised to give the same numbers in every version of Python.
     generator = random.Random(seed)
     keys = [generator.random() for _ in range(total)]
@@ -177,7 +180,8 @@ def _check_count(request: Request, data_set: DataSet, found: int) -> None:
     if data_set is not OWN and found != expected and not request.any_count:
         part = "" if split == "all" else f" ({split})"
         raise UserError(
-            f"{request.source} holds {found} images, {data_set.name}{part} has {expected}; --any-count takes it as it is"
+            f"{request.source} holds {counted(found, 'image')}, {data_set.name}{part} has {expected}; "
+            "--any-count takes it as it is"
         )
 
 
@@ -226,7 +230,10 @@ def _summary(
 ) -> List[str]:
     written, labelled = len(labels), sum(label is not None for label in labels)
     side, kind = plan.resolution, "grey" if plan.mode == "L" else "RGB"
-    lines = [f"{request.out}: {written} images, {side}x{side}, {kind}, {'with' if labelled == written else 'without'} labels"]
+    lines = [
+        f"{request.out}: {counted(written, 'image')}, {side}x{side}, {kind}, "
+        f"{'with' if labelled == written else 'without'} labels"
+    ]
     lines += report.counts()
     if 0 < labelled < written:
         lines.append(f"Only {labelled} of {written} images have a label, so none is written.")
@@ -238,6 +245,6 @@ def _summary(
             f"Every image was {side}x{side} already: with which filter they were scaled is not known, and FID depends on it."
         )
     if report.lines and not request.quiet:
-        head = "File by file:" if request.verbose else f"Faults in {report.wrong} files:"
+        head = "File by file:" if request.verbose else f"Faults in {counted(report.wrong, 'file')}:"
         lines += [head, *(f"  {line}" for line in report.shown())]
     return lines

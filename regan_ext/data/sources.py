@@ -11,7 +11,7 @@ from typing import Callable, List, Optional, Tuple
 from PIL import Image
 
 from ..errors import UserError
-from ..support.text import printable
+from ..support.text import counted, printable
 from .containers import Container, image_names, is_image, run_folder_of
 from .dataset_json import Label, labels_of
 from .decoding import Unreadable, decode
@@ -110,7 +110,8 @@ def _left_out(container: Container) -> List[str]:
         notes.append(f"Left out: the folder of a training run ({run}), {sum(map(is_image, inside))} pictures in all such.")
     hidden = sorted(set(container.all_names) - set(container.names) - set(inside))
     if hidden:
-        notes.append(f"Left out: {len(hidden)} hidden files and leftovers of file managers, such as {printable(hidden[0])}.")
+        files = counted(len(hidden), "file")
+        notes.append(f"Left out: {files} that are hidden or left by file managers, such as {printable(hidden[0])}.")
     return notes
 
 

@@ -10,7 +10,12 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["clock", "echo", "printable", "printable_errors", "terminal"]
+__all__ = ["clock", "counted", "echo", "printable", "printable_errors", "terminal"]
+
+
+def counted(number: int, noun: str) -> str:
+    """``number`` and the noun, in the plural where it is not one: "1 file", "2 files"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def printable(text: str, kept: str = "") -> str:
