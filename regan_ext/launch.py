@@ -34,7 +34,7 @@ def find_host(given: Optional[str]) -> Tuple[Optional[Checkout], str]:
         given = None if given is None else expanded(given)
         named = expanded(named) if named else None
     except ValueError as err:
-        raise HostError(f"host: {err}") from err
+        raise HostError(str(err)) from err
     if given == "embedded":
         return None, "embedded StyleGAN2-ADA (--host)"
     if given is not None and embedded.is_wheel(given):
@@ -57,7 +57,10 @@ def train(host: Optional[str], arguments: List[str]) -> None:
     Raises:
         click.ClickException: no host, or the host cannot be had.
     """
-    checkout, reason = find_host(host)
+    try:
+        checkout, reason = find_host(host)
+    except HostError as err:
+        raise HostError(f"{'--host' if host else '$STYLEGAN2_ADA'}: {err}") from err
     if checkout is None:
         embedded.obtain()
     where = reason if checkout is None else f"{checkout.path} ({reason})"

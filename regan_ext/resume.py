@@ -127,7 +127,7 @@ def find(value: Optional[str], outdir: str) -> Optional[Resume]:
         snapshot = f"network-snapshot-{path.stem[len('regan-state-') :]}.pkl"
         raise UserError(f"--resume: {value} is a state file; name the snapshot that it is of, {path.with_name(snapshot)}")
     file = states.state_path(path)
-    if not file.is_file():
+    if path.suffix != ".pkl" or not file.is_file():  # whatever else has its name is refused for what it is
         return Resume(path)
     try:
         return Resume(path, states.load(file, path), file)

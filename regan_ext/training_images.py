@@ -12,7 +12,7 @@ import click
 
 from .data.containers import Container, open_container
 from .data.decoding import Unreadable
-from .data.host_view import as_the_host, host_names, view
+from .data.host_view import NO_IMAGES, as_the_host, host_names, view
 from .data.mending import how_to_mend
 from .errors import UserError
 from .support.text import echo, printable
@@ -24,14 +24,14 @@ def check_images(path: str, outdir: Optional[str] = None) -> None:
     """Look at the header of every image, and at the labels, as ``regan-ext data check`` does.
 
     Args:
-        path: zip or folder; what is not there is left to the host.
+        path: zip or folder.
         outdir: folder that runs will be written into, None for none.
 
     Raises:
         UserError: the host would trip over one of them, now or in the middle of the training, or read it wrongly.
     """
     if not Path(path).exists():
-        return
+        raise UserError(f"--data: {path} does not exist")
     if outdir is not None and Path(path).is_dir() and _is_inside(Path(outdir), Path(path)):
         raise UserError(
             f"--outdir: {outdir} lies inside --data={path}, and the pictures of the run would be taken for training images; "
@@ -43,7 +43,8 @@ def check_images(path: str, outdir: Optional[str] = None) -> None:
         raise UserError(f"--data: {err.message}") from err
     problems = _in_words(found.broken) + found.problems
     if problems:
-        raise UserError(f"--data: {path}: {'; '.join(problems)}; {how_to_mend(Path(path))}")
+        remedies = [] if NO_IMAGES in problems else [how_to_mend(Path(path))]
+        raise UserError(f"--data: {path}: {'; '.join([*problems, *remedies])}")
     for note in found.notes:
         echo(f"Note: --data: {note}.", err=True)
 

@@ -283,6 +283,7 @@ BAD = [
     (["--device=cuda"], "--device"),
     (["--host"], "--host"),
     (["--gpus=3"], "--gpus"),
+    (["--host=nowhere"], "--host: nowhere is not a folder"),
 ]
 
 

@@ -124,6 +124,10 @@ def test_a_state_and_a_folder_are_no_snapshots(whole: Run, tmp_path: Path, capsy
     assert f"name the snapshot that it is of, {whole.snapshot(2)}" in line
     torch.save({}, tmp_path / "x.pt")
     assert "x.pt is not a network pickle but a zip archive" in refused(whole, tmp_path, capsys, str(tmp_path / "x.pt"))
+    (tmp_path / "network-snapshot-000002.onnx").write_bytes(b"no pickle")
+    (tmp_path / "regan-state-000002.pt").write_bytes((whole.folder / "regan-state-000002.pt").read_bytes())
+    line = refused(whole, tmp_path, capsys, str(tmp_path / "network-snapshot-000002.onnx"))
+    assert "network-snapshot-000002.onnx is not a network pickle" in line
     os.mkfifo(tmp_path / "fifo.pkl")
     assert "fifo.pkl is no file" in refused(whole, tmp_path, capsys, str(tmp_path / "fifo.pkl"))
 

@@ -316,3 +316,9 @@ def test_no_data_set_is_a_traceback(tmp_path: Path, data: st.DataObject) -> None
         (tmp_path / "o.zip").unlink(missing_ok=True)
     with contextlib.suppress(UserError):
         check_images(str(path))
+
+
+def test_what_is_not_there_is_said_without_a_remedy_that_cannot_help(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert told(tmp_path / "nowhere.zip").endswith(f"--data: {tmp_path / 'nowhere.zip'} does not exist")
+    assert told(tmp_path / "empty").endswith("it holds no images")

@@ -19,10 +19,13 @@ from .containers import Container, Zipped, image_names, run_folder_of
 from .decoding import Unreadable, decode
 from .images import HOST_MODES, fits_host
 
-__all__ = ["View", "as_the_host", "host_names", "view"]
+__all__ = ["NO_IMAGES", "View", "as_the_host", "host_names", "view"]
 
 _Value = TypeVar("_Value")
 _Look = Tuple[Tuple[int, int], str]  # (width, height) in pixels, and Pillow's name of the pixel format
+
+
+NO_IMAGES = "it holds no images"
 
 
 @dataclass
@@ -62,7 +65,7 @@ def view(container: Container) -> View:
     images = [name for name in names if name in wanted]
     found.problems += _strays([name for name in names if name not in wanted], container)
     if not images:
-        found.problems.append("it holds no images")
+        found.problems.append(NO_IMAGES)
         return found
     looks: Dict[str, _Look] = {}
     for name in images:
