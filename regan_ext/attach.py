@@ -194,6 +194,8 @@ class _Attachment:
             self.request = replace(request, device=device.resolve(request.device))
         except ValueError as err:
             raise click.BadParameter(str(err), param_hint="--device") from err
+        if request.device == "auto" and self.request.device == "cpu":
+            echo("Note: PyTorch finds no CUDA device, so the CPU is used, which is slow; regan-ext doctor says why.", err=True)
 
     def run(self, callback: Any, values: Dict[str, Any]) -> Any:
         """Call the host's own ``callback`` with its options, its seams in place."""

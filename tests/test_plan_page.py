@@ -87,3 +87,10 @@ def test_a_run_too_short_for_its_preset_says_what_to_give(data_zip: Path, host_d
     arguments = ["train", "--host=embedded", "-n", "--outdir=x", f"--data={data_zip}", "--regan-preset=few-shot", "--kimg=100"]
     code, output = call([*arguments, "--device=cpu", "--metrics=none"], capsys)
     assert code == 2 and "; give more --kimg, or a shorter --regan-warmup and --regan-interval" in output
+
+
+def test_the_cpu_is_told_where_nobody_asked_for_it(data_zip: Path, host_dir: Path, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    common = ["train", "--host=embedded", "-n", "--outdir=nowhere", f"--data={data_zip}", "--metrics=none"]
+    assert "Note: PyTorch finds no CUDA device, so the CPU is used" in call(common, capsys)[1]
+    assert "Note: PyTorch" not in call([*common, "--device=cpu"], capsys)[1]
