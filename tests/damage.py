@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -22,6 +23,7 @@ ODD: List[Any] = [
     {"mean": 1e308}, {"mean": -5}, {str(i): i for i in range(2000)}, json.loads("[" * 60 + "]" * 60),
 ]  # fmt: skip
 _TOO_DEEP = "[" * 20_000
+_SMALL = 10**6  # bytes
 
 
 def build(folder: Path) -> Path:
@@ -71,7 +73,8 @@ def damage(run: Path, chance: random.Random) -> str:
     """Damage one file of the run folder or its cell, and say how."""
     files = sorted(path for path in (*run.iterdir(), run.parent / "cell.json") if path.suffix in (".json", ".jsonl", ".png"))
     path = chance.choice(files)
-    kinds = [odd_value] * 6 if path.suffix.startswith(".json") and path.is_file() and not path.is_symlink() else []
+    is_whole = path.is_file() and not path.is_symlink() and path.stat().st_size < _SMALL
+    kinds = [odd_value] * 6 if path.suffix.startswith(".json") and is_whole else []
     kind = chance.choice([*kinds, *OF_FILES])
     kind(path, chance)
     return f"{path.name}: {kind.__name__.strip('_')}"
@@ -84,7 +87,7 @@ def odd_value(path: Path, chance: random.Random) -> None:
         number = chance.randrange(len(lines))
         content = json.loads(lines[number])
         holder, key = chance.choice(list(_places(content)))
-        holder[key] = chance.choice(ODD)
+        holder[key] = copy.deepcopy(chance.choice(ODD))
         if isinstance(holder, dict) and chance.random() < 0.1:
             holder[str(chance.choice(ODD))[:100]] = holder.pop(key)
         lines[number] = json.dumps(content)
@@ -137,13 +140,13 @@ def _text(path: Path, chance: random.Random) -> None:
 
 
 def _cut(path: Path, chance: random.Random) -> None:
-    if path.is_file() and path.stat().st_size < 10**6:
+    if path.is_file() and path.stat().st_size < _SMALL:
         content = path.read_bytes()
         path.write_bytes(content[: chance.randrange(len(content) + 1)])
 
 
 def _bytes(path: Path, chance: random.Random) -> None:
-    if path.is_file() and path.stat().st_size < 10**6:
+    if path.is_file() and path.stat().st_size < _SMALL:
         content = bytearray(path.read_bytes())
         for _ in range(min(len(content), 8)):
             content[chance.randrange(len(content))] = chance.randrange(256)
@@ -159,7 +162,7 @@ def _twice(path: Path, chance: random.Random) -> None:
     name = chance.choice(
         ["fakes999999999.png", "metric-.jsonl", "metric-\x1b[1m.jsonl", "network-pair-000003-dense.pkl", "fakes-x.png"]
     )
-    if path.is_file() and path.stat().st_size < 10**6:
+    if path.is_file() and path.stat().st_size < _SMALL:
         path.with_name(name).write_bytes(path.read_bytes())
 
 
