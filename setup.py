@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "regan_ext/__init__.py").read_text(encoding="utf-8")).group(1)
@@ -17,20 +17,10 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.9",
-    packages=[
-        "regan_ext",
-        "regan_ext.data",
-        "regan_ext.hosts",
-        "regan_ext.metrics",
-        "regan_ext.patches",
-        "regan_ext.support",
-        "regan_ext.tables",
-        "regan_ext.tune",
-        "training_hooks",
-    ],
+    packages=[*find_packages(include=["regan_ext*", "training_hooks*"]), "regan_ext.patches"],
     package_dir={"regan_ext.patches": "patches"},
     package_data={
-        "regan_ext": ["py.typed", "stand_ins/*/*.py"],
+        "regan_ext": ["py.typed", "hosts/compat/stand_ins/*/*.py"],
         "regan_ext.hosts": ["*.sha256"],
         "regan_ext.patches": ["*.patch"],
         "regan_ext.tables": ["data/*.json"],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-from .compat import prepare_imports
+from .hosts.compat.fixes import prepare_imports
 
 __all__ = ["__version__", "attach_to"]
 __version__ = "0.1.0"
@@ -24,6 +24,6 @@ def attach_to(namespace: Dict[str, Any]) -> None:
     Raises:
         RuntimeError: the namespace is not of a known shape.
     """
-    from .attach import attach
+    from .train.attach import attach
 
     attach(namespace)

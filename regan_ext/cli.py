@@ -60,7 +60,7 @@ def _split_host(arguments: Tuple[str, ...]) -> Tuple[Optional[str], List[str]]:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def train(arguments: Tuple[str, ...]) -> None:
     """Train with the host in --host=DIR, else in the current folder, else in $STYLEGAN2_ADA, else the embedded one."""
-    from .launch import train as run
+    from .train.launch import train as run
 
     host, rest = _split_host(arguments)
     run(host, ["--help" if argument == "-h" else argument for argument in rest])
@@ -95,7 +95,7 @@ def patch() -> None:
 @click.argument("folder", type=UserPath(), metavar="DIR")
 def patch_apply(folder: str) -> None:
     """Add the two lines to DIR/train.py. Patched already: nothing changes."""
-    from .patching import apply
+    from .hosts.patch import apply
 
     echo(apply(folder))
 
@@ -107,7 +107,7 @@ def patch_check(folder: str) -> None:
 
     Exit code: 0 patched, 1 not patched, 2 broken or not a host, 3 patched and edited afterwards.
     """
-    from .patching import check
+    from .hosts.patch import check
 
     state = check(folder)
     echo(str(state))
@@ -119,7 +119,7 @@ def patch_check(folder: str) -> None:
 @click.option("--force", is_flag=True, help="Also where the file was edited after the patch; the edits are kept.")
 def patch_revert(folder: str, force: bool) -> None:
     """Delete the two lines from DIR/train.py. Not patched: nothing changes."""
-    from .patching import revert
+    from .hosts.patch import revert
 
     echo(revert(folder, force))
 
@@ -127,7 +127,7 @@ def patch_revert(folder: str, force: bool) -> None:
 @patch.command("show")
 def patch_show() -> None:
     """Print the static patch, for git apply --unidiff-zero in a pristine StyleGAN2-ADA-PyTorch."""
-    from .patching import packaged_patch
+    from .hosts.patch import packaged_patch
 
     click.echo(packaged_patch(), nl=False)
 
@@ -141,7 +141,7 @@ def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
 
     Exit code: 0 nothing to do, 1 something to do, 2 --host is no host.
     """
-    from .doctor import run
+    from .doctor.command import run
 
     ctx.exit(run(host, as_json))
 
@@ -187,8 +187,8 @@ def export(snapshot: Path, best: Optional[str], **options: Any) -> None:
 
     Exit code: 0 written, 1 failed, 2 something wrong with the options or the snapshot; then nothing is written.
     """
-    from .export import Export, run
-    from .run_folders import chosen_snapshot
+    from .export.command import Export, run
+    from .runs.find import chosen_snapshot
 
     run(Export(chosen_snapshot(snapshot, best), **options))
 
@@ -208,8 +208,8 @@ def report(runs: Tuple[str, ...], out: Optional[str], png: bool) -> None:
     A folder of run folders, such as a cell of a table, stands for all of them. The page needs no other file and no network.
     Exit code: 0 written, 2 a folder is no run.
     """
-    from .report import report as write
-    from .run_folders import find_runs
+    from .report.command import report as write
+    from .runs.find import find_runs
 
     for path in write([str(run) for given in runs for run in find_runs(Path(given))], out, png):
         echo(path)
@@ -229,7 +229,7 @@ def watch(run: str, once: bool) -> None:
 
     The job is only looked at, never touched. Exit code: 0, or 2 where RUN is no run folder.
     """
-    from .watch import watch as show
+    from .report.watch import watch as show
 
     show(run, once, terminal())
 

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Callable, ClassVar, List, Optional, Sequence, 
 
 import click
 
-from training_hooks.config import ReconfigurationConfig
-from training_hooks.schedule import Phase, Schedule, Span
+from training_hooks.core.schedule import Phase, Schedule, Span
+from training_hooks.methods.regan.config import ReconfigurationConfig
 
-from .digits import write_digits
-from .errors import UserError
-from .grid import make_grid
+from .data.digits import write_digits
 from .hosts import embedded
-from .job import read_job, resumable
-from .locks import locked_file
-from .runs import Run
+from .runs.chain import chain
+from .runs.folder import Run
+from .runs.job import read_job, resumable
+from .snapshots.grid import make_grid
+from .support.errors import UserError
+from .support.locks import locked_file
 from .support.process import Supervisor, module_command
-from .tables.state import chain
 
 if TYPE_CHECKING:
     from rich.console import Console

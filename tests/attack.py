@@ -225,7 +225,7 @@ def leaf_commands(command: click.Command = main, name: str = "") -> Iterator[Tup
 def options_of(name: str, command: click.Command) -> List[click.Option]:
     """The options of a command; those of training are a host's, this package's included."""
     if name == "train":
-        from regan_ext import options
+        from regan_ext.train import options
 
         return options.click_options()
     return [parameter for parameter in command.params if isinstance(parameter, click.Option)]

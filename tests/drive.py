@@ -19,11 +19,11 @@ def main() -> None:
     if mode == "pristine":
         pristine(arguments)
         return
-    from regan_ext.attach import attach
+    from regan_ext.train.attach import attach
 
     hooks = {
         "probed": [{"class_name": "probes.Recorder"}],
-        "noop": [{"class_name": "training_hooks.hook.Hook"}],
+        "noop": [{"class_name": "training_hooks.core.hook.Hook"}],
         "poisoned": [{"class_name": "probes.Poison", "at": 40}],
         "off": [],
         "raced": [],
@@ -52,7 +52,8 @@ def pristine(arguments) -> None:
 
     import torch
 
-    from regan_ext import compat, device
+    from regan_ext.hosts import device
+    from regan_ext.hosts.compat import fixes as compat
     from regan_ext.hosts.embedded_train import host_module
 
     given = dict(argument[2:].split("=", 1) for argument in arguments)

@@ -5,9 +5,9 @@ import zlib
 
 import torch
 
-from training_hooks.engine import current
-from training_hooks.hook import Hook
-from training_hooks.reconfiguration import Reconfiguration
+from training_hooks.core.hook import Hook
+from training_hooks.methods.regan.hook import Reconfiguration
+from training_hooks.nvidia.current import engine
 
 
 class Recorder(Hook):
@@ -16,7 +16,7 @@ class Recorder(Hook):
     def start(self, training):
         self.training = training
         self.path = f"{training.run_dir}/records-{training.rank}.jsonl"
-        found = [hook for hook in current().hooks if isinstance(hook, Reconfiguration)]
+        found = [hook for hook in engine().hooks if isinstance(hook, Reconfiguration)]
         self.method = found[0] if found else None
         self.last_sparse = None  # images of the sparse network after its last step
         self.record("start", total=training.total_iterations, ranks=training.num_ranks)
@@ -89,7 +89,7 @@ class Freezer(Hook):
 
     def on_iteration(self, iteration):
         if iteration == 5:
-            weight = next(current().training.networks["G"].parameters())
+            weight = next(engine().training.networks["G"].parameters())
             with torch.no_grad():
                 weight.view(-1)[0] += 1
 
@@ -105,7 +105,7 @@ class Poison(Hook):
     def on_iteration(self, iteration):
         if iteration == self.at:
             with torch.no_grad():
-                next(current().training.networks["G"].parameters()).view(-1)[0] = float("nan")
+                next(engine().training.networks["G"].parameters()).view(-1)[0] = float("nan")
 
 
 class Keeper(Hook):

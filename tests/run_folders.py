@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 from PIL import Image
 
-HOOK = {"class_name": "training_hooks.reconfiguration.Reconfiguration", "ratio": 0.3, "interval": 200, "warmup": 100}
+HOOK = {"class_name": "training_hooks.methods.regan.hook.Reconfiguration", "ratio": 0.3, "interval": 200, "warmup": 100}
 
 
 def stat(value: Any) -> Dict[str, Any]:
@@ -46,8 +46,8 @@ def make_run(
     optimizer: Dict[str, Any] = {"class_name": "torch.optim.Adam", "lr": 0.0025}
     if hook is not None:
         plan = {"iterations": kimg * 100, "batch_size": 10, **hook.get("plan", {})}
-        loss = {"class_name": "training_hooks.seams.HookedLoss", "inner": loss, "hooks": [{**hook, "plan": plan}]}
-        optimizer = {**optimizer, "class_name": "training_hooks.seams.hooked_optimizer", "inner": "torch.optim.Adam"}
+        loss = {"class_name": "training_hooks.nvidia.seams.HookedLoss", "inner": loss, "hooks": [{**hook, "plan": plan}]}
+        optimizer = {**optimizer, "class_name": "training_hooks.nvidia.seams.hooked_optimizer", "inner": "torch.optim.Adam"}
         optimizer.update(network="G", configured_lr=0.0025)
     written = {
         "training_set_kwargs": {"path": "/data/obama.zip", "resolution": 32, "max_size": 100},

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training_hooks.apa import AdaptivePseudoAugmentation, adjusted, mix
-from training_hooks.hook import Round, Training
+from training_hooks.core.hook import Round, Training
+from training_hooks.methods.apa.hook import AdaptivePseudoAugmentation, adjusted, mix
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 RELAXED = settings(deadline=None)

@@ -13,11 +13,11 @@ from conftest import REGAN, Run, load_networks
 from test_resume import assert_same, resumed
 from test_training_loop import differing
 
-from regan_ext import options
-from training_hooks import state as states
-from training_hooks.engine import Engine
-from training_hooks.hook import Hook, Round, Training
-from training_hooks.seams import HookedLoss
+from regan_ext.train import options
+from training_hooks.core.engine import Engine
+from training_hooks.core.hook import Hook, Round, Training
+from training_hooks.nvidia import state as states
+from training_hooks.nvidia.seams import HookedLoss, training_of
 
 # Targets at which both probabilities rise, and a pace at which they get somewhere: 17 iterations of 64
 # images to the first kimg, at the end of which APA has counts that it has not acted on yet.
@@ -39,9 +39,9 @@ def everything(train: Any) -> Run:
 
 def test_options_reach_the_run_and_its_name(everything: Run) -> None:
     hooks = {hook.pop("class_name"): hook for hook in everything.options["loss_kwargs"]["hooks"]}
-    assert hooks["training_hooks.diffaug.DiffAugment"] == {"policy": ["color", "translation", "cutout"]}
-    assert hooks["training_hooks.apa.AdaptivePseudoAugmentation"] == {"target": -1, "kimg": 2, "interval": 3}
-    assert hooks["training_hooks.stability.Stability"] == {}
+    assert hooks["training_hooks.methods.diffaugment.hook.DiffAugment"] == {"policy": ["color", "translation", "cutout"]}
+    assert hooks["training_hooks.methods.apa.hook.AdaptivePseudoAugmentation"] == {"target": -1, "kimg": 2, "interval": 3}
+    assert hooks["training_hooks.observers.stability.Stability"] == {}
     assert everything.folder.name.endswith("-regan0.3-g10-diffaug-color-translation-cutout-apa-target-1-kimg2-interval3")
 
 
@@ -155,10 +155,10 @@ class Inner:
 
 
 def test_hooks_see_every_round_and_change_what_it_computes_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training_hooks.engine._current", None)
+    monkeypatch.setattr("training_hooks.nvidia.current._engine", None)
     hook, loss = Doubler(), HookedLoss.__new__(HookedLoss)
     variables: Dict[str, Any] = {"batch_size": 4, "total_kimg": 1}
-    loss._inner, loss._engine = Inner(), Engine([hook], variables, lambda name, value: None)
+    loss._inner, loss._engine = Inner(), Engine([hook], training_of(variables), lambda name, value: None)
     for phase in ("Gmain", "Dmain", "Dmain", "Dreg", "Gmain"):
         keywords = {"real_img": torch.ones([]), "real_c": "rc", "gen_z": "z", "gen_c": "gc", "sync": 1, "gain": 4}
         expected = (phase, 2.0, "rc", "z", "gc", 1, 4)

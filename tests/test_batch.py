@@ -11,7 +11,7 @@ import click
 import pytest
 import torch
 
-from regan_ext.loop_arguments import check_batch
+from regan_ext.train.arguments import check_batch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

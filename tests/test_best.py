@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from run_folders import add_metric, make_run, ticks_of_one_kimg
 
 from regan_ext.cli import main
-from regan_ext.runs import MetricPoint, read_run
+from regan_ext.runs.folder import MetricPoint, read_run
 from regan_ext.tune.series import Objective
-from training_hooks.best import best, direction, is_better
-from training_hooks.pairs import keep_best
+from training_hooks.core.best import best, direction, is_better
+from training_hooks.observers.best import keep_best
 
 NOISE_IS_BEST = {0: 33.4, 2: 60.0, 4: 38.2, 6: 50.0}
 

@@ -12,11 +12,12 @@ import torch
 from conftest import Run, load_networks
 from test_resume import assert_same
 
-from training_hooks.channels import Layout, dead_channels
-from training_hooks.config import ReconfigurationConfig
-from training_hooks.engine import Engine
-from training_hooks.reconfiguration import Reconfiguration
-from training_hooks.selection import parameter_shapes
+from training_hooks.core.engine import Engine
+from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.regan.hook import Reconfiguration
+from training_hooks.nvidia.seams import training_of
+from training_hooks.sparsity.channels import Layout, dead_channels
+from training_hooks.sparsity.selection import parameter_shapes
 
 CHANNELS = ["--regan-granularity=channel", "--regan-channel-multiple=1", "--regan-channel-min=1", "--regan-ratio=0.3"]
 
@@ -107,13 +108,13 @@ def train_ranks(rank: int, num_ranks: int, port: int, host: str, out: str) -> No
     hook = Reconfiguration(config=config)
     optimizer = torch.optim.Adam(G.parameters(), lr=0.01, betas=(0.0, 0.99))
     variables = {"G": G, "D": D, "batch_size": 4, "total_kimg": 1, "rank": rank, "num_gpus": num_ranks}
-    engine = Engine([hook], variables, lambda name, value: None, loss)
+    engine = Engine([hook], training_of(variables, loss), lambda name, value: None)
     engine.add_optimizer("G", optimizer, 0.01)
     share = 4 // num_ranks
     for iteration in range(40):
         z = torch.randn(4, 8, generator=torch.Generator().manual_seed(iteration))[rank * share : (rank + 1) * share]
         optimizer.zero_grad(set_to_none=True)
-        engine.enter_phase("Gmain", None)
+        engine.enter_phase("Gmain")
         loss.accumulate_gradients("Gmain", None, None, z, torch.zeros(share, 0), sync=True, gain=1)
         optimizer.step()
     torch.save({"params": dict(G.named_parameters()), "kept": hook._networks["G"].kept}, f"{out}/{num_ranks}-{rank}.pt")

@@ -13,15 +13,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training_hooks.channel_network import ChannelNetwork
-from training_hooks.channels import PREFIX, Layout, choose_channels, dead_channels, kept_channels
-from training_hooks.config import ReconfigurationConfig
-from training_hooks.hook import Step, Training
-from training_hooks.narrowing import NarrowSynthesis, SynthesisSwitch, narrowed_copy
-from training_hooks.operations import layer_operations, narrow_shapes
-from training_hooks.planning import plan_channels, select_parameters, sparse_cost
-from training_hooks.reconfiguration import Reconfiguration
-from training_hooks.selection import SelectionError, parameter_shapes
+from training_hooks.core.hook import Step, Training
+from training_hooks.methods.regan.channel_network import ChannelNetwork
+from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.regan.hook import Reconfiguration
+from training_hooks.methods.regan.plan import plan_channels, select_parameters, sparse_cost
+from training_hooks.sparsity.channels import PREFIX, Layout, choose_channels, dead_channels, kept_channels
+from training_hooks.sparsity.narrowing import NarrowSynthesis, SynthesisSwitch, narrowed_copy
+from training_hooks.sparsity.operations import layer_operations, narrow_shapes
+from training_hooks.sparsity.selection import SelectionError, parameter_shapes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -16,7 +16,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from regan_ext import compat
+from regan_ext.hosts.compat import fixes as compat
 
 
 def fix(name: str) -> compat.Fix:

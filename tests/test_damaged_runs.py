@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_folders import make_run, tick
 
-from regan_ext import chart_drawing
+from regan_ext.report import drawing as chart_drawing
 
 
 @pytest.fixture

@@ -33,15 +33,15 @@ from regan_ext.data.check import fingerprint
 from regan_ext.data.containers import open_container
 from regan_ext.data.dataset_json import labels_of
 from regan_ext.data.decoding import Unreadable, decode
+from regan_ext.data.digits import write_digits
 from regan_ext.data.download import DownloadError, download, part_path
 from regan_ext.data.fetch import ask
 from regan_ext.data.images import encode, fit, mend, pixel_hash, what_is_done, what_is_wrong
 from regan_ext.data.manifest import Archive, Limits, Source
 from regan_ext.data.prepare import chosen
 from regan_ext.data.unpack import UnpackError, unpack
-from regan_ext.digits import write_digits
-from regan_ext.errors import UserError
 from regan_ext.metrics.content import resize_filter
+from regan_ext.support.errors import UserError
 
 RANDOM = np.random.default_rng(0)
 BODY = RANDOM.bytes(300_000)

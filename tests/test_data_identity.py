@@ -9,8 +9,8 @@ from typing import Any, Optional
 
 import pytest
 
-from regan_ext import data_identity
-from regan_ext.data_identity import identity, is_same
+from regan_ext.train import data_identity
+from regan_ext.train.data_identity import identity, is_same
 
 
 def write(folder: Path, **contents: bytes) -> Path:

@@ -19,11 +19,11 @@ from test_launch import call
 from test_stop import wait_for_iteration
 
 from regan_ext.cli import main
+from regan_ext.data.digits import write_digits
 from regan_ext.demo import DemoSettings, megabytes
-from regan_ext.digits import write_digits
-from regan_ext.locks import locked_file
-from regan_ext.runs import read_run
-from training_hooks.schedule import Phase
+from regan_ext.runs.folder import read_run
+from regan_ext.support.locks import locked_file
+from training_hooks.core.schedule import Phase
 
 
 @pytest.mark.parametrize("kimg", range(3, 61))
@@ -128,7 +128,7 @@ def test_masks_move_in_the_demo(demo: Tuple[Path, List[str]]) -> None:
     """In phases as short as these only a little; at its full length see README."""
     outdir, (_, second, _) = demo
     last = read_run(runs_of(outdir)[-1]).ticks[-1]
-    assert last.get("ReGAN/mask_change") > 0 and f"{last.get('ReGAN/explored'):.1%} of the weights have been" in second
+    assert last.get("ReGAN/mask_change") > 0 and f"{last.get('ReGAN/explored'):.1%} of all have been in use" in second
 
 
 def test_two_demos_in_one_folder_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from regan_ext import device
+from regan_ext.hosts import device
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training_hooks import diffaug
-from training_hooks.diffaug import AugmentedPipe, DiffAugment, augment, parse_policy
-from training_hooks.hook import Step, Training
+from training_hooks.core.hook import Step, Training
+from training_hooks.methods.diffaugment import hook as diffaug
+from training_hooks.methods.diffaugment.hook import AugmentedPipe, DiffAugment, augment, parse_policy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EVERYTHING = ("color", "translation", "cutout")

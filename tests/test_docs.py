@@ -16,7 +16,7 @@ from conftest import TESTS, Run
 
 from regan_ext.cli import main
 from regan_ext.hosts import embedded
-from regan_ext.options import OPTIONS
+from regan_ext.train.options import OPTIONS
 
 ROOT = TESTS.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

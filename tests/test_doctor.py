@@ -20,11 +20,27 @@ from typing import Any, Dict, List, Set
 import pytest
 from click.testing import CliRunner, Result
 
-from regan_ext import compat, doctor, doctor_checks, doctor_cuda, doctor_findings, doctor_gpu, patching
 from regan_ext.cli import main
-from regan_ext.doctor_findings import Finding, Gpu, Surroundings
+from regan_ext.doctor import (
+    checks as doctor_checks,
+)
+from regan_ext.doctor import (
+    command as doctor,
+)
+from regan_ext.doctor import (
+    cuda as doctor_cuda,
+)
+from regan_ext.doctor import (
+    findings as doctor_findings,
+)
+from regan_ext.doctor import (
+    gpu as doctor_gpu,
+)
+from regan_ext.doctor.findings import Finding, Gpu, Surroundings
 from regan_ext.hosts import embedded
+from regan_ext.hosts import patch as patching
 from regan_ext.hosts.checkout import Checkout, recognise
+from regan_ext.hosts.compat import fixes as compat
 from regan_ext.support.text import terminal
 
 ARCHS = ["sm_75", "sm_80", "sm_90", "sm_120", "compute_120"]
@@ -252,7 +268,7 @@ def test_a_torch_that_does_not_import_is_a_finding(home: Path) -> None:
 
 
 def test_help_imports_neither_torch_nor_the_doctor() -> None:
-    code = "import sys, regan_ext.cli; sys.exit(bool({'torch', 'rich', 'regan_ext.doctor'} & {*sys.modules}))"
+    code = "import sys, regan_ext.cli; sys.exit(bool({'torch', 'rich', 'regan_ext.doctor.command'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regan_ext import host_values, options
 from regan_ext.cli import main
 from regan_ext.hosts import embedded_train
 from regan_ext.support.numbers import FiniteFloat, Int, SeedList
 from regan_ext.support.paths import UserPath, expanded
-from training_hooks.schedule import Length, Phase, Schedule
+from regan_ext.train import host_values, options
+from training_hooks.core.schedule import Length, Phase, Schedule
 
 NOT_NUMBERS = ("nan", "inf", "-inf", "1e400", "-1", "9" * 30, "x", "")
 

@@ -12,12 +12,12 @@ import pytest
 from conftest import REGAN, SMALL, Run
 from run_folders import HOOK, make_run, tick, ticks_of_one_kimg
 
-from regan_ext.efficiency import Theory, measure
-from regan_ext.run_summary import summary, tell
-from regan_ext.runs import read_run
-from training_hooks.config import ReconfigurationConfig
-from training_hooks.planning import describe_cost
-from training_hooks.schedule import Phase, Schedule
+from regan_ext.runs.cost import Theory, measure
+from regan_ext.runs.folder import read_run
+from regan_ext.runs.summary import summary, tell
+from training_hooks.core.schedule import Phase, Schedule
+from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.regan.plan import describe_cost
 
 SCHEDULE, BATCH = Schedule(100, 200), 10  # of HOOK
 NOTHING = Theory(*[math.nan] * 4, {}, {})

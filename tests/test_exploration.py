@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_launch import call
 
-from training_hooks.exploration import estimate, fresh_threshold, movement
+from training_hooks.methods.regan.exploration import estimate, fresh_threshold, movement
 
 
 @settings(deadline=None)

@@ -19,14 +19,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from regan_ext import export_onnx, export_snapshot
 from regan_ext.cli import main
-from regan_ext.errors import UserError
-from regan_ext.export_files import masks_of_state
+from regan_ext.export import onnx as export_onnx
+from regan_ext.export.files import masks_of_state
+from regan_ext.snapshots import open as export_snapshot
+from regan_ext.support.errors import UserError
 from regan_ext.support.pickles import open_pickle, unpickle
-from training_hooks import masks, own_snapshots
-from training_hooks import state as states
-from training_hooks.seams import Ticker
+from training_hooks.core import own_snapshots
+from training_hooks.nvidia import state as states
+from training_hooks.nvidia.seams import Ticker
+from training_hooks.sparsity import masks
 
 FORMATS = ["dense", "sparse", "state-dict", "safetensors", "onnx", "images", "video"]
 
@@ -472,8 +474,8 @@ def test_the_list_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_run_goes_on_where_the_list_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("training_hooks.engine._current", None)
-    monkeypatch.setattr("training_hooks.files._told", set())
+    monkeypatch.setattr("training_hooks.nvidia.current._engine", None)
+    monkeypatch.setattr("training_hooks.core.files._told", set())
     monkeypatch.setenv("XDG_STATE_HOME", str(write(tmp_path / "file", b"")))
 
     def training_loop(ticker: Ticker) -> str:
@@ -641,7 +643,7 @@ def test_a_full_disk_leaves_what_was_there(snapshot: Path) -> None:
     code = (
         "import resource, sys\n"
         "from click.testing import CliRunner\n"
-        "from regan_ext import export_files, export_onnx, export_pictures\n"
+        "from regan_ext.export import files as export_files, onnx as export_onnx, pictures as export_pictures\n"
         "from regan_ext.cli import main\n"
         f"for to in {FORMATS!r}:\n"
         "    out = sys.argv[2] + f'-{to}' + ('.png' if to == 'images' else '.gif')\n"

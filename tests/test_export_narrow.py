@@ -15,9 +15,9 @@ from conftest import SMALL, Run, load_networks, run_python
 from PIL import Image
 
 from regan_ext.cli import main
-from regan_ext.export_files import masks_of_state
-from training_hooks.channels import PREFIX, Layout
-from training_hooks.state import state_path
+from regan_ext.export.files import masks_of_state
+from training_hooks.nvidia.state import state_path
+from training_hooks.sparsity.channels import PREFIX, Layout
 
 CHANNELS = ["--regan-granularity=channel", "--regan-channel-multiple=1", "--regan-channel-min=1"]
 

@@ -15,8 +15,8 @@ import torch
 from checkout_like import make_checkout
 from conftest import SMALL, run_python
 
-from regan_ext.errors import UserError
-from regan_ext.faults import FilesFault, MemoryFault, explained, explained_imports
+from regan_ext.support.errors import UserError
+from regan_ext.train.faults import FilesFault, MemoryFault, explained, explained_imports
 
 resource = pytest.importorskip("resource", reason="limits of POSIX")
 

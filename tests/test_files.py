@@ -19,7 +19,7 @@ from PIL import Image
 from regan_ext.cli import main
 from regan_ext.data.archive import ImageZip
 from regan_ext.support.folders import passing_folder
-from training_hooks.files import copy_whole, refuse_own_input, whole_file, whole_path
+from training_hooks.core.files import copy_whole, refuse_own_input, whole_file, whole_path
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions, links and pipes of POSIX")
 
@@ -133,7 +133,7 @@ def test_two_names_of_one_file_are_one_input(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from training_hooks.files import whole_file
+from training_hooks.core.files import whole_file
 for number in range(20):
     with whole_file(Path(sys.argv[1])) as file:
         for _ in range(64):

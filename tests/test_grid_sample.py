@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regan_ext.grid_sample import grid_sample
+from regan_ext.hosts.compat.grid_sample import grid_sample
 
 SIZES = st.tuples(*[st.integers(1, 3)] * 2, *[st.integers(1, 5)] * 4)
 

@@ -13,13 +13,14 @@ import torch
 from conftest import SCHEDULE, SMALL, TESTS, Run, load_networks, run_python
 from test_resume import assert_same, resumed
 
-from regan_ext.errors import UserError
-from regan_ext.export_snapshot import Snapshot
 from regan_ext.metrics.install import install
 from regan_ext.metrics.settings import MetricSettings
-from training_hooks import health, stop
-from training_hooks.pairs import Pairs
-from training_hooks.seams import Ticker
+from regan_ext.snapshots.open import Snapshot
+from regan_ext.support.errors import UserError
+from training_hooks.core import health
+from training_hooks.nvidia import stop
+from training_hooks.nvidia.seams import Ticker
+from training_hooks.observers.pairs import Pairs
 
 
 def poisoned(data: Path, outdir: Path, *options: str) -> "tuple[Path, int, str]":
@@ -89,7 +90,7 @@ def tick(folder: Path, ticker: Ticker, loss: float = 1.0, weight: float = 1.0) -
 
 @pytest.fixture(autouse=True)
 def signals_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("training_hooks.engine._current", None)
+    monkeypatch.setattr("training_hooks.nvidia.current._engine", None)
     monkeypatch.setattr(stop.signal, "signal", lambda *_: None)
     yield
     stop.install(None)
@@ -105,7 +106,12 @@ def signals_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_what_is_not_finite_is_said_and_ends_the_run(
     loss: float, weight: float, said: str, on_nan: Optional[str], tmp_path: Path, capsys: Any
 ) -> None:
-    ended = tick(tmp_path, Ticker({} if on_nan is None else {"on_nan": on_nan}), loss, weight)
+    ended = tick(
+        tmp_path,
+        Ticker(keepers=["training_hooks.observers.best.keep_best"], **({} if on_nan is None else {"on_nan": on_nan})),
+        loss,
+        weight,
+    )
     assert ended == stop.diverged() == (on_nan is None)
     error = capsys.readouterr().err
     assert "At 2 kimg" in error and said in error
@@ -122,8 +128,8 @@ def test_a_sound_tick_is_no_matter(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_members_of_a_pair_are_not_written_of_such_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training_hooks.config import ReconfigurationConfig
-    from training_hooks.hook import Training
+    from training_hooks.core.hook import Training
+    from training_hooks.methods.regan.config import ReconfigurationConfig
 
     pairs = Pairs(ReconfigurationConfig(interval=2).to_dict(), every=True)
     pairs.start(Training({}, {}, run_dir=str(tmp_path), batch_size=1000, total_iterations=20))

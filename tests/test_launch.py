@@ -92,7 +92,7 @@ def test_recognise_names_a_missing_function(checkout: Path, tmp_path: Path) -> N
 
 
 def test_order_of_the_places_to_look_in(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from regan_ext.launch import find_host
+    from regan_ext.hosts.find import find_host
 
     monkeypatch.delenv("STYLEGAN2_ADA", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -303,7 +303,7 @@ def test_mistakes_are_one_line_and_write_nothing(
 def test_rgb_layers_of_an_unknown_name_have_to_be_named(
     host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training_hooks.planning.DEFAULT_EXCLUDE", {"G": ("*head*",), "D": ("*stem*",)})
+    monkeypatch.setattr("training_hooks.methods.regan.plan.DEFAULT_EXCLUDE", {"G": ("*head*",), "D": ("*stem*",)})
     common = ["train", "--host=embedded", f"--outdir={tmp_path / 'runs'}", f"--data={data_zip}", *SMALL, "--regan-ratio=0.3"]
     for target in ("G", "D"):
         code, output = call([*common, f"--regan-target={target}"], capsys)
@@ -346,9 +346,9 @@ def test_a_disk_without_room(
     free: int, told: str, host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot of the networks of ``SMALL`` takes 4.89 MB, a state 5.03 MB."""
-    monkeypatch.setattr("regan_ext.disk.shutil.disk_usage", lambda _: types.SimpleNamespace(free=free))
+    monkeypatch.setattr("regan_ext.train.disk.shutil.disk_usage", lambda _: types.SimpleNamespace(free=free))
     started: List[Any] = []
-    monkeypatch.setattr("regan_ext.attach.RankEntry.__call__", lambda *_, **kwargs: started.append(kwargs["rank"]))
+    monkeypatch.setattr("regan_ext.train.attach.RankEntry.__call__", lambda *_, **kwargs: started.append(kwargs["rank"]))
     options = [f"--outdir={tmp_path / 'runs'}", f"--data={data_zip}", *SMALL, *REGAN]
     code, output = call(["train", "--host=embedded", *options], capsys)
     if told == "error":
@@ -361,8 +361,8 @@ def test_a_disk_without_room(
 
 
 def test_what_a_run_will_write() -> None:
-    from regan_ext.disk import plan
-    from regan_ext.options import Request
+    from regan_ext.train.disk import plan
+    from regan_ext.train.options import Request
 
     shapes = {"G": {"a": (10, 20), "b": (800,)}, "D": {"a": (3000,)}}  # 1000 and 3000 parameters
     args = {"network_snapshot_ticks": 5, "total_kimg": 100, "metrics": [], "loss_kwargs": {}}  # 4 kimg a tick, as in the hosts
@@ -446,14 +446,14 @@ def test_a_folder_that_is_no_host(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_attach_refuses_what_it_does_not_know() -> None:
-    from regan_ext.attach import attach
+    from regan_ext.train.attach import attach
 
     with pytest.raises(RuntimeError, match="click command called main, setup_training_loop_kwargs, subprocess_fn"):
         attach({})
 
 
 def test_attach_leaves_options_that_the_host_has() -> None:
-    from regan_ext.attach import attach
+    from regan_ext.train.attach import attach
 
     @click.command()
     @click.option("--tick", type=int, help="The host's own.")
@@ -480,7 +480,7 @@ def test_help_is_in_groups_with_every_default_and_one_style_of_types(host_dir: P
                           ("--max-hours FLOAT", 3), ("--metricdata PATH", 4)):  # fmt: skip
         assert f"\n  {flag} " in page[headings[heading]]
     assert not re.search(r"RANGE|TEXT|BOOLEAN|INTEGER|x[<>]=|Re-GAN: ", output)
-    ours = "".join(page[heading] for heading in headings[1:])
+    ours = "".join(page[heading] for heading in headings[1:]).split("\n\n  With few images")[0]
     entries = re.split(r"\n  (?=--)", ours)[1:]
     assert [entry.split()[0] for entry in entries if "[default: " not in re.sub(r"\s+", " ", entry)] == ["--help"]
 
@@ -517,9 +517,8 @@ def test_train_help_lists_both_kinds_of_options(host_dir: Path, capsys: Any) -> 
 
 
 def test_a_hook_of_ones_own_from_the_command_line(host_dir: Path, data_zip: Path, tmp_path: Path) -> None:
-    module = (
-        "from training_hooks.hook import Hook\nclass Say(Hook):\n    def on_iteration(self, number): print('mine', number)\n"
-    )
+    body = "class Say(Hook):\n    def on_iteration(self, number):\n        print('mine', number)\n"
+    module = f"from training_hooks import Hook\n\n\n{body}"
     (tmp_path / "my_hooks.py").write_text(module)
     arguments = [*REGAN_EXT, "train", "--host=embedded", f"--outdir={tmp_path / 'runs'}", f"--data={data_zip}", *SMALL]
     result = run_python([*arguments, "--hook=my_hooks.Say"], env={"PYTHONPATH": str(tmp_path)})

@@ -9,7 +9,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from training_hooks import masks
+from training_hooks.sparsity import masks
 
 RELAXED = settings(deadline=None, max_examples=80)
 SHAPES = st.lists(st.integers(1, 7), min_size=1, max_size=4).map(tuple)

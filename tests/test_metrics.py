@@ -22,11 +22,21 @@ from PIL import Image
 from run_folders import make_run, ticks_of_one_kimg
 
 from regan_ext.cli import main
-from regan_ext.errors import UserError
-from regan_ext.metrics import check, content, digit_detector, fetch, install, nearest, prepare, protocol, registry
+from regan_ext.metrics import (
+    check,
+    content,
+    digit_detector,
+    fetch,
+    install,
+    nearest,
+    prepare,
+    protocol,
+    registry,
+)
 from regan_ext.metrics.settings import MetricSettings
-from regan_ext.runs import read_run
-from training_hooks import engine
+from regan_ext.runs.folder import read_run
+from regan_ext.support.errors import UserError
+from training_hooks.nvidia import current
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -271,7 +281,7 @@ def test_measuring_leaves_the_random_numbers_of_a_method_alone(
     host: Tuple[Any, Any], tmp_path: Path, looks_on: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plain run keeps drawing as the host does."""
-    monkeypatch.setattr(engine, "_current", types.SimpleNamespace(observes=lambda: looks_on))
+    monkeypatch.setattr(current, "_engine", types.SimpleNamespace(observes=lambda: looks_on))
     data = write_images(tmp_path / "a.zip", random_images(30, 0))
     measure(host, "fid1k_full", data, Painter(), detector=str(write_detector(tmp_path / "tiny.pt")))
     drawn = float(torch.rand(1)), float(np.random.rand())

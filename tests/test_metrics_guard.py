@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import SMALL, TESTS, finished_run, run_python
 
-from regan_ext.metrics_guard import guard_metrics
+from regan_ext.metrics.guard import guard_metrics
 
 # ---------------------------------------------------------------- the real loop
 

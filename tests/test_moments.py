@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training_hooks import moments
+from training_hooks.sparsity import moments
 
 OPTIMIZERS = {
     "adam beta1=0": lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.0, 0.9)),

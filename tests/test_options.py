@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regan_ext import options
-from training_hooks.config import PRESETS, ReconfigurationConfig
-from training_hooks.schedule import Length
+from regan_ext.train import options
+from training_hooks.core.schedule import Length
+from training_hooks.methods.regan.config import PRESETS, ReconfigurationConfig
 
 FIELDS = [option for option in options.OPTIONS if option.field is not None]
 # Option → (text, value of the configuration's field), each other than every preset's and the default.
@@ -279,10 +279,10 @@ def test_configurations_survive_json():
     ("value", "words"),
     [
         ("no_such_module.Hook", ["no_such_module", "PYTHONPATH"]),
-        ("training_hooks.hook.NoSuch", ["NoSuch"]),
-        ("pathlib.Path", ["pathlib.Path is not a subclass of training_hooks.hook.Hook"]),
+        ("training_hooks.core.hook.NoSuch", ["NoSuch"]),
+        ("pathlib.Path", ["pathlib.Path is not a subclass of training_hooks.core.hook.Hook"]),
         ("Hook", ["Hook"]),
-        ("training_hooks.hook.Hook,", ["''"]),
+        ("training_hooks.core.hook.Hook,", ["''"]),
         ("..", [".."]),
     ],
 )
@@ -294,7 +294,7 @@ def test_a_hook_that_cannot_be_had(value: str, words: "list[str]") -> None:
 
 def test_hooks_of_a_module_of_ones_own(tmp_path, monkeypatch) -> None:
     (tmp_path / "my_hooks.py").write_text(
-        "from training_hooks.hook import Hook\nclass One(Hook): pass\nclass Two(Hook): pass\n"
+        "from training_hooks.core.hook import Hook\nclass One(Hook): pass\nclass Two(Hook): pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     (parameter,) = (option for option in options.click_options() if option.name == "hook")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import sys
 import types
 from pathlib import Path
 from typing import Any, Dict
@@ -14,12 +13,14 @@ import torch
 from conftest import Run, load_networks
 from test_training_loop import selected
 
-from regan_ext.metrics_guard import guard_metrics
-from training_hooks.engine import Engine
-from training_hooks.hook import Training
-from training_hooks.pairs import Pairs, keep_best
-from training_hooks.reconfiguration import Reconfiguration
-from training_hooks.seams import Ticker
+from regan_ext.metrics.guard import guard_metrics
+from training_hooks.core.engine import Engine
+from training_hooks.core.hook import Training
+from training_hooks.methods.regan.hook import Reconfiguration
+from training_hooks.nvidia.current import set_engine
+from training_hooks.nvidia.seams import Ticker, training_of
+from training_hooks.observers.best import keep_best
+from training_hooks.observers.pairs import Pairs
 
 
 def shares(networks: Dict[str, Any], kind: str) -> "list[float]":
@@ -63,7 +64,7 @@ def test_pairs_and_the_best_are_named_by_the_networks_that_are_pruned(
     target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of four iterations of a thousand images each two train sparse networks, then two dense ones."""
-    monkeypatch.setattr("training_hooks.engine._current", None)
+    monkeypatch.setattr("training_hooks.nvidia.current._engine", None)
     networks = {name: torch.nn.Linear(4, 5) for name in ("G", "D", "G_ema")}
     settings: Dict[str, Any] = {"ratio": 0.3, "interval": 2, "target": target, "exclude": ()}
     snapshot = tmp_path / "network-snapshot.pkl"
@@ -71,19 +72,20 @@ def test_pairs_and_the_best_are_named_by_the_networks_that_are_pruned(
 
     def training_loop(batch_idx: int, batch_size: int, total_kimg: int, **arguments: Any) -> None:
         G, D, G_ema, run_dir, training_set_kwargs, rank, done = *networks.values(), str(tmp_path), {}, 0, False
-        engine = Engine([Reconfiguration(**settings), Pairs(settings)], locals(), lambda name, value: None)
+        engine = Engine([Reconfiguration(**settings), Pairs(settings)], training_of(locals()), lambda name, value: None)
+        set_engine(engine)
         optimizers = {kind: torch.optim.Adam(networks[kind].parameters()) for kind in ("G", "D")}
         for kind, optimizer in optimizers.items():
             engine.add_optimizer(kind, optimizer, 0.001)
         while not done:
             for kind, optimizer in optimizers.items():
-                engine.enter_phase("Gmain" if kind == "G" else "Dreg", sys._getframe())
+                engine.enter_phase("Gmain" if kind == "G" else "Dreg")
                 networks[kind].weight.grad = torch.ones(5, 4)
                 optimizer.step()
             cur_nimg, snapshot_pkl, stats_metrics = (batch_idx + 1) * 1000, str(snapshot), {f"fid{batch_idx}": 1.0}
             batch_idx += 1
             done = batch_idx == total_kimg
-            Ticker()(cur_nimg / 1000, total_kimg)
+            Ticker(keepers=["training_hooks.observers.best.keep_best"])(cur_nimg / 1000, total_kimg)
 
     training_loop(batch_idx=0, batch_size=1000, total_kimg=4)
     best = sorted(path.stem for path in tmp_path.glob("network-best-*.pkl"))

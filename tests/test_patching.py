@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regan_ext import patch_lines, patching
 from regan_ext.cli import main
+from regan_ext.hosts import patch as patching
+from regan_ext.hosts import patch_lines
 
 FUNCTIONS = """\
 def setup_training_loop_kwargs(**options):
@@ -265,7 +266,7 @@ def test_original_comes_back_even_where_the_folder_is_no_host_any_more(tmp_path)
         (ADDED.replace(FIRST, FIRST * 2), ["lines 3, 4 and 21"]),
         (ADDED.replace(SECOND, b"X").replace(FIRST, SECOND).replace(b"X", FIRST), ["lines 3 and 20"]),
         (ADDED.replace(FIRST, b"import regan_ext\n"), ["lines 3 and 20", "not as the two lines"]),
-        (PLAIN.replace("import sys", "from regan_ext.attach import attach").encode(), ["line 4", "not as the two"]),
+        (PLAIN.replace("import sys", "from regan_ext.train.attach import attach").encode(), ["line 4", "not as the two"]),
     ],
     ids=["second gone", "first gone", "twice", "swapped", "comment gone", "by hand"],
 )

@@ -6,9 +6,9 @@ from typing import List
 
 import pytest
 
-from training_hooks import phase_clock
-from training_hooks.phase_clock import PhaseClock
-from training_hooks.schedule import Phase
+from training_hooks.core.schedule import Phase
+from training_hooks.methods.regan import phase_clock
+from training_hooks.methods.regan.phase_clock import PhaseClock
 
 
 @pytest.fixture

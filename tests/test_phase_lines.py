@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from conftest import Run
 
-from training_hooks.config import ReconfigurationConfig
-from training_hooks.phase_lines import PhaseLines, fact
-from training_hooks.schedule import Phase, Schedule
+from training_hooks.core.schedule import Phase, Schedule
+from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.regan.phase_lines import PhaseLines, fact
 
 CONFIG = ReconfigurationConfig(ratio=0.3, interval=10, warmup=10)
 

@@ -9,7 +9,7 @@ from typing import Any, List
 import pytest
 from test_launch import call
 
-from training_hooks.exploration import estimate, shortest_interval
+from training_hooks.methods.regan.exploration import estimate, shortest_interval
 
 
 def told(arguments: List[str], data: Path, capsys: Any) -> "tuple[str, str]":

@@ -15,14 +15,14 @@ from conftest import TESTS
 
 from regan_ext.support import process
 from regan_ext.support.process import Supervisor, error_of, module_command
-from training_hooks import stop
+from training_hooks.nvidia import stop
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 
 # Stands in for a training run: the real handlers of signals, in a function that they take for the host's loop.
 TRAINING = """
 import os, sys, time
-from training_hooks import stop
+from training_hooks.nvidia import stop
 
 def training_loop(kimg_per_tick=4):
     stop.install(None)

@@ -17,11 +17,11 @@ from run_folders import add_fakes
 
 from regan_ext.cli import main
 from regan_ext.data.subset import read_indices
-from regan_ext.errors import UserError
-from regan_ext.presets import read_file
+from regan_ext.support.errors import UserError
 from regan_ext.support.reading import Damaged, number, parse, read_bytes, read_json, read_lines, read_picture, whole
 from regan_ext.tables import results
 from regan_ext.tables.model import load
+from regan_ext.train.presets import read_file
 
 IN_PLACE_OF_FILES: Dict[str, "tuple[Callable[[Path], Any], str]"] = {
     "folder": (Path.mkdir, "is a folder"),

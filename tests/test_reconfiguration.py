@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from training_hooks.config import ReconfigurationConfig
-from training_hooks.hook import Step, Training
-from training_hooks.reconfiguration import Reconfiguration
-from training_hooks.schedule import Phase
+from training_hooks.core.hook import Step, Training
+from training_hooks.core.schedule import Phase
+from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.regan.hook import Reconfiguration
 
 REG_EVERY = 4
 EMA_STEP = 0.1

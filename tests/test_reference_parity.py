@@ -22,9 +22,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from training_hooks.config import PRESETS, ReconfigurationConfig
-from training_hooks.hook import Step, Training
-from training_hooks.reconfiguration import Reconfiguration
+from training_hooks.core.hook import Step, Training
+from training_hooks.methods.regan.config import PRESETS, ReconfigurationConfig
+from training_hooks.methods.regan.hook import Reconfiguration
 
 RATIO, INTERVAL, WARMUP, CYCLES = 0.3, 6, 5, 10
 ITERATIONS = WARMUP + 1 + 2 * INTERVAL * CYCLES + 2

@@ -20,14 +20,14 @@ from conftest import Run
 from PIL import Image
 from run_folders import HOOK, add_fakes, add_metric, ended_job, make_run, stat, tick, ticks_of_one_kimg, write_status
 
-from regan_ext import runs as run_folders
-from regan_ext.charts import charts, label, phase_bars
 from regan_ext.cli import main
-from regan_ext.efficiency import measure
-from regan_ext.parts import read_runs
-from regan_ext.report_options import differing_options
-from regan_ext.runs import read_run
-from training_hooks.schedule import Phase
+from regan_ext.report.charts import charts, label, phase_bars
+from regan_ext.report.options import differing_options
+from regan_ext.runs import folder as run_folders
+from regan_ext.runs.cost import measure
+from regan_ext.runs.folder import read_run
+from regan_ext.runs.parts import read_runs
+from training_hooks.core.schedule import Phase
 
 
 class Page(HTMLParser):
@@ -325,9 +325,9 @@ def test_other_methods_have_names_and_charts(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", lines, HOOK)
     options = json.loads((run / "training_options.json").read_text())
     options["loss_kwargs"]["hooks"] += [
-        {"class_name": "training_hooks.diffaug.DiffAugment", "policy": ["color", "cutout"]},
-        {"class_name": "training_hooks.apa.AdaptivePseudoAugmentation", "target": 0.7},
-        {"class_name": "training_hooks.stability.Stability"},
+        {"class_name": "training_hooks.methods.diffaugment.hook.DiffAugment", "policy": ["color", "cutout"]},
+        {"class_name": "training_hooks.methods.apa.hook.AdaptivePseudoAugmentation", "target": 0.7},
+        {"class_name": "training_hooks.observers.stability.Stability"},
     ]
     (run / "training_options.json").write_text(json.dumps(options))
     page = written(tmp_path, run)
@@ -433,7 +433,7 @@ def test_options_that_differ_are_compared_without_our_seams(tmp_path: Path) -> N
 def test_options_of_a_hook_that_another_repeats_are_compared_once(tmp_path: Path) -> None:
     plain, ours = make_run(tmp_path / "plain", []), make_run(tmp_path / "ours", [], HOOK)
     options = json.loads((ours / "training_options.json").read_text())
-    pairs = {"class_name": "training_hooks.pairs.Pairs", "every": False, "reconfiguration": HOOK}
+    pairs = {"class_name": "training_hooks.observers.pairs.Pairs", "every": False, "reconfiguration": HOOK}
     options["loss_kwargs"]["hooks"].append(pairs)
     (ours / "training_options.json").write_text(json.dumps(options))
     names = [name for name, _ in differing_options([read_run(plain), read_run(ours)])]

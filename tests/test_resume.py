@@ -21,17 +21,18 @@ from conftest import SCHEDULE, SMALL, TESTS, Run, finished_run, load_networks, r
 from test_launch import call
 from test_training_loop import differing
 
-from regan_ext import resume_options
-from regan_ext.errors import UserError
-from training_hooks import files
-from training_hooks import state as states
-from training_hooks.config import ReconfigurationConfig
-from training_hooks.hook import Training
-from training_hooks.pairs import Pairs, keep_best
-from training_hooks.progress import Progress
-from training_hooks.reconfiguration import Reconfiguration
-from training_hooks.schedule import Phase
-from training_hooks.seams import Ticker
+from regan_ext.support.errors import UserError
+from regan_ext.train import resume_options
+from training_hooks.core import files
+from training_hooks.core.hook import Training
+from training_hooks.core.schedule import Phase
+from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.regan.hook import Reconfiguration
+from training_hooks.nvidia import state as states
+from training_hooks.nvidia.seams import Ticker
+from training_hooks.observers.best import keep_best
+from training_hooks.observers.pairs import Pairs
+from training_hooks.observers.progress import Progress
 
 
 def resumed(whole: Run, snapshot: Path, outdir: Path, options: List[str]) -> Run:
@@ -254,8 +255,8 @@ def test_what_may_differ_between_two_parts_of_a_run(whole: Run, capsys: Any) -> 
 
     reconfiguration, *looking_on = whole.options["loss_kwargs"]["hooks"]
     assert [hook["class_name"].rpartition(".")[2] for hook in looking_on] == ["Pairs", "Progress"]
-    stability = {"class_name": "training_hooks.stability.Stability"}
-    apa = {"class_name": "training_hooks.apa.AdaptivePseudoAugmentation"}
+    stability = {"class_name": "training_hooks.observers.stability.Stability"}
+    apa = {"class_name": "training_hooks.methods.apa.hook.AdaptivePseudoAugmentation"}
     plain = {**whole.options, "loss_kwargs": whole.options["loss_kwargs"]["inner"], "G_opt_kwargs": unhooked(whole)}
     assert differs(plain, options(stability)) == differs(options(stability), plain) == ""
     assert differs(options(reconfiguration), options(stability, *looking_on, reconfiguration)) == ""
@@ -453,7 +454,7 @@ def test_a_plain_snapshot_at_the_end_of_the_budget_is_a_beginning(whole: Run, pl
 
 
 def test_a_loop_without_hooks_goes_on_from_a_plain_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training_hooks.engine._current", None)
+    monkeypatch.setattr("training_hooks.nvidia.current._engine", None)
 
     def training_loop(ticker: Ticker) -> List[float]:
         batch_size, kimg_per_tick = 32, 1
@@ -471,7 +472,7 @@ def test_a_loop_without_hooks_goes_on_from_a_plain_snapshot(monkeypatch: pytest.
 
 
 def test_loop_variables_can_be_set() -> None:
-    from training_hooks import loop
+    from training_hooks.nvidia import host_loop as loop
 
     def training_loop(counter: int) -> "tuple[int, int]":
         batch_idx = 0

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from test_launch import call
 from test_resume import outcome
 
-from regan_ext import resume_options
-from regan_ext.errors import UserError
-from training_hooks import state as states
-from training_hooks.config import ReconfigurationConfig
-from training_hooks.reconfiguration import Reconfiguration
-from training_hooks.state_check import check_fields, check_fit
+from regan_ext.support.errors import UserError
+from regan_ext.train import resume_options
+from training_hooks.core.state_check import check_fields, check_fit
+from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.regan.hook import Reconfiguration
+from training_hooks.nvidia import state as states
 
 copied = test_resume.copied
 

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from run_folders import add_snapshot, make_run, ticks_of_one_kimg
 
 from regan_ext.cli import main
-from regan_ext.errors import UserError
-from regan_ext.run_folders import chosen_snapshot, find_runs, snapshots
+from regan_ext.runs.find import chosen_snapshot, find_runs, snapshots
+from regan_ext.support.errors import UserError
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from training_hooks.schedule import Length, Phase, Schedule
+from training_hooks.core.schedule import Length, Phase, Schedule
 
 WARMUPS = st.integers(0, 12)
 INTERVALS = st.integers(1, 9)

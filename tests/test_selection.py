@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training_hooks.config import ReconfigurationConfig
-from training_hooks.planning import check_rgb, knows_rgb, left_dense, select_parameters
-from training_hooks.selection import SelectionError, parameter_shapes, select
+from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.regan.plan import check_rgb, knows_rgb, left_dense, select_parameters
+from training_hooks.sparsity.selection import SelectionError, parameter_shapes, select
 
 # Names and shapes as StyleGAN2-ADA has them.
 SHAPES = {

@@ -7,8 +7,8 @@ from typing import Any, Tuple
 import pytest
 import torch
 
-from training_hooks.hook import Training
-from training_hooks.stability import Stability
+from training_hooks.core.hook import Training
+from training_hooks.observers.stability import Stability
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

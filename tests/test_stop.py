@@ -15,8 +15,8 @@ import pytest
 from conftest import SCHEDULE, SMALL, TESTS, Run, finished_run, run_python
 from test_resume import assert_same, resumed
 
-from training_hooks import state as states
-from training_hooks.hook import Hook
+from training_hooks.core.hook import Hook
+from training_hooks.nvidia import state as states
 
 
 def begin(data: Path, outdir: Path, *options: str) -> "subprocess.Popen[str]":
@@ -93,7 +93,7 @@ class Terminator(Hook):
 
 def test_the_last_tick_of_a_stopped_run_has_the_methods_statistics(data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from regan_ext.attach import attach; from regan_ext.hosts import embedded_train\n"
+        "import sys; from regan_ext.train.attach import attach; from regan_ext.hosts import embedded_train\n"
         "attach(vars(embedded_train), hooks=[{'class_name': 'test_stop.Terminator', 'at': 20}])\n"
         "embedded_train.main.main(args=sys.argv[1:])"
     )

@@ -23,8 +23,8 @@ from run_folders import HOOK, add_metric, add_snapshot, make_run, tick, ticks_of
 from test_launch import call
 
 from regan_ext.cli import main
-from regan_ext.errors import UserError
 from regan_ext.hosts import embedded_train
+from regan_ext.support.errors import UserError
 from regan_ext.support.process import module_command
 from regan_ext.tables import command, picture, runner
 from regan_ext.tables.command import Job, Place
@@ -34,8 +34,9 @@ from regan_ext.tables.results import dumps, read_file, read_folder
 from regan_ext.tables.sheet import FORMATS, Grid, Sheet
 from regan_ext.tables.show import sheet_of
 from regan_ext.tables.state import locked, note_settings, read_state
-from training_hooks import own_snapshots, random_state, state
-from training_hooks.operations import layer_operations
+from training_hooks.core import own_snapshots, random_state
+from training_hooks.nvidia import state
+from training_hooks.sparsity.operations import layer_operations
 
 ROOT = TESTS.parent
 REGAN_EXT = module_command("regan_ext")
@@ -599,8 +600,8 @@ def test_presets_fill_what_was_left_unset(data_zip: Path, host_dir: Path, capsys
 
 
 def test_the_few_shot_preset_makes_three_whole_cycles_at_every_batch() -> None:
-    from regan_ext.options import configuration
-    from training_hooks.config import PRESETS
+    from regan_ext.train.options import configuration
+    from training_hooks.methods.regan.config import PRESETS
 
     for batch in (4, 8, 12, 16, 32):
         total = -(-300_000 // batch)

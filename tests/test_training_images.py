@@ -24,8 +24,8 @@ from regan_ext.cli import main
 from regan_ext.data.containers import open_container
 from regan_ext.data.dataset_json import matched
 from regan_ext.data.host_view import view
-from regan_ext.errors import UserError
-from regan_ext.training_images import check_images, faults_named
+from regan_ext.support.errors import UserError
+from regan_ext.train.images import check_images, faults_named
 
 
 def picture(side: int = 16, mode: str = "RGB", seed: int = 0, form: str = "png", **options: Any) -> bytes:

@@ -21,10 +21,10 @@ from test_launch import resolved
 from test_metrics import write_detector
 
 from regan_ext.cli import main
-from regan_ext.errors import UserError
-from regan_ext.presets import read_file
 from regan_ext.support import process
+from regan_ext.support.errors import UserError
 from regan_ext.tables.state import locked
+from regan_ext.train.presets import read_file
 from regan_ext.tune import runner, training
 from regan_ext.tune.series import Objective, Point
 from regan_ext.tune.space import Choices, Range, parse

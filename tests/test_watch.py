@@ -19,9 +19,10 @@ from conftest import Run
 from run_folders import HOOK, add_metric, add_snapshot, ended_job, make_run, stat, tick, ticks_of_one_kimg, write_status
 from test_stop import begin, stopped_run, wait_for_iteration
 
-from regan_ext import job, watch
 from regan_ext.cli import main
-from regan_ext.runs import read_run
+from regan_ext.report import watch
+from regan_ext.runs import job
+from regan_ext.runs.folder import read_run
 
 
 def command(*arguments: Any) -> Result:

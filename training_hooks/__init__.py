@@ -9,12 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any, List
 
 if TYPE_CHECKING:
-    from .apa import AdaptivePseudoAugmentation
-    from .config import PRESETS, ReconfigurationConfig
-    from .diffaug import DiffAugment, augment, parse_policy
-    from .hook import Hook, Round, Step, Training
-    from .reconfiguration import Reconfiguration
-    from .stability import Stability
+    from .core.hook import Hook, Round, Step, Training
+    from .methods.apa.hook import AdaptivePseudoAugmentation
+    from .methods.diffaugment.hook import DiffAugment, augment, parse_policy
+    from .methods.regan.config import PRESETS, ReconfigurationConfig
+    from .methods.regan.hook import Reconfiguration
+    from .observers.stability import Stability
 
 __all__ = [
     "PRESETS", "AdaptivePseudoAugmentation", "DiffAugment", "Hook", "Reconfiguration", "ReconfigurationConfig", "Round",
@@ -22,12 +22,12 @@ __all__ = [
 ]  # fmt: skip
 
 _MODULES = {
-    "apa": ("AdaptivePseudoAugmentation",),
-    "config": ("PRESETS", "ReconfigurationConfig"),
-    "diffaug": ("DiffAugment", "augment", "parse_policy"),
-    "hook": ("Hook", "Round", "Step", "Training"),
-    "reconfiguration": ("Reconfiguration",),
-    "stability": ("Stability",),
+    "methods.apa.hook": ("AdaptivePseudoAugmentation",),
+    "methods.regan.config": ("PRESETS", "ReconfigurationConfig"),
+    "methods.diffaugment.hook": ("DiffAugment", "augment", "parse_policy"),
+    "core.hook": ("Hook", "Round", "Step", "Training"),
+    "methods.regan.hook": ("Reconfiguration",),
+    "observers.stability": ("Stability",),
 }
 
 

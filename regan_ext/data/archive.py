@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Iterator, List, Optional, Sequence, Tuple, Type
 
-from training_hooks.files import whole_file
+from training_hooks.core.files import whole_file
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..support.folders import passing_folder
 from ..support.text import printable
 

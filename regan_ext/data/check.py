@@ -13,7 +13,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..support.reading import read_bytes
 from ..support.text import counted, echo, printable
 from .archive import check_file, write_list

@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 import numpy as np
 from PIL import Image
 
-from ..errors import UserError
+from ..support.errors import UserError
 from .sources import Entry
 
 __all__ = ["cifar10_entries"]

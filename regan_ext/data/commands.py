@@ -124,7 +124,8 @@ def prepare_set(**options: Any) -> None:
 
     Exit code: 0 written, 2 something is wrong; then nothing is written.
     """
-    from .prepare import Request, prepare
+    from .prepare import prepare
+    from .request import Request
     from .show import images_bar
 
     with images_bar("images") as tick:

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO, Dict, Iterator, List, Optional, Tuple, Union
 
-from ..errors import UserError
+from ..support.errors import UserError
 from .decoding import Unreadable, suffixes
 
 __all__ = ["Container", "Folder", "Zipped", "image_names", "is_image", "open_container", "run_folder_of"]

@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..support.text import counted, printable
 from .archive import FILTER_KEY
 from .containers import Container

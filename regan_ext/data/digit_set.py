@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import random
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 from PIL import Image
 
-from ..digits import load
-from ..errors import UserError
+from ..support.errors import UserError
 from .archive import ImageZip, check_target, indices_path, member_name, same_target, write_list
+from .digits import load
 from .images import FILTERS, encode
+from .request import Request
 from .table import DIGITS
-
-if TYPE_CHECKING:
-    from .prepare import Request
 
 __all__ = ["choose", "prepare_digits"]
 
@@ -47,7 +45,7 @@ def choose(classes: Sequence[int], count: int, seed: Optional[int]) -> List[int]
     return numbers
 
 
-def prepare_digits(request: "Request") -> List[str]:
+def prepare_digits(request: Request) -> List[str]:
     """Write the chosen digits, and those that were not chosen where ``request.rest`` asks for them.
 
     Returns:

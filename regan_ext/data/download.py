@@ -15,8 +15,8 @@ import click
 import requests
 
 from .. import __version__
-from ..errors import UserError
-from ..locks import locked_file
+from ..support.errors import UserError
+from ..support.locks import locked_file
 from ..support.reading import read_bytes
 from .answer import Answer, Broken, Strange, TooSlow
 from .hashes import Digest, digest, record, why_wrong

@@ -9,7 +9,7 @@ from typing import Callable, ContextManager, List, Optional, Tuple
 
 import click
 
-from ..errors import UserError
+from ..support.errors import UserError
 from .download import DownloadError, Progress, download
 from .hashes import digest, record, recorded, recorded_path, why_wrong
 from .manifest import Archive, DataSet, Source

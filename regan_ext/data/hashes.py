@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Optional
 
-from training_hooks.files import whole_file
+from training_hooks.core.files import whole_file
 
 from ..support.reading import read_bytes
 from .manifest import Archive

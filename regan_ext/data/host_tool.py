@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-from training_hooks.files import whole_path
+from training_hooks.core.files import whole_path
 
-from ..errors import UserError
 from ..hosts.checkout import HostError, recognise
+from ..support.errors import UserError
 from .archive import add_filter, beside, fix_dates
 from .dataset_json import Label
 from .images import encode, square

@@ -6,7 +6,7 @@ import posixpath
 from collections import Counter
 from typing import Dict, List, Sequence, Tuple
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..support.text import counted, printable
 from .containers import Container
 from .dataset_json import Label, file_of, labels_of, matched, too_many_classes

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Optional, Tuple
 
-from ..errors import UserError
+from ..support.errors import UserError
 
 __all__ = ["Archive", "DataSet", "Limits", "Source", "find", "normalised"]
 

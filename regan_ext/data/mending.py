@@ -11,7 +11,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from PIL import Image
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..support.text import counted, printable
 from .dataset_json import Label
 from .decoding import Unreadable

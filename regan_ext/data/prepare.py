@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Sequence
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..support.text import counted
 from .archive import ImageZip, beside, check_target, indices_path, member_name, numbered, write_list
 from .cifar import cifar10_entries
@@ -19,54 +18,12 @@ from .host_tool import find_tool, pack_with_host
 from .images import encode, fit
 from .manifest import DataSet, Limits
 from .mending import Plan, Report, Survey, examined, survey
+from .request import Request
 from .sources import Entry, Found, entries_of
 from .table import DIGITS, OWN, get
 from .unpack import is_archive, unpack
 
-__all__ = ["Request", "chosen", "pack", "prepare"]
-
-
-@dataclass(frozen=True)
-class Request:
-    """The arguments of the command; None means the data set's own value.
-
-    Args:
-        name: of the data set, or "my-images".
-        source: folder or archive; "-" for the digits.
-        out: zip to write.
-        resolution: side in pixels, a power of two.
-        resize: "box", "lanczos" or "bicubic".
-        split: part of the data set.
-        host: a checkout whose dataset_tool.py does the work.
-        count: choose so many images.
-        seed: which ones.
-        rest: digits: zip for those that were not chosen.
-        strict: write nothing where there is a fault.
-        keep_duplicates: my-images: keep copies.
-        any_count: take a known set with more or fewer images than it has.
-        labels: my-images: where labels come from, see ``labelling``.
-        fit: how images become square, "crop" or "pad".
-        verbose: tell of every file, and not of some with a fault only.
-        quiet: tell of no file.
-    """
-
-    name: str
-    source: str
-    out: Path
-    resolution: Optional[int] = None
-    resize: Optional[str] = None
-    split: Optional[str] = None
-    host: Optional[str] = None
-    count: Optional[int] = None
-    seed: Optional[int] = None
-    rest: Optional[Path] = None
-    strict: bool = False
-    keep_duplicates: bool = False
-    any_count: bool = False
-    labels: str = "auto"
-    fit: str = "crop"
-    verbose: bool = False
-    quiet: bool = False
+__all__ = ["chosen", "pack", "prepare"]
 
 
 def chosen(total: int, count: int, seed: int) -> List[int]:

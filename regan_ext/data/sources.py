@@ -10,7 +10,7 @@ from typing import Callable, List, Optional, Tuple
 
 from PIL import Image
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..support.text import counted, printable
 from .containers import Container, image_names, is_image, run_folder_of
 from .dataset_json import Label, labels_of

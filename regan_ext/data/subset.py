@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import List, Optional
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..support.reading import LINES_BYTES, Damaged, parse, read_text
 from .archive import ImageZip, check_target, indices_path, numbered, same, same_target, write_list
 from .containers import Zipped, image_names, open_container

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..support.paths import absolute
 
 __all__ = ["LARGEST", "Checkout", "HostError", "recognise"]

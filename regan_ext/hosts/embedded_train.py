@@ -1,7 +1,8 @@
 """The embedded host's ``train.py``: the command line of StyleGAN2-ADA-PyTorch over the modules of the wheel.
 
 The wheel has the training loop and the function that turns options into its arguments, but no command line. This module has
-the shape that ``regan_ext.attach`` knows: ``setup_training_loop_kwargs``, ``subprocess_fn`` and the click command ``main``.
+the shape that ``regan_ext.train.attach`` knows: ``setup_training_loop_kwargs``, ``subprocess_fn``, and the click command
+``main``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import click
 
-from training_hooks.files import whole_file
+from training_hooks.core.files import whole_file
 
 from ..support.text import echo
 from . import embedded

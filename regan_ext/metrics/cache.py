@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional, Tuple
 
 import torch
 
-from training_hooks.files import tolerate_write_failure, whole_path
+from training_hooks.core.files import tolerate_write_failure, whole_path
 
 from ..support.text import echo
 from .content import Content, read_content

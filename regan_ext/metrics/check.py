@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
-from ..errors import UserError
+from ..support.errors import UserError
 from .registry import fewest_images, parse
 from .settings import MetricSettings
 

@@ -37,7 +37,7 @@ def detector(name: str, out: Path, seed: int, folds: int) -> None:
     digits: a classifier of scikit-learn's 1797 handwritten digits; half a minute on one core. Printed is its accuracy on digits
     that it had not seen, over five networks trained without a fifth of them each; the one that is written has seen all.
     """
-    from ..errors import UserError
+    from ..support.errors import UserError
     from .digit_detector import Training, train_detector
 
     try:
@@ -90,8 +90,8 @@ def run_metrics(snapshot: Path, best: Optional[str], names: str, whole_run: bool
 
     Exit code: 0 measured, 1 a metric failed, 2 something wrong with the options, the snapshot or the data.
     """
-    from ..errors import UserError
-    from ..run_folders import chosen_snapshot, snapshots
+    from ..runs.find import chosen_snapshot, snapshots
+    from ..support.errors import UserError
     from .prepare import Wanted
     from .run import Measurement, run, run_all
 
@@ -119,7 +119,7 @@ def nearest(snapshot: Path, best: Optional[str], out: Path, count: int, neighbou
 
     Exit code: 0 written, 2 something wrong with the options, the snapshot or the data.
     """
-    from ..run_folders import chosen_snapshot
+    from ..runs.find import chosen_snapshot
     from .nearest import Sheet, run
     from .prepare import Wanted
 

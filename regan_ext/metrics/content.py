@@ -13,11 +13,11 @@ from typing import Callable, Iterator, List, Optional, Tuple
 
 from PIL import Image
 
-from training_hooks.files import tolerate_write_failure, whole_file
+from training_hooks.core.files import tolerate_write_failure, whole_file
 
 from ..data.containers import open_container
 from ..data.dataset_json import filter_named, filter_of
-from ..errors import UserError
+from ..support.errors import UserError
 
 __all__ = ["Content", "file_sha256", "images_of", "read_content", "resize_filter"]
 

@@ -1,8 +1,8 @@
 """A feature network for handwritten digits, small enough to train anywhere in seconds.
 
 NVIDIA's Inception network has to be downloaded and was trained on photographs. This one is trained on the 1797 digits that
-scikit-learn carries (8x8 pixels, scaled to 32x32 as ``regan_ext.digits`` does), from a fixed seed, on one thread of the CPU.
-It is called as the hosts call theirs: uint8 images [N, 3, H, W], with ``return_features`` or ``no_output_bias``.
+scikit-learn carries (8x8 pixels, scaled to 32x32 as ``regan_ext.data.digits`` does), from a fixed seed, on one thread of the
+CPU. It is called as the hosts call theirs: uint8 images [N, 3, H, W], with ``return_features`` or ``no_output_bias``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training_hooks.files import whole_file
+from training_hooks.core.files import whole_file
 
-from ..digits import RESOLUTION, load
+from ..data.digits import RESOLUTION, load
 
 __all__ = ["DigitClassifier", "Training", "digit_images", "train_detector"]
 

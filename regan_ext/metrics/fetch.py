@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
-from training_hooks.files import copy_whole
+from training_hooks.core.files import copy_whole
 
 from ..data.download import DownloadError, Progress, download
 from ..data.manifest import Archive
-from ..doctor_checks import dnnlib_cache
-from ..errors import UserError
+from ..hosts.download_cache import dnnlib_cache
+from ..support.errors import UserError
 from .content import file_sha256
 
 __all__ = ["DETECTORS", "HostDetector", "fetch"]

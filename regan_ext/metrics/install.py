@@ -16,10 +16,10 @@ from typing import Any, ContextManager, Dict, Mapping, Optional
 
 import torch
 
-from training_hooks import loop
-from training_hooks.engine import current_or_none
-from training_hooks.health import non_finite
-from training_hooks.random_state import kept_random_states
+from training_hooks.core.health import non_finite
+from training_hooks.core.random_state import kept_random_states
+from training_hooks.nvidia import host_loop as loop
+from training_hooks.nvidia.current import engine_or_none
 
 from .cache import StatisticsCache
 from .check import reference_of, too_few
@@ -192,7 +192,7 @@ def _for_readers(result: Mapping[str, Any], snapshot: Optional[str]) -> str:
 
 
 def _kept_random_states(device: Any) -> ContextManager[None]:
-    engine = current_or_none()
+    engine = engine_or_none()
     if engine is None or engine.observes():
         return contextlib.nullcontext()
     return kept_random_states(torch.device("cpu" if device is None else device))

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training_hooks.files import refuse_own_input, whole_file
+from training_hooks.core.files import refuse_own_input, whole_file
 
-from ..errors import UserError
+from ..support.errors import UserError
 from .check import check_data, check_detector
 from .content import images_of
 from .prepare import Prepared, Wanted, absolute, prepare

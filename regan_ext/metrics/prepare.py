@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from .. import compat
-from .. import device as devices
-from ..errors import UserError
-from ..export_snapshot import open_snapshot
+from ..hosts import device as devices
+from ..hosts.compat import fixes as compat
+from ..snapshots.open import open_snapshot
+from ..support.errors import UserError
 from .check import check_place
 
 __all__ = ["Prepared", "Wanted", "absolute", "prepare"]

@@ -11,7 +11,7 @@ from typing import Any, Sequence, Tuple
 
 import click
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..support.text import echo
 from .check import check_counts, check_settings
 from .fetch import DETECTORS

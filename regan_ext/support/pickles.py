@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import IO, Any, Callable
 
-from ..errors import UserError
+from .errors import UserError
 
 __all__ = ["TRUST", "foreign", "open_pickle", "unpickle"]
 

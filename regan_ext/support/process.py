@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 
-from training_hooks import stop
+from training_hooks.nvidia import stop
 
 __all__ = ["Process", "Supervisor", "error_of", "module_command"]
 
@@ -102,7 +102,7 @@ class Process:
 class Supervisor:
     """Runs training processes one after the other, and ends the one that runs, with a snapshot, when a signal asks for it.
 
-    As a context manager, of the main thread, it listens to what stops a run (``training_hooks.stop.signals``). A second
+    As a context manager, of the main thread, it listens to what stops a run (``training_hooks.nvidia.stop.signals``). A second
     Ctrl-C or SIGTERM ends the process at once.
 
     Args:

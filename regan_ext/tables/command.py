@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import FrozenSet, List, Optional, Sequence, Tuple
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..support.process import module_command
 from .model import Cell
 
@@ -119,6 +119,6 @@ def needs(job: Job) -> List[str]:
 @cache
 def _known() -> FrozenSet[str]:
     from ..hosts import embedded_train
-    from ..options import click_options
+    from ..train.options import click_options
 
     return frozenset(flag for option in [*embedded_train.main.params, *click_options()] for flag in option.opts)

@@ -7,10 +7,10 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import click
 
-from training_hooks.operations import RunCost, layer_operations
-from training_hooks.planning import sparse_cost, targets
+from training_hooks.methods.regan.plan import sparse_cost, targets
+from training_hooks.sparsity.operations import RunCost, layer_operations
 
-from .. import options
+from ..train import options
 from .model import Cell, Table
 from .shapes import Architecture, discriminator_shapes, generator_shapes
 from .sheet import Grid, Sheet

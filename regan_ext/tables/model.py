@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from training_hooks.best import direction
+from training_hooks.core.best import direction
 
-from ..errors import UserError
+from ..support.errors import UserError
 
 __all__ = ["NAMES", "Cell", "Column", "Measure", "Row", "Table", "how_to_get", "load", "table_of"]
 

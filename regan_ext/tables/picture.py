@@ -7,12 +7,12 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from training_hooks.files import refuse_own_input, whole_file
+from training_hooks.core.files import refuse_own_input, whole_file
 
-from ..errors import UserError
+from ..runs.chain import chain
+from ..support.errors import UserError
 from ..support.reading import Damaged, read_picture
 from .model import Cell, Table
-from .state import chain
 
 __all__ = ["draw"]
 

@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..errors import UserError
-from ..runs import MetricPoint, Run, of_one_protocol
+from ..runs.chain import chain
+from ..runs.folder import MetricPoint, Run, of_one_protocol
+from ..support.errors import UserError
 from ..support.reading import LINES_BYTES, Damaged, mapping, number, parse, read_lines, read_text
 from .model import Measure, Table
-from .state import chain, machine_of, points, settings_of
+from .state import machine_of, points, settings_of
 
 __all__ = ["Result", "dumps", "read_file", "read_folder"]
 

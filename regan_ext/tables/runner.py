@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from training_hooks.own_snapshots import is_own
+from training_hooks.core.own_snapshots import is_own
 
-from ..errors import UserError
+from ..runs.chain import chain
+from ..support.errors import UserError
 from ..support.pickles import TRUST, foreign
 from ..support.process import Supervisor
 from ..support.text import clock, echo
@@ -23,7 +24,6 @@ from .state import (
     INTERRUPTED,
     UNMEASURED,
     State,
-    chain,
     locked,
     note_settings,
     points,
@@ -111,7 +111,7 @@ def _look(job: Job) -> Tuple[Optional[State], Optional[str]]:
 
 def _newest(job: Job) -> Optional[Path]:
     """The snapshot to go on from: its state is whole and is its own, which the names do not tell; None without one."""
-    from ..resume import newest_pair
+    from ..train.resume import newest_pair
 
     try:
         return newest_pair(job.folder).snapshot

@@ -6,9 +6,9 @@ import math
 import statistics
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from training_hooks.best import best
+from training_hooks.core.best import best
 
-from ..runs import MetricPoint
+from ..runs.folder import MetricPoint
 from .model import Cell, Measure, Table
 from .results import Result
 from .sheet import Grid, Sheet

@@ -12,25 +12,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from training_hooks.files import whole_file
+from training_hooks.core.files import whole_file
 
-from ..errors import UserError
-from ..job import resumable
-from ..locks import locked_file
-from ..runs import MetricPoint, Run, read_run
+from ..runs.chain import chain
+from ..runs.folder import MetricPoint, Run
+from ..runs.job import resumable
+from ..support.locks import locked_file
 from ..support.process import module_command
 from ..support.reading import Damaged, mapping, read_json
 from .command import Job
 from .model import Measure
 
 __all__ = [
-    "DIFFERS", "FINISHED", "FRESH", "INTERRUPTED", "UNMEASURED", "State", "chain", "locked", "machine_of",
+    "DIFFERS", "FINISHED", "FRESH", "INTERRUPTED", "UNMEASURED", "State", "locked", "machine_of",
     "note_settings", "points", "read_state", "settings_of", "unmeasured",
 ]  # fmt: skip
 
 FRESH, INTERRUPTED, FINISHED, UNMEASURED, DIFFERS = "fresh", "interrupted", "finished", "unmeasured", "differs"
 _SETTINGS_FILE, _LOCK_FILE = "cell.json", ".lock"
-_RESUMED = "-resumed"
 
 
 @dataclass(frozen=True)
@@ -45,17 +44,6 @@ class State:
 
     kind: str
     detail: str = ""
-
-
-def chain(folder: Path) -> List[Run]:
-    """The run folders of the cell's last run, oldest first: it and those that it went on from."""
-    runs: List[Run] = []
-    for path in sorted((path for path in folder.glob("[0-9]*-*") if path.is_dir()), reverse=True):
-        with contextlib.suppress(UserError):
-            runs.insert(0, read_run(path))
-            if not path.name.endswith(_RESUMED):
-                break
-    return runs
 
 
 def points(runs: Sequence[Run], measure: Measure) -> List[MetricPoint]:
@@ -107,7 +95,7 @@ def note_settings(job: Job) -> None:
 @cache
 def _this_machine() -> Dict[str, Any]:
     """Asked in another process, so that this one takes no memory of a GPU; it is not for Ctrl-C to end."""
-    command = module_command("regan_ext.machine")
+    command = module_command("regan_ext.support.machine")
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, start_new_session=os.name == "posix")
     content: Dict[str, Any] = json.loads(said.stdout)
     return content

@@ -10,7 +10,7 @@ from typing import Optional, Tuple
 
 import click
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..support.numbers import HOURS, SEED, FiniteFloat, Int
 from ..support.paths import UserPath
 from ..support.text import echo, terminal

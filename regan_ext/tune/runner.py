@@ -11,12 +11,13 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from optuna.trial import TrialState
 
-from ..errors import UserError
-from ..job import resumable
-from ..runs import Run
+from ..runs.chain import chain
+from ..runs.folder import Run
+from ..runs.job import resumable
+from ..support.errors import UserError
 from ..support.process import Supervisor
 from ..support.text import clock
-from ..tables.state import chain, locked
+from ..tables.state import locked
 from .series import Objective, Point, failure
 from .space import Space, parse
 from .study import Claim, StudyFile, report, runs_of

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
-from training_hooks.best import best, direction, is_candidate
+from training_hooks.core.best import best, direction, is_candidate
 
-from ..errors import UserError
-from ..runs import of_one_protocol, points_of
+from ..runs.folder import of_one_protocol, points_of
+from ..support.errors import UserError
 from ..support.reading import read_lines
 
 __all__ = ["Objective", "Point", "failure"]
@@ -87,7 +87,7 @@ def _points(records: Sequence[Mapping[str, Any]], metric: str) -> List[Point]:
     """The values in the lines of a metric-*.jsonl, in their order.
 
     Left out: a metric that failed, what is no finite number, another protocol than the first, and snapshots that cannot be the
-    best, see ``training_hooks.best``.
+    best, see ``training_hooks.core.best``.
     """
     found = [point for record in of_one_protocol(records) for point in points_of(record) if point.name == metric]
     return [Point(int(p.kimg), p.value) for p in found if is_candidate(p.kimg) and math.isfinite(p.value)]

@@ -7,10 +7,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple, Union
 
-from training_hooks.config import CHOICES
-from training_hooks.schedule import Length
+from training_hooks.core.schedule import Length
+from training_hooks.methods.regan.config import CHOICES
 
-from ..errors import UserError
+from ..support.errors import UserError
 
 if TYPE_CHECKING:
     import optuna

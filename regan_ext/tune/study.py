@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from ..errors import UserError
+from ..support.errors import UserError
 from ..tables.state import locked
 from .series import Objective, Point
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-from training_hooks import loop
+from training_hooks.nvidia import host_loop as loop
 
-from ..errors import UserError
-from ..options import CHANNEL_FIELDS
-from ..presets import HOST_PRESETS, fill
+from ..support.errors import UserError
 from ..support.process import error_of, module_command
+from ..train.options import CHANNEL_FIELDS
+from ..train.presets import HOST_PRESETS, fill
 
 __all__ = ["Plan", "Refused", "Training", "dry_run", "tidy"]
 

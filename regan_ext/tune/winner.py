@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from training_hooks.files import whole_file
+from training_hooks.core.files import whole_file
 
-from ..tables.state import chain
+from ..runs.chain import chain
 from .study import StudyFile
 from .training import Training
 

@@ -17,7 +17,7 @@ import scipy.linalg
 import torch
 from PIL import Image
 
-from regan_ext.machine import describe
+from regan_ext.support.machine import describe
 
 
 def images_of(path: Path) -> torch.Tensor:

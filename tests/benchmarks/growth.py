@@ -16,9 +16,9 @@ import click
 import torch
 
 from regan_ext.hosts.embedded_train import host_module
-from regan_ext.machine import describe
-from training_hooks.masked_network import MaskedNetwork
-from training_hooks.selection import parameter_shapes
+from regan_ext.support.machine import describe
+from training_hooks.sparsity.masked_network import MaskedNetwork
+from training_hooks.sparsity.selection import parameter_shapes
 
 # Millions of parameters: resolution, channel base, most channels, width of z and w.
 SIZES = {1: (64, 4096, 96, 128), 5: (128, 16384, 192, 256), 10: (128, 16384, 256, 512), 30: (1024, 32768, 512, 512)}

@@ -20,7 +20,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from regan_ext.machine import describe
+from regan_ext.support.machine import describe
 
 
 def write_noise(path: Path, count: int, resolution: int) -> None:

@@ -15,9 +15,9 @@ import click
 import torch
 
 from regan_ext.hosts.embedded_train import host_module
-from regan_ext.machine import describe
-from training_hooks.config import ReconfigurationConfig
-from training_hooks.reconfiguration import Reconfiguration
+from regan_ext.support.machine import describe
+from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.regan.hook import Reconfiguration
 
 
 @click.command()

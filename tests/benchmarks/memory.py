@@ -17,7 +17,7 @@ from typing import List
 import click
 from hook_overhead import write_noise
 
-from regan_ext.machine import describe
+from regan_ext.support.machine import describe
 
 KINDS = {
     "plain": [],

@@ -22,14 +22,14 @@ import click
 import torch
 from hook_overhead import train, write_noise
 
-from regan_ext import compat
 from regan_ext.hosts import embedded
-from regan_ext.machine import describe
-from training_hooks.channels import choose_channels
-from training_hooks.config import ReconfigurationConfig
-from training_hooks.narrowing import NarrowSynthesis
-from training_hooks.planning import plan_channels, sparse_cost
-from training_hooks.selection import parameter_shapes
+from regan_ext.hosts.compat import fixes as compat
+from regan_ext.support.machine import describe
+from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.regan.plan import plan_channels, sparse_cost
+from training_hooks.sparsity.channels import choose_channels
+from training_hooks.sparsity.narrowing import NarrowSynthesis
+from training_hooks.sparsity.selection import parameter_shapes
 
 
 def load_generator(host: Optional[str], resolution: int, channels: int, base: int, fp16: int, device: str) -> Any:

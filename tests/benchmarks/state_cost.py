@@ -19,11 +19,11 @@ from typing import Any, Dict, List
 import click
 import torch
 
+from regan_ext.data.digits import write_digits
 from regan_ext.demo import DemoSettings
-from regan_ext.digits import write_digits
-from regan_ext.launch import train
-from regan_ext.machine import describe
-from training_hooks import seams, state
+from regan_ext.support.machine import describe
+from regan_ext.train.launch import train
+from training_hooks.nvidia import seams, state
 
 
 def timed_run(arguments: List[str], log: Path) -> List[float]:

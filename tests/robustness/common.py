@@ -12,7 +12,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "benchmarks")]
 from conftest import SCHEDULE, SMALL, Run, finished_run, load_networks, run_python, write_small_digits  # noqa: E402
 from test_stop import stopped_run, wait_for_iteration  # noqa: E402
 
-from regan_ext.machine import describe  # noqa: E402
+from regan_ext.support.machine import describe  # noqa: E402
 
 __all__ = [
     "SCHEDULE", "SMALL", "Run", "describe", "finished_run", "host_folder", "load_networks", "run_python", "stopped_run",

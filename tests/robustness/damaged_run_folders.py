@@ -22,7 +22,7 @@ from unittest.mock import patch
 from common import describe
 from damage import COMMANDS, build, damage, outcome
 
-from regan_ext import chart_drawing
+from regan_ext.report import drawing as chart_drawing
 
 _DRAWN = 5
 

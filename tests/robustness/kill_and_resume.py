@@ -29,7 +29,7 @@ from typing import Callable, Dict, List, Optional, Set
 import click
 from common import describe, host_folder, load_networks, train_command, write_small_digits
 
-from training_hooks import state as states
+from training_hooks.nvidia import state as states
 
 # 16 iterations a kimg, about 4 seconds; no run reaches its end.
 OPTIONS = ["--batch=64", "--kimg=1000", "--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=10"]

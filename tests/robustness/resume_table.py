@@ -37,7 +37,7 @@ from common import (
     write_small_digits,
 )
 
-from training_hooks import state as states
+from training_hooks.nvidia import state as states
 
 
 @dataclass(frozen=True)

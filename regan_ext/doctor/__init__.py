@@ -1,0 +1,1 @@
+"""What is in order for training here, and what is not."""

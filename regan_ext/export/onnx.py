@@ -1,0 +1,119 @@
+"""A generator as ONNX: latents and labels in, images out; checked against the network after writing."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional
+
+import click
+import numpy as np
+import torch
+
+from ..snapshots.open import Snapshot
+from ..support.errors import UserError
+
+__all__ = ["TOLERANCE", "write_onnx"]
+
+TOLERANCE = 1e-4  # largest difference of a pixel, images being in [-1, 1]
+_BATCHES = (1, 3)
+
+
+class _Images(torch.nn.Module):
+    """The generator with its options fixed to what the exporter can follow."""
+
+    def __init__(self, generator: Any):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, z: torch.Tensor, c: Optional[torch.Tensor] = None) -> Any:
+        return self.generator(z, c, noise_mode="const", force_fp32=True, fused_modconv=False)
+
+
+def _inputs(generator: Any, batch: int, seed: int = 0) -> Dict[str, torch.Tensor]:
+    """Latents, and labels where the network takes any."""
+    inputs = {"z": torch.from_numpy(np.random.RandomState(seed).randn(batch, generator.z_dim)).float()}
+    if generator.c_dim:
+        inputs["c"] = torch.eye(generator.c_dim)[torch.arange(batch) % generator.c_dim]
+    return inputs
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's progress and its warnings about the host's code."""
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)
+
+
+def _export(generator: Any, inputs: Dict[str, torch.Tensor], path: Path) -> None:
+    """Write the file. Every input's first dimension is the same unknown."""
+    if "dynamo" not in inspect.signature(torch.onnx.export).parameters:
+        raise UserError(f"--to=onnx needs PyTorch 2.5 or later, this is {torch.__version__}")
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        with _quiet():
+            program: Any = torch.onnx.export(
+                _Images(generator).eval(),
+                tuple(inputs.values()),
+                input_names=list(inputs),
+                output_names=["image"],
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as err:  # the exporter has its own exceptions, pages long
+        raise click.ClickException(
+            f"PyTorch {torch.__version__} cannot export this network to ONNX ({type(err.__cause__ or err).__name__})"
+        ) from err
+    program.save(str(path), external_data=False)
+
+
+def _difference(generator: Any, path: Path) -> float:
+    """Largest difference between the file in onnxruntime and the network in torch, over all batch sizes."""
+    onnxruntime = importlib.import_module("onnxruntime")  # optional
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    largest = 0.0
+    for batch in _BATCHES:
+        inputs = _inputs(generator, batch, seed=batch)
+        (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        with torch.no_grad():
+            expected = generator(inputs["z"], inputs.get("c"), noise_mode="const", force_fp32=True).numpy()
+        if found.shape != expected.shape:
+            raise click.ClickException(f"the ONNX file gives images of shape {found.shape}, the network {expected.shape}")
+        if not np.isfinite(found).all():
+            return float("nan")
+        largest = max(largest, float(np.abs(found - expected).max(initial=0)))
+    return largest
+
+
+def write_onnx(snapshot: Snapshot, path: Path, which: str) -> List[str]:
+    """Export the network with a free batch size, then run the file. Returns what to tell the user.
+
+    Raises:
+        UserError: PyTorch is too old.
+        click.ClickException: the file's images differ from the network's by more than ``TOLERANCE``.
+    """
+    generator = snapshot.network(which).eval()
+    inputs = _inputs(generator, 2)
+    _export(generator, inputs, path)
+    difference = _difference(generator, path)
+    if not difference <= TOLERANCE:
+        raise click.ClickException(
+            f"the ONNX file's images differ from the network's by {difference:.1e}, more than {TOLERANCE:g}; it was removed"
+        )
+    shapes = ", ".join(f"{name} [batch, {value.shape[1]}]" for name, value in inputs.items())
+    return [
+        f"{which}: {shapes} -> image [batch, {generator.img_channels}, {generator.img_resolution}, {generator.img_resolution}]",
+        f"Largest difference from PyTorch, in onnxruntime at batch {' and '.join(map(str, _BATCHES))}: {difference:.1e}",
+    ]

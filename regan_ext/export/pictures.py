@@ -1,0 +1,183 @@
+"""A grid of images, and a walk through latent space as a video."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator, List, Optional
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+
+from ..snapshots.open import Snapshot
+from ..support.errors import UserError
+from ..support.text import echo
+
+__all__ = ["Picture", "parse_seeds", "write_images", "write_video"]
+
+_BATCH = 8
+_MOST_SEEDS = 4096
+_GIF_FPS = 50
+_AVERAGED = 10_000
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def parse_seeds(text: str) -> List[int]:
+    """The numbers of ``1,2,5-9``.
+
+    Raises:
+        UserError: it is not of that form, a range runs backwards, or there are too many.
+    """
+    seeds: List[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None:
+            raise UserError(f"--seeds: {text!r} is not a list of numbers and ranges such as 0-31 or 1,2,5-9")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or last >= 2**32:
+            raise UserError(f"--seeds: {part.strip()!r} runs backwards or beyond {2**32 - 1}")
+        if len(seeds) + last - first >= _MOST_SEEDS:
+            raise UserError(f"--seeds: more than {_MOST_SEEDS} seeds")
+        seeds.extend(range(first, last + 1))
+    return seeds
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What to show.
+
+    Args:
+        seeds: one image each, the same as in the host's ``generate.py``.
+        trunc: truncation psi, 1 for none.
+        label: class of all images; None cycles through the classes.
+    """
+
+    seeds: List[int]
+    trunc: float = 1.0
+    label: Optional[int] = None
+
+    def check(self, generator: Any) -> None:
+        """Raises UserError where ``generator`` cannot show this."""
+        if self.label is not None and not generator.c_dim:
+            raise UserError("--class: this network knows no classes")
+        if self.label is not None and not 0 <= self.label < generator.c_dim:
+            raise UserError(f"--class must be from 0 to {generator.c_dim - 1}, got {self.label}")
+        if generator.img_channels not in _MODES:
+            raise UserError(f"images of {generator.img_channels} channels cannot be drawn, only of 1, 3 or 4")
+
+    def styles(self, generator: Any) -> torch.Tensor:
+        """The mapping network's output for every seed, [seeds, layers, w_dim]."""
+        latents = np.concatenate([np.random.RandomState(seed).randn(1, generator.z_dim) for seed in self.seeds])
+        if self.trunc != 1 and not bool(generator.mapping.w_avg.isfinite().all()):
+            _measure_average(generator)
+        labels = _labels(generator, len(self.seeds), self.label)
+        with torch.no_grad():
+            styles: torch.Tensor = generator.mapping(torch.from_numpy(latents).float(), labels, truncation_psi=self.trunc)
+        return styles
+
+
+def _labels(generator: Any, count: int, label: Optional[int]) -> Optional[torch.Tensor]:
+    """One-hot classes, in turn where none is given; None for a network without classes."""
+    if not generator.c_dim:
+        return None
+    classes = torch.arange(count) if label is None else torch.full([count], label)
+    return torch.eye(generator.c_dim)[classes % generator.c_dim]
+
+
+def _measure_average(generator: Any) -> None:
+    """Set the average that truncation draws styles to.
+
+    The host lets a batch of uninitialised memory into it when it starts training, and what is not a number stays.
+    """
+    latents = torch.from_numpy(np.random.RandomState(0).randn(_AVERAGED, generator.z_dim)).float()
+    with torch.no_grad():
+        styles = generator.mapping(latents, _labels(generator, _AVERAGED, None))
+        generator.mapping.w_avg.copy_(styles[:, 0].mean(0))
+    echo(f"Truncation: the snapshot's w_avg is not finite; using the mean of {_AVERAGED} styles instead")
+
+
+def _images(generator: Any, styles: torch.Tensor) -> Iterator[np.ndarray]:
+    """uint8 images [H, W] or [H, W, channels], with fixed noise, a few at a time."""
+    for batch in styles.split(_BATCH):
+        with torch.no_grad():
+            images = generator.synthesis(batch, noise_mode="const", force_fp32=True)
+        if not bool(images.isfinite().all()):
+            raise UserError("the network gives images that are not finite; its training has diverged")
+        images = (images * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        yield from (image.squeeze(-1) if image.shape[-1] == 1 else image for image in images)
+
+
+def write_images(snapshot: Snapshot, path: Path, which: str, picture: Picture, cols: Optional[int]) -> List[str]:
+    """Draw one image per seed into a PNG, row by row. Returns what to tell the user."""
+    generator = snapshot.network(which).eval()
+    picture.check(generator)
+    count = len(picture.seeds)
+    cycles = picture.label is None and 1 < generator.c_dim <= 16
+    columns = min(count, cols or (generator.c_dim if cycles else 8))
+    size, rows = generator.img_resolution, math.ceil(count / columns)
+    grid = Image.new(_MODES[generator.img_channels], (columns * size, rows * size))
+    for index, image in enumerate(_images(generator, picture.styles(generator))):
+        grid.paste(Image.fromarray(image), (index % columns * size, index // columns * size))
+    grid.save(path, format="png")
+    return [f"{which}: {count} images of {size}x{size} pixels in {columns} columns, {_said(generator, picture)}"]
+
+
+def _said(generator: Any, picture: Picture) -> str:
+    said = f"truncation {picture.trunc:g}"
+    if generator.c_dim:
+        last = min(generator.c_dim, len(picture.seeds)) - 1
+        said += f", class {picture.label}" if picture.label is not None else f", classes 0 to {last} in turn"
+    return said
+
+
+def _walk(styles: torch.Tensor, frames: int) -> torch.Tensor:
+    """A smooth closed curve through all styles at an even pace; frame 0 is the first style."""
+    from scipy.interpolate import CubicSpline
+
+    closed = torch.cat([styles, styles[:1]]).numpy()
+    curve = CubicSpline(np.arange(len(closed)), closed, bc_type="periodic")
+    return torch.from_numpy(curve(np.arange(frames) * (len(styles) / frames))).float()
+
+
+def write_video(snapshot: Snapshot, path: Path, which: str, picture: Picture, seconds: Optional[float], fps: int) -> List[str]:
+    """Draw a loop through the seeds' images as MP4 or GIF, by the suffix of ``path``. Returns what to tell the user."""
+    generator = snapshot.network(which).eval()
+    picture.check(generator)
+    if generator.img_channels == 4:
+        raise UserError("--to=video: images with an alpha channel cannot be filmed")
+    if path.suffix == ".gif" and fps > _GIF_FPS:
+        raise UserError(f"--fps: viewers show GIFs at {_GIF_FPS} frames per second at most, got {fps}")
+    frames = round((len(picture.seeds) if seconds is None else seconds) * fps)
+    if frames < 2:
+        raise UserError(f"--seconds: {seconds:g} s at {fps} frames per second make less than 2 frames")
+    drawn = _images(generator, _walk(picture.styles(generator), frames))
+    with click.progressbar(drawn, length=frames, label=f"{frames} frames", file=sys.stderr) as images:
+        (_write_gif if path.suffix == ".gif" else _write_mp4)(iter(images), path, fps)
+    size = generator.img_resolution
+    return [
+        f"{which}: {frames} frames of {size}x{size} pixels, {frames / fps:g} s, a loop through {len(picture.seeds)} seeds, "
+        + _said(generator, picture)
+    ]
+
+
+def _write_gif(images: Iterator[np.ndarray], path: Path, fps: int) -> None:
+    # A GIF counts hundredths of a second: round the times, not the durations, so that the length is right.
+    def duration(index: int) -> int:
+        return 10 * (round(100 * (index + 1) / fps) - round(100 * index / fps))
+
+    pictures = [Image.fromarray(image) for image in images]
+    durations = [duration(index) for index in range(len(pictures))]
+    pictures[0].save(path, format="gif", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+
+
+def _write_mp4(images: Iterator[np.ndarray], path: Path, fps: int) -> None:
+    imageio = importlib.import_module("imageio")  # optional
+    with imageio.get_writer(path, format="FFMPEG", mode="I", fps=fps, codec="libx264", macro_block_size=2, quality=8) as writer:
+        for image in images:
+            writer.append_data(image)

@@ -1,0 +1,1 @@
+"""What hosts need on the PyTorch, SciPy, setuptools and Python of today."""

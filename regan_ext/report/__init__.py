@@ -1,0 +1,1 @@
+"""A page about runs, and a live view of one."""

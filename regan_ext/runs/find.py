@@ -1,0 +1,106 @@
+"""Run folders as arguments: which of a run's snapshots is meant, and which runs a folder holds."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Optional
+
+from training_hooks.core.best import direction, is_better, is_candidate
+
+from ..support.errors import UserError
+from ..support.reading import Damaged, mapping, number, read_json
+
+__all__ = ["chosen_snapshot", "find_runs", "snapshots"]
+
+_RUN_FILES = ("training_options.json", "stats.jsonl")
+
+
+def find_runs(path: Path) -> List[Path]:
+    """The run folders that ``path`` stands for: itself, or those right below it in the order of their names.
+
+    Itself too where there are none, for whatever reads it to say what is wrong.
+    """
+    if _is_run(path) or not path.is_dir():
+        return [path]
+    return sorted(inner for inner in path.glob("*") if _is_run(inner)) or [path]
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _RUN_FILES)
+
+
+def snapshots(folder: Path) -> List[Path]:
+    """The ``network-snapshot-KKKKKK.pkl`` in a run folder by their kimg, the newest last."""
+    found = (
+        (re.fullmatch(r"network-snapshot-(\d{6,})\.pkl", path.name), path) for path in folder.glob("network-snapshot-*.pkl")
+    )
+    return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
+
+
+def chosen_snapshot(path: Path, best: Optional[str] = None) -> Path:
+    """The network pickle that an argument means.
+
+    Args:
+        path: a pickle, or a run folder, which stands for its newest snapshot.
+        best: the best one of a run folder instead: name of a metric, with or without "-sparse" or "-dense"; "" = of the only
+            metric.
+
+    Raises:
+        UserError: there is no such snapshot.
+    """
+    if not path.is_dir():
+        if best is not None:
+            raise UserError(f"--best takes the best snapshot of a run folder, and {path} is none")
+        return path
+    if best is not None:
+        return _best(path, best)
+    found = snapshots(path)
+    if not found:
+        runs = [inner.name for inner in find_runs(path) if inner != path]
+        more = f"; name one of the {len(runs)} runs in it, such as {path / runs[-1]}" if runs else ""
+        raise UserError(f"{path} holds no network-snapshot-NNNNNN.pkl{more}")
+    return found[-1]
+
+
+@dataclass(frozen=True)
+class _Best:
+    """A ``network-best-METRIC-KIND.pkl``, and what the note beside it says."""
+
+    path: Path
+    metric: str
+    kind: str
+    value: float
+
+
+def _best(folder: Path, wanted: str) -> Path:
+    found = [note for note in map(_read_note, sorted(folder.glob("network-best-*.json"))) if note is not None]
+    if not found:
+        raise UserError(f"--best: {folder} holds no network-best-*.pkl; a run with --metrics keeps them")
+    fitting = [note for note in found if wanted in ("", note.metric, f"{note.metric}-{note.kind}")]
+    metrics = list(dict.fromkeys(note.metric for note in fitting))
+    if len(metrics) != 1:
+        names = ", ".join(dict.fromkeys(note.metric for note in found))
+        given = f"--best={wanted}" if wanted else "--best"
+        raise UserError(f"{given}: {folder} knows the best by {names}; name one, as in --best={found[0].metric}")
+    chosen = fitting[0]
+    for note in fitting[1:]:
+        if is_better(note.value, chosen.value, direction(note.metric)):
+            chosen = note
+    return chosen.path
+
+
+def _read_note(path: Path) -> Optional[_Best]:
+    match = re.fullmatch(r"network-best-(.+)-(sparse|dense)", path.stem)
+    snapshot = path.with_suffix(".pkl")
+    if match is None or not snapshot.is_file():
+        return None
+    try:
+        content = mapping(read_json(path))
+    except Damaged:
+        return None
+    value = number(content.get("value"))
+    counts = math.isfinite(value) and is_candidate(number(content.get("kimg")))
+    return _Best(snapshot, match[1], match[2], value) if counts else None

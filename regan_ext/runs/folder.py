@@ -1,0 +1,318 @@
+"""Reads run folders, of this package and of the plain host, into frozen values."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
+
+from training_hooks.core.schedule import Schedule
+from training_hooks.methods.regan.config import ReconfigurationConfig
+
+from ..support.errors import UserError
+from ..support.reading import Damaged, mapping, number, read_json, read_lines, whole
+from .job import Job, kimgs_of, read_job
+
+__all__ = ["MetricPoint", "Part", "Run", "Tick", "hooks_of", "of_one_protocol", "points_of", "read_run", "read_stats"]
+
+OPTIONS_FILE, STATS_FILE = "training_options.json", "stats.jsonl"
+_MOST_KIMG, _MOST_METRICS = 1e9, 40
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One line of stats.jsonl: where the run stood, in kimg, where the tick began, and the means of its statistics."""
+
+    kimg: float
+    start: float
+    values: Mapping[str, float]
+
+    def get(self, name: str) -> float:
+        """Mean of the statistic; NaN where there is none."""
+        return self.values.get(name, math.nan)
+
+    @property
+    def is_startup(self) -> bool:
+        """The host's first tick is a single batch, which waits for everything that is slow once."""
+        return self.get("Progress/tick") == 0
+
+
+@dataclass(frozen=True)
+class MetricPoint:
+    """One value of one metric, and the snapshot it was measured on."""
+
+    name: str
+    kimg: float
+    value: float
+    snapshot: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run folder that another run went on from, at ``until`` kimg."""
+
+    run: "Run"
+    until: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. What is missing in it is NaN, None or empty here; ``notes`` say what could not be read.
+
+    Ticks and metrics are of all its parts where it has ``earlier`` ones, the rest is of the last part.
+    """
+
+    folder: Path
+    options: Mapping[str, Any]
+    ticks: Tuple[Tick, ...]
+    metrics: Tuple[MetricPoint, ...]
+    notes: Tuple[str, ...]
+    job: Job
+    earlier: Tuple[Part, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def data(self) -> str:
+        """Name of the data set's file or folder."""
+        return Path(str(self._data_option("path") or "unknown")).name
+
+    @property
+    def resolution(self) -> Optional[int]:
+        return whole(self._data_option("resolution"))
+
+    @property
+    def images(self) -> Optional[int]:
+        """Number of images in the data set."""
+        return whole(self._data_option("max_size"))
+
+    @property
+    def batch(self) -> Optional[int]:
+        return whole(self.plan.get("batch_size")) or whole(self.options.get("batch_size"))
+
+    @property
+    def total_kimg(self) -> float:
+        """Planned length; NaN where it is not known."""
+        return _kimg(self.options.get("total_kimg"))
+
+    @property
+    def iterations(self) -> Optional[int]:
+        """Planned iterations."""
+        if self.batch is None or not math.isfinite(self.total_kimg):
+            return None
+        return whole(self.plan.get("iterations")) or math.ceil(self.total_kimg * 1000 / self.batch)
+
+    @property
+    def kimg(self) -> float:
+        """Where the last tick stood; 0 before the first."""
+        return self.ticks[-1].kimg if self.ticks else 0.0
+
+    @property
+    def whole_kimg(self) -> int:
+        """The same as the host writes it into file names."""
+        return int(self.kimg + 1e-6)
+
+    @property
+    def is_finished(self) -> bool:
+        return bool(self.ticks) and self.kimg >= self.total_kimg * (1 - 1e-6)
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done, by the ticks or by the job's status, whichever knows of more."""
+        done = max(self._iterations_in_ticks, self.job.iteration)
+        return done if self.iterations is None else min(done, self.iterations)
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the job has ended before its time."""
+        return self.job.has_ended and not self.is_finished
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_finished or self.has_stopped
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether a snapshot holds all that was trained: that of the last tick, with no iteration begun after it."""
+        was_last = bool(self.ticks) and self.job.iteration < self._iterations_in_ticks
+        return was_last and self.whole_kimg in kimgs_of(self.folder, "network-snapshot-*.pkl")
+
+    @property
+    def has_method(self) -> bool:
+        """Whether the run was made with Re-GAN."""
+        return self._hook is not None
+
+    @cached_property
+    def config(self) -> Optional[ReconfigurationConfig]:
+        """The method's settings; None in a plain run and where they are of another version of this package."""
+        if self._hook is None:
+            return None
+        try:
+            config = ReconfigurationConfig.from_dict({k: v for k, v in self._hook.items() if k not in ("class_name", "plan")})
+        except (TypeError, ValueError):
+            return None
+        lengths = (config.interval, config.warmup, config.first_extra)
+        return None if any(whole(length, least=0) is None for length in lengths) else config
+
+    @cached_property
+    def schedule(self) -> Optional[Schedule]:
+        """The phases; None in a plain run and where settings, batch or length are not known."""
+        try:
+            known = self.config is not None and self.iterations is not None
+            return self.config.schedule(self.iterations) if self.config is not None and known else None
+        except ValueError:
+            return None
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """What the run was planned to be, for the reader of its options; empty in a plain run."""
+        return mapping((self._hook or {}).get("plan"))
+
+    def in_kimg(self, iteration: float) -> float:
+        return iteration * (self.batch or 0) / 1000
+
+    def iteration_at(self, kimg: float) -> int:
+        """Iterations that ``kimg`` take; 0 where the batch is not known."""
+        return round(kimg * 1000 / self.batch) if self.batch else 0
+
+    @property
+    def _iterations_in_ticks(self) -> int:
+        return self.iteration_at(self.kimg)
+
+    @property
+    def _hook(self) -> Optional[Mapping[str, Any]]:
+        for hook in hooks_of(self.options):
+            if str(hook.get("class_name", "")).endswith(".Reconfiguration"):
+                return hook
+        return None
+
+    def _data_option(self, name: str) -> Any:
+        return mapping(self.options.get("training_set_kwargs")).get(name)
+
+
+def read_run(folder: "str | Path") -> Run:
+    """Read a run folder.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        folder = Path(folder).resolve()
+        is_folder, is_there = folder.is_dir(), folder.exists()
+    except (OSError, RuntimeError, ValueError) as err:  # too long, a circle of links, a NUL
+        raise UserError(f"{folder}: {getattr(err, 'strerror', None) or err}") from err
+    if not is_folder:
+        raise UserError(f"{folder} is no folder" if is_there else f"{folder}: there is no such folder")
+    if not (folder / OPTIONS_FILE).is_file() and not (folder / STATS_FILE).is_file():
+        raise UserError(f"{folder} is no run folder: it has neither {OPTIONS_FILE} nor {STATS_FILE}")
+    options, notes = _read_options(folder / OPTIONS_FILE)
+    job = read_job(folder)  # before the rest: what a job that has ended wrote is complete
+    ticks, of_stats = read_stats(folder / STATS_FILE)
+    metrics, of_metrics = _read_metrics(folder)
+    return Run(folder, options, tuple(ticks), tuple(metrics), (*notes, *of_stats, *of_metrics), job)
+
+
+def read_stats(path: Path) -> Tuple[List[Tick], List[str]]:
+    """The ticks of a stats.jsonl, and what could not be read of it."""
+    if not os.path.lexists(path):
+        return [], [f"{path.name} is missing: no tick was finished"]
+    records, notes = read_lines(path)
+    ticks: List[Tick] = []
+    placeless, back = 0, []
+    for record in records:
+        values = {name: _mean(value) for name, value in record.items()}
+        kimg = _kimg(record.get("Progress/kimg"))
+        if not math.isfinite(kimg):
+            placeless += 1
+            continue
+        if ticks and kimg <= ticks[-1].kimg:
+            back.append(kimg)
+            while ticks and ticks[-1].kimg >= kimg:
+                ticks.pop()
+        length = _divide(values.get("Timing/sec_per_tick", math.nan), values.get("Timing/sec_per_kimg", math.nan))
+        before = ticks[-1].kimg if ticks else 0.0
+        ticks.append(Tick(kimg, before if math.isnan(length) else max(before, kimg - length), values))
+    if placeless:
+        lines, was = ("a line", "was") if placeless == 1 else (f"{placeless} lines", "were")
+        notes.append(f"{path.name}: {lines} without Progress/kimg {was} left out")
+    if back:
+        often = "" if len(back) == 1 else f" (and {len(back) - 1} times more)"
+        notes.append(f"{path.name}: the run went back to {back[0]:g} kimg{often}; the lines from there on were replaced")
+    return ticks, notes
+
+
+# ---------------------------------------------------------------- files
+
+
+def _read_options(path: Path) -> Tuple[Mapping[str, Any], List[str]]:
+    if not os.path.lexists(path):
+        return {}, [f"{path.name} is missing"]
+    try:
+        return mapping(read_json(path)), []
+    except Damaged as err:
+        return {}, [f"{path.name} {err} and was left out"]
+
+
+def _read_metrics(folder: Path) -> Tuple[List[MetricPoint], List[str]]:
+    points: List[MetricPoint] = []
+    notes: List[str] = []
+    for path in sorted(folder.glob("metric-*.jsonl")):
+        records, unread = read_lines(path)
+        series = of_one_protocol(records)
+        points += [point for record in series for point in points_of(record)]
+        notes += unread
+        if len(series) < len(records):
+            count = len(records) - len(series)
+            notes.append(
+                f"{path.name}: {count} of {len(records)} lines have another protocol than the first, and were left out"
+            )
+    names = dict.fromkeys(point.name for point in points)
+    if len(names) > _MOST_METRICS:
+        notes.append(f"{len(names)} values of metrics, of which the first {_MOST_METRICS} are read")
+        kept = set(list(names)[:_MOST_METRICS])
+        points = [point for point in points if point.name in kept]
+    return points, notes
+
+
+def of_one_protocol(records: Sequence[Mapping[str, Any]]) -> List[Mapping[str, Any]]:
+    """The lines of a metric-*.jsonl that make one series: of its first protocol, with any seed, and those without one."""
+    protocols = [{k: v for k, v in mapping(record.get("protocol")).items() if k != "seed"} for record in records]
+    first = next(filter(None, protocols), {})
+    return [record for record, protocol in zip(records, protocols) if protocol in ({}, first)]
+
+
+def points_of(record: Mapping[str, Any]) -> List[MetricPoint]:
+    """The values in one line of a metric-*.jsonl."""
+    snapshot = str(record.get("snapshot_pkl") or "")
+    match = re.search(r"(\d{1,9})\.pkl$", snapshot)
+    results = mapping(record.get("results"))
+    return [MetricPoint(n, float(match[1]), number(v), Path(snapshot).name) for n, v in results.items() if match]
+
+
+# ---------------------------------------------------------------- values
+
+
+def _mean(value: Any) -> float:
+    """The "mean" of a statistic, or the value itself, as a finite number or NaN."""
+    return number(value.get("mean") if isinstance(value, dict) else value)
+
+
+def _kimg(value: Any) -> float:
+    """A length of training in kimg, from 0 to 10^9, or NaN."""
+    found = _mean(value)
+    return found if 0 <= found <= _MOST_KIMG else math.nan
+
+
+def _divide(above: float, below: float) -> float:
+    return above / below if below > 0 and above > 0 else math.nan
+
+
+def hooks_of(options: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+    hooks = mapping(options.get("loss_kwargs")).get("hooks")
+    return [mapping(hook) for hook in hooks] if isinstance(hooks, list) else []

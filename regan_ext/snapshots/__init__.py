@@ -1,0 +1,1 @@
+"""Snapshots: opening them, and drawing from them."""

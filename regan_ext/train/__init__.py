@@ -1,0 +1,1 @@
+"""Training: options, the host's arguments, resume, and the two ways in."""

@@ -1,0 +1,312 @@
+"""Adds this package's options to a host's click command, and runs the command with the seams in place.
+
+The two-line patch, the launcher and the embedded host all end here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import inspect
+import itertools
+import os
+import shlex
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import click
+
+from training_hooks.nvidia import state as states
+from training_hooks.nvidia import stop
+
+from ..hosts import device
+from ..hosts.compat import fixes as compat
+from ..metrics.check import check_settings
+from ..metrics.guard import guard_metrics
+from ..metrics.install import install as install_metrics
+from ..metrics.registry import register
+from ..metrics.settings import MetricSettings
+from ..runs import summary as run_summary
+from ..support.text import echo, printable_errors
+from . import (
+    arguments as loop_arguments,
+)
+from . import (
+    help_page,
+    host_values,
+    options,
+    plan_page,
+    presets,
+    resume,
+)
+from .data_identity import identity
+from .faults import explained
+from .images import check_images, faults_named
+
+__all__ = ["DIVERGED", "RankEntry", "attach"]
+
+DIVERGED = 3  # exit code of a run that was ended because weights or losses were not finite
+_ATTACHED = "_regan_ext_attached"
+_ORIGINAL_ENTRY = "_regan_ext_subprocess_fn"
+_LOOP = "training.training_loop"
+
+
+def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> None:
+    """Add the options to the click command ``main`` of a host's ``train.py``.
+
+    Safe to repeat, and cheap: spawned processes run the host's ``train.py`` again.
+
+    Args:
+        namespace: ``globals()`` of the ``train.py``.
+        hooks: keyword arguments of further hooks (``class_name`` among them) for every run.
+
+    Raises:
+        RuntimeError: ``train.py`` is not of the shape of StyleGAN2-ADA-PyTorch's.
+    """
+    if namespace.get(_ATTACHED):
+        return
+    command = namespace.get("main")
+    missing = [name for name in ("setup_training_loop_kwargs", "subprocess_fn") if not callable(namespace.get(name))]
+    if not isinstance(command, click.Command) or command.callback is None:
+        missing.insert(0, "a click command called main")
+    if missing:
+        raise RuntimeError(f"regan_ext cannot attach to this train.py: it has no {', '.join(missing)}")
+    assert isinstance(command, click.Command) and command.callback is not None
+    namespace[_ATTACHED] = True
+    theirs = {param.name for param in command.params}
+    ours = [option for option in options.click_options() if option.name not in theirs]
+    help_page.in_groups(command)
+    command.params += ours
+    if namespace["__name__"] == "__main__":
+        help_page.named_as_typed(command)
+    callback = command.callback
+
+    @printable_errors()
+    def run(**values: Any) -> Any:
+        values_of_ours = {str(o.name): values.pop(str(o.name)) for o in ours}
+        values = host_values.checked(values)
+        presets.say(values_of_ours.get("regan_preset"), values, values_of_ours)
+        with_hooks = _Attachment(namespace, options.resolve(values_of_ours), hooks)
+        return with_hooks.run(callback, values)
+
+    command.callback = run
+
+
+@dataclass(frozen=True)
+class RankEntry:
+    """Takes the place of the host's ``subprocess_fn`` in every process: mends, chooses the device, then calls it.
+
+    Args:
+        main: name of the module that holds the host's own.
+        device: "cpu" or "cuda".
+        shared: path by which several processes agree on when to stop; None for one process.
+        metrics: what metrics compare with what, and when.
+    """
+
+    main: str
+    device: str
+    shared: Optional[str] = None
+    metrics: MetricSettings = field(default_factory=MetricSettings)
+
+    def __call__(self, rank: int, args: Any, temp_dir: str) -> None:
+        compat.prepare_imports()
+        main = importlib.import_module(self.main) if self.main != "__main__" else sys.modules["__main__"]
+        entry = vars(main).get(_ORIGINAL_ENTRY, main.subprocess_fn)
+        # In a spawned process the module called __main__ holds a copy of the names that its functions see.
+        prepare_process(entry.__globals__, self.device, args["num_gpus"])
+        metric_main = importlib.import_module("metrics.metric_main")
+        install_metrics(metric_main, replace(self.metrics, names=tuple(args.get("metrics") or ())))
+        guard_metrics(metric_main)
+        _skip_samples(args)
+        stop.install(self.shared)
+        try:
+            with explained(lambda: args), faults_named(args["training_set_kwargs"]["path"]):
+                entry(rank=rank, args=args, temp_dir=temp_dir)
+            _leave_group()
+        finally:
+            stop.end_loader()
+
+
+def _leave_group() -> None:
+    """The hosts leave their process group to the interpreter's end, where its threads may abort a run that went well."""
+    distributed = sys.modules["torch"].distributed
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def prepare_process(namespace: Dict[str, Any], kind: str, num_processes: int) -> List[str]:
+    """Make this process fit to run a host's loop: compatibility fixes, and the CPU where asked for.
+
+    Args:
+        namespace: global names of the ``subprocess_fn`` that will run.
+        kind: "cpu" or "cuda".
+        num_processes: processes of the run.
+
+    Returns:
+        Names of the fixes that were needed.
+    """
+    loop_module = importlib.import_module(_LOOP)
+    needed = compat.apply(sys.modules)
+    if kind == "cpu":
+        modules: List[Any] = [loop_module, namespace]
+        if "host_module" in namespace:  # the embedded host's subprocess_fn lies in the wheel's own train module
+            modules.append(_host_module(namespace, "train"))
+        device.use_cpu(modules, num_processes)
+    return needed
+
+
+def _host_module(namespace: Dict[str, Any], name: str) -> Any:
+    """The module ``name`` of the host whose ``train.py`` has ``namespace``."""
+    return namespace["host_module"](name) if "host_module" in namespace else importlib.import_module(name)
+
+
+def _register_metrics(names: Optional[Sequence[str]], host: loop_arguments.HostModule) -> None:
+    """Let the host know our metrics before it looks at ``--metrics``."""
+    if names and not isinstance(names, str):
+        host("dnnlib")  # the embedded host's modules import each other in a circle; this is the way in
+        register(host("metrics.metric_main"), names)
+
+
+def _check_metrics(settings: MetricSettings, args: Any, host: loop_arguments.HostModule) -> None:
+    with_names = replace(settings, names=tuple(args.get("metrics") or ()))
+    check_settings(with_names, args["training_set_kwargs"], host("dnnlib").util.construct_class_by_name)
+
+
+def _skip_samples(args: Any) -> None:
+    """Let the data begin where the resumed run left it: the host's sampler is a function of the seed alone."""
+    skipped = args.get("progress_fn", {}).get("resume_iterations", 0) * (args["batch_size"] // args["num_gpus"])
+    if skipped:
+        sampler = sys.modules["torch_utils.misc"].InfiniteSampler
+        plain = sampler.__iter__
+        sampler.__iter__ = lambda self: itertools.islice(plain(self), skipped, None)
+
+
+def _about_divergence(folder: str) -> str:
+    ended = "Ended, because weights or losses are not finite."
+    if not states.in_order(folder):
+        return f"{ended} There is no sound state to go on from."
+    goes_on = f"The same command with --resume={shlex.quote(folder)} goes on from the last sound state"
+    return f"{ended} {goes_on}; the same options may well come to the same end."
+
+
+class _Attachment:
+    """One call of the host's command."""
+
+    def __init__(self, namespace: Dict[str, Any], request: options.Request, hooks: Sequence[Dict[str, Any]]):
+        self.namespace = namespace
+        self.hooks = list(hooks)
+        self.args: Any = {}
+        self.is_time_up = False
+        try:
+            self.request = replace(request, device=device.resolve(request.device))
+        except ValueError as err:
+            raise click.BadParameter(str(err), param_hint="--device") from err
+        if request.device == "auto" and self.request.device == "cpu":
+            echo("Note: PyTorch finds no CUDA device, so the CPU is used, which is slow; regan-ext doctor says why.", err=True)
+
+    def run(self, callback: Any, values: Dict[str, Any]) -> Any:
+        """Call the host's own ``callback`` with its options, its seams in place."""
+        if self.request.device == "cpu" and "fp32" in values and values["fp32"] is None:
+            values["fp32"] = True  # half precision is slower than single on a CPU
+        found = resume.find(values.get("resume"), values.get("outdir") or ".")
+        if found is None and values.get("resume") == resume.LATEST:
+            values["resume"] = None  # the host would take it for an address
+        outdir = None if values.get("dry_run") else values.get("outdir")
+        host = functools.partial(_host_module, self.namespace)
+        setup, entry = self.namespace["setup_training_loop_kwargs"], self.namespace["subprocess_fn"]
+
+        def setup_with_hooks(**config: Any) -> Tuple[str, Any]:
+            _register_metrics(config.get("metrics"), host)
+            if config.get("data"):
+                check_images(config["data"], values.get("outdir"))
+            images, is_dry = identity(config.get("data")), bool(values.get("dry_run"))
+            description, self.args, resumed = loop_arguments.set_up(setup, config, found, host, is_dry, images)
+            suffix = loop_arguments.edit(self.args, self.request, self.hooks, host, resumed, outdir)
+            self.args["progress_fn"][resume.IMAGES] = images
+            _check_metrics(self.request.metrics, self.args, host)
+            host_values.check_run_folder(values.get("outdir") or ".", description + suffix)
+            if values.get("dry_run"):
+                for line in plan_page.describe(self.args, self.request):
+                    echo(line)
+            return description + suffix, self.args
+
+        main = self.namespace["__name__"]
+        self.namespace["setup_training_loop_kwargs"] = setup_with_hooks
+        self.namespace[_ORIGINAL_ENTRY] = entry
+        several = (values.get("gpus") or 1) > 1
+        try:
+            with tempfile.TemporaryDirectory() as temporary, self._time_limit():
+                shared = os.path.join(temporary, "stop") if several else None
+                self.namespace["subprocess_fn"] = RankEntry(main, self.request.device, shared, self.request.metrics)
+                if several:
+                    stop.install(shared)  # the parent of the ranks hears of it first
+                with explained(lambda: self.args):
+                    result = self._call(callback, values)
+                if not values.get("dry_run"):
+                    self._tell_end()
+                return result
+        finally:
+            for number in stop.signals():
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            self.namespace["setup_training_loop_kwargs"] = setup
+            self.namespace["subprocess_fn"] = entry
+            del self.namespace[_ORIGINAL_ENTRY]
+
+    def _tell_end(self) -> None:
+        """Say what the run cost, and how it goes on where it was stopped.
+
+        Raises:
+            click.exceptions.Exit: it ended because something is not finite.
+        """
+        settings, folder = self.request.settings, self.args.get("run_dir")
+        if settings is not None and settings["ratio"] > 0:
+            run_summary.tell(folder)
+        if stop.diverged():
+            echo(_about_divergence(folder), err=True)
+            raise click.exceptions.Exit(DIVERGED)
+        if stop.requested():
+            stopped = f"Stopped by --max-hours={self.request.max_hours:g}" if self.is_time_up else "Stopped"
+            goes_on = f"{stopped}. The same command with --resume={shlex.quote(folder)} goes on."
+            echo(goes_on if self.request.states else f"{stopped}, with a snapshot in {folder}.")
+
+    def _call(self, callback: Any, values: Dict[str, Any]) -> Any:
+        """Call it, and again where another run was faster to make the folder of the number that the host has chosen."""
+        while True:
+            try:
+                return callback(**values)
+            except (FileExistsError, AssertionError) as err:
+                *_, (frame, _) = traceback.walk_tb(err.__traceback__)
+                taken = self.args.get("run_dir")
+                is_host = frame.f_code is getattr(
+                    inspect.unwrap(callback), "__code__", None
+                )  # which asserts that there is no such folder yet
+                if not taken or not os.path.isdir(taken) or not (is_host or getattr(err, "filename", None) == taken):
+                    raise
+                echo(f"Another run has just taken {taken}; this one takes the next number.", err=True)
+
+    @contextlib.contextmanager
+    def _time_limit(self) -> Iterator[None]:
+        """Ask this process to stop when ``--max-hours`` are over."""
+        timer = None
+        if self.request.max_hours is not None:
+            timer = threading.Timer(3600 * self.request.max_hours, self._end_of_time)
+            timer.daemon = True
+            timer.start()
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _end_of_time(self) -> None:
+        if stop.requested():  # a second request would end the run without its snapshot
+            return
+        self.is_time_up = True
+        echo(f"\nThe time of --max-hours={self.request.max_hours:g} is up.", err=True)
+        os.kill(os.getpid(), signal.SIGTERM)

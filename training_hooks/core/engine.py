@@ -1,0 +1,141 @@
+"""Fires the events of ``training_hooks.core.hook``. Knows hooks and optimizers, and nothing of a loop's frame."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Callable, Dict, List, Mapping, Sequence
+
+import torch
+
+from .hook import MAIN_PHASES, Hook, Round, Step, Training
+
+__all__ = ["Engine", "construct_hook", "dotted_name", "look_up"]
+
+# Modules by the names that runs of 0.1.0 have written down.
+_MOVED = {
+    "training_hooks.apa": "training_hooks.methods.apa.hook",
+    "training_hooks.diffaug": "training_hooks.methods.diffaugment.hook",
+    "training_hooks.hook": "training_hooks.core.hook",
+    "training_hooks.pairs": "training_hooks.observers.pairs",
+    "training_hooks.progress": "training_hooks.observers.progress",
+    "training_hooks.reconfiguration": "training_hooks.methods.regan.hook",
+    "training_hooks.seams": "training_hooks.nvidia.seams",
+    "training_hooks.stability": "training_hooks.observers.stability",
+}
+
+
+def dotted_name(name: str) -> str:
+    """The dotted name of today for what a saved run names, such as "training_hooks.apa.AdaptivePseudoAugmentation"."""
+    module, _, leaf = name.rpartition(".")
+    return f"{_MOVED.get(module, module)}.{leaf}"
+
+
+def look_up(name: str) -> Any:
+    """The object of a dotted name, such as "torch.optim.Adam", or of one that a run of an earlier version has saved.
+
+    Raises:
+        ImportError, AttributeError: there is none.
+    """
+    module, _, leaf = dotted_name(name).rpartition(".")
+    return getattr(importlib.import_module(module), leaf)
+
+
+def construct_hook(class_name: str, **kwargs: Any) -> Hook:
+    """The hook of the dotted name ``class_name``, constructed with ``kwargs``.
+
+    Raises:
+        ImportError, AttributeError: no such class.
+        TypeError: it is not a ``Hook``.
+    """
+    hook = look_up(class_name)(**kwargs)
+    if not isinstance(hook, Hook):
+        raise TypeError(f"{class_name} is not a training_hooks.core.hook.Hook")
+    return hook
+
+
+class Engine:
+    """Keeps the hooks of one training run and fires their events.
+
+    Args:
+        hooks: constructed hooks.
+        training: what they work on. Its optimizers come by ``add_optimizer``.
+        report: takes name and value of a statistic; the host's own ``training_stats.report0``.
+        ends_tick: whether the iteration that is being trained is the last of its tick.
+        begin: called when an iteration begins, before its events.
+    """
+
+    def __init__(
+        self,
+        hooks: Sequence[Hook],
+        training: Training,
+        report: Callable[[str, float], Any],
+        ends_tick: Callable[[], bool] = lambda: True,
+        begin: Callable[[], None] = lambda: None,
+    ):
+        self.hooks: List[Hook] = sorted(hooks, key=lambda hook: hook.order)
+        self.training = training
+        self.iteration = -1
+        self._phase, self._round = "", 0
+        self._report, self._ends_tick, self._begin = report, ends_tick, begin
+        self._started = False
+
+    def add_optimizer(self, network: str, optimizer: torch.optim.Optimizer, configured_lr: float) -> None:
+        """Fire step events around ``optimizer``, which trains ``network`` ("G" or "D")."""
+        self.training.optimizers[network] = optimizer
+        self.training.configured_lr[network] = configured_lr
+        optimizer.register_step_pre_hook(lambda *_: self._step(network, before=True))
+        optimizer.register_step_post_hook(lambda *_: self._step(network, before=False))
+
+    def enter_phase(self, phase: str) -> None:
+        """A round of the loop's phase ``phase`` is about to run."""
+        first_round, self._phase = phase != self._phase, phase
+        self._round = 0 if first_round else self._round + 1
+        if not first_round or phase[1:] not in MAIN_PHASES:
+            return
+        if phase.startswith("G"):
+            self._begin_iteration()
+        elif self._ends_tick():  # asked this late for the signals that end a tick early
+            for hook in self.hooks:
+                for name, value in hook.on_report().items():
+                    self._report(name, value)
+
+    def change_round(self, given: Mapping[str, Any]) -> Dict[str, Any]:
+        """What the hooks make of the tensors that the round entered last is ``given``: fields of ``Round`` by name."""
+        batch = Round(self._phase, self._round, **given)
+        for hook in self.hooks:
+            batch = hook.on_round(batch)
+        return {name: getattr(batch, name) for name in given}
+
+    def end_tick(self) -> None:
+        """The host has finished a tick. Hosts also announce the start of training this way, which is no tick."""
+        if self.iteration < 0:
+            return
+        for hook in self.hooks:
+            hook.on_tick()
+
+    def start(self) -> None:
+        """Start the hooks, once the optimizers exist. Safe to repeat."""
+        if not self._started:
+            self._started = True
+            for hook in self.hooks:
+                hook.start(self.training)
+
+    def observes(self) -> bool:
+        """Whether the hooks only look on."""
+        return all(hook.observes for hook in self.hooks)
+
+    def is_sparse(self) -> bool:
+        """Whether any hook has the networks that it reconfigures sparse at the moment."""
+        return any(hook.is_sparse() for hook in self.hooks)
+
+    def _begin_iteration(self) -> None:
+        self.start()
+        self.iteration += 1
+        self._begin()
+        for hook in self.hooks:
+            hook.on_iteration(self.iteration)
+
+    def _step(self, network: str, before: bool) -> None:
+        step = Step(network, self._phase, self.iteration)
+        for hook in self.hooks:
+            (hook.before_step if before else hook.after_step)(step)

@@ -1,0 +1,1 @@
+"""APA: adaptive pseudo augmentation."""

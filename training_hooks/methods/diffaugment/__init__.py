@@ -1,0 +1,1 @@
+"""DiffAugment: differentiable augmentation."""

@@ -1,0 +1,1 @@
+"""Re-GAN: architectural reconfiguration of the generator."""

@@ -1,0 +1,376 @@
+"""Re-GAN's architectural reconfiguration: prune, train sparse, grow, train dense, repeat.
+
+Source: Saxena, Cao, Xu, Kulshrestha, "Re-GAN: Data-Efficient GANs Training via Architectural Reconfiguration",
+CVPR 2023, section 3 and algorithm 1.
+
+In someone's own loop::
+
+    hook = Reconfiguration(G, ReconfigurationConfig(ratio=0.3, interval=100))
+    hook.attach(optimizer, ema=G_ema)
+    ...
+    optimizer.step()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import time
+import warnings
+from typing import Any, Dict, Iterator, Mapping, Optional
+
+import torch
+
+from ...core.hook import Hook, Step, Training
+from ...core.learning_rates import LearningRates
+from ...core.ranks import differs
+from ...core.schedule import Phase, Span
+from ...sparsity.masked_network import MaskedNetwork
+from ...sparsity.narrowing import SynthesisSwitch
+from ...sparsity.selection import parameter_shapes
+from .channel_network import ChannelNetwork
+from .config import ReconfigurationConfig
+from .own_loop import OwnLoop
+from .phase_clock import PhaseClock
+from .phase_lines import PhaseLines, fact
+from .plan import (
+    check_patterns,
+    check_rgb,
+    plan_channels,
+    select_parameters,
+    sparse_cost,
+    targets,
+)
+
+__all__ = ["Reconfiguration"]
+
+
+class Reconfiguration(OwnLoop, Hook):
+    """Alternates sparse and dense training of G (or D, or both) on a schedule of iterations.
+
+    In a sparse phase the masks hold: gradients of pruned weights are zeroed before, the weights after every optimizer
+    step, and the averaged generator's entries follow. In a dense phase all weights train, those that were pruned from 0,
+    at ``lr_scale`` times the learning rate. With ``granularity="channel"`` the sparse generator also computes with fewer
+    channels (``training_hooks.sparsity.narrowing``). Learning rates are set from the optimizer's own base rates at every
+    iteration, so nothing accumulates. Nothing is attached to the networks.
+
+    Args:
+        generator: the network to reconfigure; None when a host's seams give it through ``start``.
+        config: the settings.
+
+    Raises:
+        ValueError: a selection that matches nothing, or a finish that needs a longer run.
+    """
+
+    def __init__(
+        self,
+        generator: Optional[torch.nn.Module] = None,
+        config: Optional[ReconfigurationConfig] = None,
+        **settings: Any,
+    ):
+        settings.pop("plan", None)
+        self.config = config if config is not None else ReconfigurationConfig.from_dict(settings)
+        self.schedule = self.config.schedule(None) if self.config.finish == "as-is" else None
+        self._generator = generator
+        self._networks: Dict[str, MaskedNetwork] = {}
+        self._optimizers: Dict[str, torch.optim.Optimizer] = {}
+        self._rates: Dict[str, LearningRates] = {}
+        self._training: Optional[Training] = None
+        self._span: Optional[Span] = None
+        self._pending: "set[str]" = set()  # networks whose pruning waits for the first step of the phase
+        self._switch: Optional[SynthesisSwitch] = None  # with whole channels
+        self._cost = 1.0  # operations of G's forward pass in a sparse phase over those of a dense one
+        self._clock = PhaseClock()
+        self._lines: Optional[PhaseLines] = None  # on the rank that prints
+        self._seconds, self._iterations_timed = 0.0, 0
+
+    @classmethod
+    def defaults(cls) -> Dict[str, Any]:
+        return ReconfigurationConfig().to_dict()
+
+    @property
+    def selected_weights(self) -> int:
+        """Number of weights that are reconfigured, once training has started."""
+        return sum(network.numel for network in self._networks.values())
+
+    # ---------------------------------------------------------------- events
+
+    def start(self, training: Training) -> None:
+        config = self.config
+        self._training = training
+        self.schedule = config.schedule(training.total_iterations)
+        if training.rank == 0 and training.run_dir is not None and training.batch_size and training.total_iterations:
+            self._lines = PhaseLines(training.batch_size, training.total_iterations)
+        check_patterns(config, {kind: parameter_shapes(training.networks[kind]) for kind in targets(config)})
+        for kind in targets(config):
+            if kind not in training.optimizers:
+                raise ValueError(f"target={config.target} needs the optimizer of {kind}")
+            module, optimizer = training.networks[kind], training.optimizers[kind]
+            if training.loss is not None:  # a host's; loops of one's own are warned
+                check_rgb(config, kind, [name for name, _ in (*module.named_parameters(), *module.named_buffers())])
+            ema = training.networks.get("G_ema") if kind == "G" and config.ema == "follow" else None
+            self._networks[kind] = self._network(kind, module, ema)
+            _check_optimizer(kind, self._networks[kind], optimizer)
+            self._optimizers[kind] = optimizer
+            self._rates[kind] = LearningRates(kind, optimizer)
+        device = self._networks[targets(config)[0]].params[0].device
+        if device.type == "cuda":
+            self._clock = PhaseClock(functools.partial(torch.cuda.synchronize, device))
+
+    @property
+    def synthesis(self) -> Any:
+        """With whole channels, what computes images at the moment: latents w [batch, num_ws, w_dim] → images. For loops of
+        one's own; a host's loss is given it.
+
+        Raises:
+            RuntimeError: the hook works on single weights, or training has not started.
+        """
+        if self._switch is None:
+            raise RuntimeError("only a hook with granularity=channel that has started has a synthesis network of its own")
+        return self._switch.synthesis
+
+    def on_iteration(self, iteration: int) -> None:
+        assert self.schedule is not None
+        self._clock.begin(self.schedule.span(iteration).phase)
+        with self._timed():
+            self._iterations_timed += 1
+            self._begin(iteration)
+
+    def before_step(self, step: Step) -> None:
+        network = self._networks.get(step.network)
+        if network is None:
+            return
+        self._rates[step.network].check()
+        with self._timed():
+            if step.network in self._pending or self._refreshes(step):
+                self._prune(step.network)
+            elif network.sparse and step.is_main and self.config.steps == "main":
+                network.zero_ema()  # weights that moved at an extra step have leaked into it
+            if self._switch is not None:
+                self._switch.check_gradients(step.phase)
+                self._switch.average_gradients()
+            if network.sparse and self._holds_through(step):
+                network.zero_gradients()
+
+    def after_step(self, step: Step) -> None:
+        network = self._networks.get(step.network)
+        if network is not None and network.sparse and self._holds_through(step):
+            with self._timed():
+                network.hold_weights()
+
+    def on_tick(self) -> None:
+        self._clock.pause()
+        if self._lines is not None and self._span is not None:
+            self._lines.tick(self._iteration, self._span)
+
+    def on_report(self) -> Mapping[str, float]:
+        networks, span = list(self._networks.values()), self._span
+        assert span is not None and self.schedule is not None
+        numel = sum(n.numel for n in networks)
+        done = self._iteration + 1
+        weight = [n.numel / numel for n in networks]
+        values = {
+            "ReGAN/phase": float(span.phase),
+            "ReGAN/cycle": float(span.cycle),
+            "ReGAN/sparsity": sum(n.zeros() for n in networks) / numel,
+            "ReGAN/lr": float(next(iter(self._optimizers.values())).param_groups[0]["lr"]),
+            "ReGAN/mask_change": sum(n.changed * w for n, w in zip(networks, weight)),
+            "ReGAN/explored": sum(n.explored * w for n, w in zip(networks, weight)),
+            "ReGAN/hook_ms": 1000 * self._seconds / max(1, self._iterations_timed),
+            "ReGAN/flops_ratio": 1 - (1 - self._cost) * self.schedule.sparse_iterations(done) / done,
+            **{f"ReGAN/sec_{phase.name.lower()}": seconds for phase, seconds in self._clock.read().items()},
+        }
+        self._seconds, self._iterations_timed = 0.0, 0
+        return values
+
+    def on_member(self, name: str, network: torch.nn.Module) -> None:
+        masked = self._networks.get(name[0])
+        # With steps="main" the extra steps since the last main one have moved pruned weights.
+        if masked is not None and masked.sparse and self.config.steps == "main" and (name != "G_ema" or masked.ema):
+            masked.zero_copy(network)
+
+    def is_sparse(self) -> bool:
+        return any(network.sparse for network in self._networks.values())
+
+    def state_dict(self) -> Dict[str, Any]:
+        span = self._span
+        return {
+            "config": self.config.to_dict(),
+            "iteration": self._iteration,
+            "span": None if span is None else [int(span.phase), span.cycle, span.start],
+            "pending": sorted(self._pending),
+            "base_lr": {kind: list(rates.base) for kind, rates in self._rates.items()},
+            "networks": {kind: network.state_dict() for kind, network in self._networks.items()},
+        }
+
+    @classmethod
+    def check_state(cls, state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module]) -> None:
+        if state["iteration"] < 0 or not set(state["pending"]) <= set(networks) or not isinstance(state["config"], dict):
+            raise ValueError("its iteration, pending prunings or settings are absurd")
+        if state["span"] is not None:
+            phase, cycle, start = state["span"]
+            if Phase(phase) is None or cycle < 0 or start < 0:
+                raise ValueError(f"its phase {state['span']} is absurd")
+        for kind, rates in state.get("base_lr", {}).items():
+            if kind not in networks or not all(0 <= rate < math.inf for rate in rates):
+                raise ValueError(f"its learning rates of {kind} are absurd")
+        for kind, masked in state["networks"].items():
+            MaskedNetwork.check_state(masked, parameter_shapes(networks[kind]))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken. Settings that the state does not have count as their defaults; those that are
+        unknown here are named in a warning.
+
+        Raises:
+            ValueError: the state is of other settings or of other parameters. The length of the run may differ.
+        """
+        mine, saved = self.config.to_dict(), {**self.defaults(), **state["config"]}
+        other = [name for name in mine if mine[name] != saved[name]]
+        if other:
+            raise ValueError(
+                f"the state has {', '.join(f'{n}={saved[n]}' for n in other)}, this run "
+                f"{', '.join(f'{n}={mine[n]}' for n in other)}"
+            )
+        unknown = [f"{name}={saved[name]}" for name in saved if name not in mine]
+        if unknown:
+            warnings.warn(f"the state has settings that are unknown here and do nothing: {', '.join(unknown)}", stacklevel=2)
+        for kind, network in self._networks.items():
+            network.load_state_dict(state["networks"][kind])
+        self._set_synthesis()
+        self._iteration, self._pending = state["iteration"], set(state["pending"])
+        for kind, rates in self._rates.items():
+            rates.restore(state.get("base_lr", {}).get(kind))  # older states leave them as the optimizer has them
+        if state["span"] is not None:
+            phase, cycle, start = state["span"]
+            self._span = Span(Phase(phase), cycle, start, None)
+            self._set_learning_rates(self._span)
+
+    # ---------------------------------------------------------------- what happens at a switch
+
+    def _holds_through(self, step: Step) -> bool:
+        return self.config.steps == "all" or step.is_main
+
+    def _refreshes(self, step: Step) -> bool:
+        return self.config.refresh == "iteration" and self._networks[step.network].sparse and step.is_main
+
+    def _begin(self, iteration: int) -> None:
+        assert self.schedule is not None
+        span = self.schedule.span(iteration)
+        self._iteration = iteration
+        before, self._span = self._span, span
+        # A resumed run may be longer, which moves the end of the phase that it goes on with, but not its beginning.
+        if before is None or (before.phase, before.start) != (span.phase, span.start):
+            if span.phase == Phase.SPARSE:
+                self._pending = set(self._networks)
+                if self.config.prune_at == "forward":
+                    for kind in self._networks:
+                        self._prune(kind)
+            else:
+                for kind in self._networks:
+                    self._grow(kind)
+            self._tell(span)
+        self._set_learning_rates(span)
+
+    def _tell(self, span: Span) -> None:
+        if self._lines is not None:
+            told = span.cycle > 1 and not self._pending
+            changed = next(iter(self._networks.values())).changed if told else None
+            self._lines.switch(span, fact(span.phase, self.config, changed))
+
+    def _prune(self, kind: str) -> None:
+        """Choose the masks of ``kind`` and zero its pruned weights, and those of its average."""
+        network, first = self._networks[kind], kind in self._pending
+        before = network.keep
+        network.choose(self.config.rule, self.config.ratio)
+        if first:
+            self._pending.discard(kind)
+            checksum = network.note_change(before)
+            if self.config.moments == "restore":
+                network.save_moments(self._optimizers[kind])
+            self._check_ranks(network, checksum)
+        network.sparse = True
+        if isinstance(network, ChannelNetwork):
+            network.rest(self._optimizers[kind])
+        network.zero_weights()
+        network.zero_ema()
+        self._set_synthesis()
+
+    def _grow(self, kind: str) -> None:
+        """Let the pruned weights of ``kind`` train again, from 0."""
+        network, optimizer = self._networks[kind], self._optimizers[kind]
+        if not network.sparse:
+            return
+        network.sparse = False
+        self._set_synthesis()
+        if self.config.moments == "restore":
+            network.restore_moments(optimizer)
+        elif self.config.moments == "reset":
+            network.reset_moments(optimizer)
+
+    def _network(self, kind: str, module: torch.nn.Module, ema: Optional[torch.nn.Module]) -> MaskedNetwork:
+        """The masks of ``module``, and what a sparse forward pass of it costs."""
+        assert self._training is not None
+        config, shapes = self.config, parameter_shapes(module)
+        if kind == "G":
+            self._cost = sparse_cost(config, kind, shapes)
+        if config.granularity == "weight":
+            return MaskedNetwork(select_parameters(config, kind, shapes), module, ema)
+        ChannelNetwork.check(self._training.optimizers[kind])
+        plan = plan_channels(config, shapes)
+        self._switch = SynthesisSwitch(module, plan.layout, self._training.loss, self._training.num_ranks)
+        return ChannelNetwork(plan, module, ema, config.importance)
+
+    def _set_synthesis(self) -> None:
+        """Whole channels: compute with the ones that are kept, or with all of them."""
+        network = self._networks.get("G")
+        if self._switch is not None and isinstance(network, ChannelNetwork):
+            if network.sparse:
+                self._switch.narrow(network.kept)
+            else:
+                self._switch.widen()
+
+    def _set_learning_rates(self, span: Span) -> None:
+        assert self._training is not None
+        config = self.config
+        scale = config.lr_scale if span.phase == Phase.DENSE else 1.0
+        # The reference code first sets its rate in the second sparse iteration: its counter starts one too low.
+        forgotten = config.forget_lazy_lr and self._iteration >= config.warmup + config.first_extra
+        for kind, rates in self._rates.items():
+            rates.set(scale, self._training.configured_lr.get(kind) if forgotten else None)
+
+    def _let_go(self) -> None:
+        for kind, rates in self._rates.items():
+            self._grow(kind)
+            rates.reset()
+        self._networks, self._optimizers, self._rates = {}, {}, {}
+        self._training = self._span = self._switch = None
+        self._pending, self._iteration = set(), -1
+
+    def _check_ranks(self, network: MaskedNetwork, checksum: int) -> None:
+        """Masks come from the weights alone, so ranks that disagree have drifted apart: better an error than a hang."""
+        if self._training is None or self._training.num_ranks == 1:
+            return
+        if differs(checksum, network.params[0].device):
+            raise RuntimeError(f"ranks chose different masks at iteration {self._iteration}: their weights have diverged")
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self._seconds += time.perf_counter() - begin
+
+
+def _check_optimizer(kind: str, network: MaskedNetwork, optimizer: torch.optim.Optimizer) -> None:
+    """Check that what is pruned can grow back.
+
+    Raises:
+        ValueError: the optimizer does not hold all of it.
+    """
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    lacking = [name for name, p in zip(network.names, network.params) if id(p) not in held]
+    if lacking:
+        raise ValueError(
+            f"the optimizer does not hold {len(lacking)} of the {len(network.names)} parameters of {kind} that would be pruned "
+            f"({lacking[0]} first), so they would stay 0; give the one that trains {kind}, or leave them dense with exclude"
+        )

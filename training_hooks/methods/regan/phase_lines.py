@@ -1,0 +1,63 @@
+"""Tells the reader of a run's log where Re-GAN stands: a line where a phase begins, and one after each tick."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from ...core.schedule import Phase, Span
+from .config import ReconfigurationConfig
+
+__all__ = ["PhaseLines", "fact"]
+
+_MOST = 3  # switches that are told between two ticks; phases can be as short as an iteration
+
+
+class PhaseLines:
+    """Prints where a run stands.
+
+    Args:
+        batch_size: images per iteration.
+        total: iterations of the run.
+    """
+
+    def __init__(self, batch_size: int, total: int):
+        self._batch_size, self._total = batch_size, total
+        self._switches = 0  # since the last tick
+
+    def switch(self, span: Span, meaning: str) -> None:
+        """The phase ``span`` begins, which means ``meaning``."""
+        self._switches += 1
+        if self._switches <= _MOST:
+            where = f"iteration {span.start} ({self._kimg(span.start)} kimg) on, until {self._kimg(self._stop(span))} kimg"
+            print(f"Re-GAN: {span.title} from {where}: {meaning}", flush=True)
+
+    def tick(self, iteration: int, span: Span) -> None:
+        """A tick has ended with ``iteration``, which is of the phase ``span``."""
+        length = self._stop(span) - span.start
+        more = f"; {self._switches} phases began in this tick" if self._switches > _MOST else ""
+        self._switches = 0
+        print(f"Re-GAN: {span.title}, {(iteration + 1 - span.start) / length:.0%} of the phase done{more}", flush=True)
+
+    def _stop(self, span: Span) -> int:
+        return self._total if span.stop is None else min(span.stop, self._total)
+
+    def _kimg(self, iteration: int) -> str:
+        return f"{iteration * self._batch_size / 1000:.5g}"
+
+
+def fact(phase: Phase, config: ReconfigurationConfig, changed: Optional[float]) -> str:
+    """What a phase that begins means.
+
+    Args:
+        phase: its kind.
+        config: settings of the run.
+        changed: share of what is pruned that the mask before did not prune; None where there was none, or where it is not known
+            yet.
+    """
+    if phase == Phase.WARMUP:
+        return "everything trains"
+    if phase == Phase.DENSE:
+        return f"what was pruned grows back, learning rate x {config.lr_scale:g}"
+    what = "channels" if config.granularity == "channel" else "weights"
+    others = "" if changed is None else f", {changed:.2%} of them others than before"
+    return f"{config.ratio:.3g} of the {what} are pruned{others}"

@@ -1,0 +1,302 @@
+"""What the settings of the Re-GAN hook prune of networks with given parameters, and what that saves: names and shapes only."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
+
+import torch
+
+from ...sparsity import masks
+from ...sparsity.channels import PREFIX, Layout, kept_channels
+from ...sparsity.operations import RunCost, layer_operations, narrow_shapes
+from ...sparsity.selection import SCOPES, SelectionError, listed, select, split_patterns
+from .config import ReconfigurationConfig
+
+__all__ = [
+    "ChannelPlan", "check_patterns", "check_rgb", "describe_cost", "knows_rgb", "left_dense", "plan_channels",
+    "select_parameters", "sparse_cost", "targets",
+]  # fmt: skip
+
+#: Layers that write (G) or read (D) RGB stay dense, as in the reference code, which leaves out names with "to_rgb". They are
+#: named so in StyleGAN2, in its other implementations, in StyleGAN3, in FastGAN and in R3GAN.
+DEFAULT_EXCLUDE = {
+    "G": ("*torgb*", "*to_rgb*", "synthesis.L*_[134].*", "*.to_big.*", "*AggregationLayer*"),
+    "D": ("*fromrgb*", "*from_rgb*", "*ExtractionLayer*"),
+}
+
+
+def targets(config: ReconfigurationConfig) -> "tuple[str, ...]":
+    """The networks that ``config`` reconfigures."""
+    return ("G", "D") if config.target == "both" else (config.target,)
+
+
+def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> List[str]:
+    """Names of the parameters of ``network`` ("G" or "D") of which ``config`` zeroes entries.
+
+    Raises:
+        SelectionError: none, or a pattern matches nothing.
+        ValueError: the ratio is too high for any tensor to keep one weight per output channel; or whole channels are asked
+            for, of a network that is no StyleGAN2 generator.
+    """
+    if config.granularity == "channel":
+        plan = plan_channels(config, shapes)
+        return [*plan.readers, *plan.mapping]
+    names = _chosen(config, network, shapes)
+    return names if config.rule != "exact" else _without_thin(config.ratio, network, {name: shapes[name] for name in names})
+
+
+def left_dense(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Dict[str, Any]:
+    """Names and shapes of the parameters in scope that are not pruned: ``config.ratio`` would take a whole output channel.
+
+    Raises:
+        SelectionError: nothing is in scope, or a pattern matches nothing.
+    """
+    if config.granularity == "channel":
+        names = _mapping_in_scope(config, shapes)
+    else:
+        names = _chosen(config, network, shapes) if config.rule == "exact" else []
+    return {name: shapes[name] for name in names if _is_thin(config.ratio, shapes[name])}
+
+
+def _chosen(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> List[str]:
+    return select(shapes, _scope(config, shapes), _exclude(config, network, shapes), strict=config.exclude is not None)
+
+
+def _scope(config: ReconfigurationConfig, shapes: Mapping[str, Any]) -> str:
+    """``config.scope``; of two networks, its patterns that are for this one."""
+    if config.target != "both" or config.scope in SCOPES:
+        return config.scope
+    return ",".join(_matching(split_patterns(config.scope), shapes)) or config.scope
+
+
+def _exclude(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Sequence[str]:
+    """Patterns to leave dense; of two networks, those that are for this one."""
+    if config.exclude is None:
+        return DEFAULT_EXCLUDE[network]
+    return config.exclude if config.target != "both" else _matching(config.exclude, shapes)
+
+
+def _matching(patterns: Iterable[str], shapes: Iterable[str]) -> List[str]:
+    return [pattern for pattern in patterns if fnmatch.filter(shapes, pattern)]
+
+
+def check_patterns(config: ReconfigurationConfig, networks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that each pattern of ``config`` is for one of the networks ("G", "D") with these parameters, if there are two.
+
+    Raises:
+        SelectionError: one matches nothing in either.
+    """
+    if config.target != "both":
+        return
+    scope = [] if config.scope in SCOPES else split_patterns(config.scope)
+    names = [name for kind in targets(config) for name in networks[kind]]
+    for what, patterns in (("scope", scope), ("exclude", config.exclude or ())):
+        for pattern in patterns:
+            if not fnmatch.filter(names, pattern):
+                raise SelectionError(f"{what} pattern {pattern!r} matches no parameter of G or D")
+
+
+def knows_rgb(config: ReconfigurationConfig, network: str, names: Iterable[str]) -> bool:
+    """Whether the layers that write (G) or read (D) RGB are told from the others: by ``config``, or by their usual names.
+
+    Args:
+        config: the settings.
+        network: "G" or "D".
+        names: of its parameters, frozen ones included.
+    """
+    given = config.exclude is not None or config.granularity == "channel"  # the image's own channels are never narrowed
+    return given or bool(_matching(DEFAULT_EXCLUDE[network], list(names)))
+
+
+def check_rgb(config: ReconfigurationConfig, network: str, names: Sequence[str]) -> None:
+    """Check that no RGB layer is pruned unasked, see ``knows_rgb``.
+
+    Raises:
+        SelectionError: it might be.
+    """
+    if not knows_rgb(config, network, names):
+        usual = ", ".join(DEFAULT_EXCLUDE[network])
+        raise SelectionError(
+            f"exclude has to name the layers of {network} that write or read RGB, because none is called {usual}; "
+            f"or none to prune them too. There are: {listed(names)}"
+        )
+
+
+def _is_thin(ratio: float, shape: Sequence[int]) -> bool:
+    """Whether a parameter loses a whole output channel where it is pruned at this ratio."""
+    probe = torch.empty(tuple(shape), device="meta")
+    return masks.pruned_count(probe.numel(), ratio) > masks.max_pruned(probe)
+
+
+def _without_thin(ratio: float, network: str, shapes: Mapping[str, Any]) -> List[str]:
+    """Names of those of these parameters of ``network`` that keep one weight per output channel.
+
+    Raises:
+        ValueError: none does.
+    """
+    left = [name for name, shape in shapes.items() if not _is_thin(ratio, shape)]
+    if shapes and not left:
+        highest = {name: 1 - shape[0] / math.prod(shape) for name, shape in shapes.items()}
+        widest = max(highest, key=lambda name: highest[name])
+        raise ValueError(
+            f"ratio {ratio:g} would take whole output channels of all {len(shapes)} selected tensors of {network}; the highest "
+            f"ratio is {highest[widest]:g}, for {widest} {list(shapes[widest])}"
+        )
+    return left
+
+
+def sparse_cost(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> float:
+    """Multiply–accumulates of a sparse forward pass of ``network`` ("G" or "D") over those of a dense one, by theory.
+
+    Single weights count as far as a machine could leave out each zero. Networks other than StyleGAN2's count 1 - ratio.
+    """
+    try:
+        dense = sum(layer_operations(shapes).values())
+    except ValueError:
+        return 1 - config.ratio
+    return sum(_sparse_operations(config, network, shapes).values()) / dense
+
+
+def describe_cost(
+    config: ReconfigurationConfig, generator: Mapping[str, Any], discriminator: Mapping[str, Any], batch: int, total: int
+) -> Dict[str, Any]:
+    """What a run costs by theory and, with whole channels, which feature maps are narrowed: plain JSON values.
+
+    Args:
+        generator, discriminator: parameter name → shape.
+        batch: images per iteration.
+        total: iterations of the run.
+
+    Returns:
+        Giga-multiply–accumulates of a forward pass for one image, dense and sparse, and peta-FLOPs of the run, as it is and if
+        it were dense; where G is reconfigured, also mega-multiply–accumulates of its layers, see ``_layers``. Empty for
+        networks that are not StyleGAN2's.
+    """
+    try:
+        g, d = sum(layer_operations(generator).values()), sum(layer_operations(discriminator).values())
+    except ValueError:
+        return {}
+    narrowed = sparse_cost(config, "G", generator) if "G" in targets(config) else 1.0
+    sparse = config.schedule(total).sparse_iterations(total)
+    cost = RunCost(g, d, narrowed, batch, total, sparse)
+    told: Dict[str, Any] = {
+        "generator_gmacs": _rounded(g / 1e9),
+        "sparse_generator_gmacs": _rounded(g * narrowed / 1e9),
+        "discriminator_gmacs": _rounded(d / 1e9),
+        "run_pflops": _rounded(2 * cost.total / 1e15),
+        "dense_run_pflops": _rounded(2 * cost.dense_total / 1e15),
+    }
+    if "G" in targets(config):
+        told["layers"] = _layers(config, generator)
+    if config.granularity == "channel":
+        plan = plan_channels(config, generator)
+        features = zip(plan.layout.features, plan.kept)
+        told["channels"] = {f.name: f"{kept} of {f.channels}" for f, kept in features if kept < f.channels}
+    return told
+
+
+def _sparse_operations(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Dict[str, float]:
+    """Weight name → multiply–accumulates of a sparse forward pass of ``network`` ("G" or "D") for one image.
+
+    Raises:
+        ValueError: ``config`` does not fit the network.
+    """
+    names = select_parameters(config, network, shapes)
+    if config.granularity == "channel":
+        plan = plan_channels(config, shapes)
+        shapes, names = narrow_shapes(shapes, plan.layout, plan.kept), list(plan.mapping)
+    pruned = set(names)
+    return {n: count * (1 - config.ratio if n in pruned else 1) for n, count in layer_operations(shapes).items()}
+
+
+def _layers(config: ReconfigurationConfig, shapes: Mapping[str, Any]) -> Dict[str, str]:
+    """G's layer, its style's affine included → such as "dense 0.59, weights 0.413, channels 0.332": mega-multiply–accumulates
+    for one image, dense, and sparse at both granularities as far as each can be had. One string, because hosts print options
+    with a line for each number.
+    """
+    counts: Dict[str, Mapping[str, float]] = {"dense": layer_operations(shapes)}
+    for granularity in ("weight", "channel"):
+        try:
+            counts[f"{granularity}s"] = _sparse_operations(_at(config, granularity), "G", shapes)
+        except ValueError:
+            continue
+    layers: Dict[str, Dict[str, float]] = {}
+    for kind, of_weights in counts.items():
+        for name, count in of_weights.items():
+            layer = layers.setdefault(name[: -len(".weight")].replace(".affine", ""), {})
+            layer[kind] = layer.get(kind, 0) + count
+    return {n: ", ".join(f"{kind} {_rounded(c / 1e6):g}" for kind, c in layer.items()) for n, layer in layers.items()}
+
+
+def _at(config: ReconfigurationConfig, granularity: str) -> ReconfigurationConfig:
+    """``config``, or what it would be at the other granularity: the same ratio, and the defaults of what only one has."""
+    if config.granularity == granularity:
+        return config
+    return ReconfigurationConfig(
+        config.ratio, granularity=granularity, channel_multiple=config.channel_multiple, channel_min=config.channel_min
+    )
+
+
+def _rounded(value: float) -> float:
+    """Four digits: more would pretend to an accuracy that a count of products has not."""
+    return float(f"{value:.4g}")
+
+
+@dataclass(frozen=True)
+class ChannelPlan:
+    """What is pruned of a generator.
+
+    Args:
+        layout: of the generator.
+        kept: how many channels of each feature map stay.
+        readers: parameters that read a feature map of which channels are pruned.
+        mapping: parameters of the mapping network of which single weights are pruned.
+    """
+
+    layout: Layout
+    kept: Tuple[int, ...]
+    readers: Tuple[str, ...]
+    mapping: Tuple[str, ...]
+
+
+def plan_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[int]]) -> ChannelPlan:
+    """What ``config`` prunes of the generator with these parameters.
+
+    The patterns of ``scope`` and ``exclude`` choose feature maps by the parameters that write them.
+
+    Raises:
+        SelectionError: no channel is pruned, or a pattern matches nothing.
+        ValueError: it has no StyleGAN2 synthesis network, or the ratio is too high for its mapping network.
+    """
+    layout = Layout.of(shapes)
+    chosen = set(_of_channels(config, shapes))
+    kept = [
+        kept_channels(f.channels, config.ratio, config.channel_multiple, config.channel_min)
+        if chosen.issuperset(f.writers)
+        else f.channels
+        for f in layout.features
+    ]
+    pruned = [i for i, (f, k) in enumerate(zip(layout.features, kept)) if k < f.channels]
+    if not pruned:
+        widest = max(f.channels for f in layout.features)
+        raise SelectionError(
+            f"ratio {config.ratio:g} prunes no channel: the widest feature map has {widest}, the kept ones are rounded up to a "
+            f"multiple of {config.channel_multiple} and are at least {config.channel_min}; lower those two or raise the ratio"
+        )
+    readers = [name for name in shapes if layout.axes.get(name, (None, None))[1] in pruned]
+    mapping = _without_thin(config.ratio, "G", {name: shapes[name] for name in _mapping_in_scope(config, shapes)})
+    return ChannelPlan(layout, tuple(kept), tuple(readers), tuple(mapping))
+
+
+def _mapping_in_scope(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[int]]) -> List[str]:
+    """Parameters of the mapping network of which single weights are pruned beside whole channels."""
+    if config.mapping != "weight":
+        return []
+    return [name for name in _of_channels(config, shapes) if not name.startswith(PREFIX)]
+
+
+def _of_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[int]]) -> List[str]:
+    return select(shapes, "weights" if config.scope == "reference" else config.scope, config.exclude or ())

@@ -1,0 +1,1 @@
+"""The seams of NVIDIA's StyleGAN training loops."""

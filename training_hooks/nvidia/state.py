@@ -1,0 +1,252 @@
+"""What a run needs besides its network pickle to go on as if it had never stopped.
+
+A state is a dict of tensors and plain values, saved as ``regan-state-KKKKKK.pt`` beside ``network-snapshot-KKKKKK.pkl``. It
+loads with ``weights_only=True``. The networks' parameters are in the pickle, which stays the host's own.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+from types import FrameType
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+import torch
+
+from ..core.files import whole_file
+from ..core.hook import Hook
+from ..core.random_state import random_states, set_random_states
+from ..core.state_check import check_fields, check_fit
+from . import host_loop as loop
+
+__all__ = [
+    "VERSION", "StateError", "collect", "fingerprint", "in_order", "kimg_of", "load", "prune_old", "restore", "save",
+    "state_path",
+]  # fmt: skip
+
+VERSION = 2
+_FORMAT = "regan-ext state"
+_SIGNS = "Loss/signs/real"  # what the host's adaptive augmentation goes by
+
+
+class StateError(ValueError):
+    """A state file that cannot be used. The message names the file and what is wrong with it."""
+
+
+def state_path(snapshot: "str | Path") -> Path:
+    """The state file that belongs to a network pickle."""
+    snapshot = Path(snapshot)
+    return snapshot.with_name("regan-state-" + re.sub(r"^network-snapshot-", "", snapshot.stem) + ".pt")
+
+
+# ---------------------------------------------------------------- files
+
+
+def save(state: Mapping[str, Any], path: "str | Path") -> None:
+    """Write the state whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        with whole_file(Path(path), durable=True) as file:
+            torch.save(dict(state), file)
+    except RuntimeError as err:
+        if isinstance(err.__context__, OSError):  # torch's writer hides a failed write behind its own error
+            raise err.__context__ from err
+        raise
+
+
+def fingerprint(path: "str | Path") -> Dict[str, int]:
+    """Size in bytes and checksum of a file, by which a state knows the snapshot that it was written for."""
+    checksum, size = 0, 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            checksum, size = zlib.crc32(block, checksum), size + len(block)
+    return {"bytes": size, "crc32": checksum}
+
+
+def _is_of(mark: Mapping[str, int], snapshot: Path) -> bool:
+    """Whether ``mark`` is the fingerprint of the snapshot. One of another size is not read, however large it is."""
+    return snapshot.stat().st_size == mark["bytes"] and fingerprint(snapshot) == mark
+
+
+def load(path: "str | Path", snapshot: "Optional[str | Path]" = None) -> Dict[str, Any]:
+    """Read a state file.
+
+    Args:
+        path: the state file.
+        snapshot: the network pickle beside it, which has to be the one that the state was written for.
+
+    Raises:
+        StateError: it is missing, damaged (every record's checksum is verified), foreign, of another version, lacks a field
+            that a loop needs, has an absurd one, or is of another snapshot: a run that is killed while it writes a snapshot
+            anew leaves the older state beside it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StateError(f"{path}: there is no such state file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise StateError(f"{path}: the state file is damaged (checksum of {damaged})")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except StateError:
+        raise
+    except Exception as err:
+        # zipfile, zlib, pickle and torch each have their own ways of failing on damaged bytes
+        raise StateError(f"{path}: not a state file, or a damaged one ({type(err).__name__})") from err
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise StateError(f"{path}: not a state file of regan-ext")
+    if state.get("version") != VERSION:
+        raise StateError(f"{path}: state version {state.get('version')}, this regan-ext reads version {VERSION}")
+    try:
+        check_fields(state)
+        other = snapshot is not None and not _is_of(state["snapshot"], Path(snapshot))
+    except (ValueError, OSError) as err:
+        raise StateError(f"{path}: the state cannot be used: {err}") from err
+    if snapshot is not None and other:
+        raise StateError(f"{path}: the state is of another snapshot than {Path(snapshot).name}, which is newer or damaged")
+    return state
+
+
+def kimg_of(path: Path) -> int:
+    """The number in the name of a state file or snapshot; -1 where there is none."""
+    match = re.search(r"-(\d+)\.\w+$", path.name)
+    return int(match[1]) if match else -1
+
+
+def in_order(folder: "str | Path") -> List[Path]:
+    """The state files of a run folder, by the kimg in their names."""
+    return sorted((path for path in Path(folder).glob("regan-state-*.pt") if path.is_file()), key=kimg_of)
+
+
+def prune_old(folder: "str | Path", keep: int) -> None:
+    """Delete all but the newest ``keep`` state files of a run folder; 0 keeps all."""
+    for path in in_order(folder)[:-keep] if keep else []:
+        path.unlink()
+
+
+# ---------------------------------------------------------------- several ranks
+
+
+def _gather(value: Any, device: torch.device, num_ranks: int) -> List[Any]:
+    """``value`` of every rank, on every rank. Sent as bytes on the loop's own device, which any backend can carry."""
+    if num_ranks == 1:
+        return [value]
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    mine = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8).to(device)
+    size = torch.tensor([mine.numel()], device=device)
+    sizes = [torch.zeros_like(size) for _ in range(num_ranks)]
+    torch.distributed.all_gather(sizes, size)
+    longest = int(max(int(s) for s in sizes))
+    padded = torch.nn.functional.pad(mine, (0, longest - mine.numel()))
+    gathered = [torch.zeros_like(padded) for _ in range(num_ranks)]
+    torch.distributed.all_gather(gathered, padded)
+    parts = [g[: int(s)].cpu().numpy().tobytes() for g, s in zip(gathered, sizes)]
+    # Not where they were: each would open a context of its own on every GPU.
+    return [torch.load(io.BytesIO(part), map_location="cpu", weights_only=True) for part in parts]
+
+
+# ---------------------------------------------------------------- the loop
+
+
+def _optimizers(variables: Mapping[str, Any]) -> Dict[str, torch.optim.Optimizer]:
+    """ "G" and "D" → optimizer, from the loop's phases."""
+    return {phase.name[0]: phase.opt for phase in variables["phases"]}
+
+
+def _averages(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
+    """The moving averages among a network's buffers. The host disturbs them when it prints its summary table."""
+    return {name: b for name, b in network.named_buffers() if name.endswith("_avg")}
+
+
+def _rank_state(variables: Mapping[str, Any], device: torch.device) -> Dict[str, Any]:
+    """What each process has for itself: random states, and averages that the hosts never synchronise."""
+    return {
+        "random": random_states(device),
+        "pl_mean": getattr(variables["loss"], "pl_mean", None),
+        "averages": _averages(variables["G"]),
+    }
+
+
+def collect(variables: Mapping[str, Any], hooks: Sequence[Hook]) -> Dict[str, Any]:
+    """The state of a loop at the end of a tick. Has to be called on every rank.
+
+    Args:
+        variables: local variables of the host's ``training_loop``, after its snapshot and statistics.
+        hooks: whose ``state_dict`` becomes part of the state.
+    """
+    device = torch.device(variables["device"])
+    augment, ada = variables.get("augment_pipe"), variables.get("ada_stats")
+    state: Dict[str, Any] = {
+        "format": _FORMAT,
+        "version": VERSION,
+        "cur_nimg": int(variables["cur_nimg"]),
+        "batch_idx": int(variables["batch_idx"]),
+        "cur_tick": int(variables["cur_tick"]) + 1,
+        "optimizers": {name: opt.state_dict() for name, opt in _optimizers(variables).items()},
+        "augment_p": None if augment is None else float(augment.p),
+        "ada_pending": None if ada is None else _pending(ada),
+        "hooks": {type(hook).__name__: hook.state_dict() for hook in hooks},
+        "ranks": _gather(_rank_state(variables, device), device, variables["num_gpus"]),
+    }
+    options = Path(variables["run_dir"]) / "training_options.json"
+    state["options"] = json.loads(options.read_text(encoding="utf-8")) if options.is_file() else None
+    return state
+
+
+def restore(state: Mapping[str, Any], frame: FrameType, hooks: Sequence[Hook]) -> None:
+    """Put a loop that is about to begin into ``state``. Its networks have to hold the pickle's parameters already.
+
+    Raises:
+        StateError: the state is of another number of ranks, or of other networks.
+    """
+    variables = frame.f_locals
+    try:
+        check_fit(state, {"G": variables["G"], "D": variables["D"]}, variables["num_gpus"])
+    except ValueError as err:
+        raise StateError(f"the state cannot be used: {err}") from err
+    mine = state["ranks"][variables["rank"]]
+    for name, optimizer in _optimizers(variables).items():
+        optimizer.load_state_dict(state["optimizers"][name])
+    with torch.no_grad():
+        for network in (variables["G"], variables["G_ema"]):
+            for name, buffer in _averages(network).items():
+                buffer.copy_(mine["averages"][name])
+        if mine["pl_mean"] is not None:
+            variables["loss"].pl_mean.copy_(mine["pl_mean"])
+        if variables.get("augment_pipe") is not None and state["augment_p"] is not None:
+            variables["augment_pipe"].p.fill_(state["augment_p"])
+    if variables.get("ada_stats") is not None and state["ada_pending"] is not None:
+        _set_pending(variables["ada_stats"], variables["stats_collector"], state["ada_pending"])
+    for hook in hooks:
+        if type(hook).__name__ in state["hooks"]:
+            hook.load_state_dict(state["hooks"][type(hook).__name__])
+    set_random_states(mine["random"], torch.device(variables["device"]))
+    counters = {name: state[name] for name in ("cur_nimg", "batch_idx", "cur_tick")}
+    loop.set_variables(frame, {**counters, "tick_start_nimg": state["cur_nimg"]})
+
+
+def _pending(ada: Any) -> Optional[torch.Tensor]:
+    """What the host's collector has counted since the last adjustment of p: number, sum, sum of squares."""
+    stats = sys.modules[type(ada).__module__]
+    total = stats._cumulative.get(_SIGNS)
+    if total is None:
+        return None
+    seen = ada._cumulative.get(_SIGNS)
+    return total.clone() if seen is None else total - seen
+
+
+def _set_pending(ada: Any, collector: Any, pending: torch.Tensor) -> None:
+    stats = sys.modules[type(ada).__module__]
+    stats._counters.setdefault(_SIGNS, {})
+    stats._cumulative[_SIGNS] = pending.clone()
+    collector._cumulative[_SIGNS] = pending.clone()  # already in the statistics of the run before

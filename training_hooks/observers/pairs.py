@@ -1,0 +1,172 @@
+"""Keeps the sparse and the dense member of a cycle, and their samples.
+
+The members are plain host pickles, with the keys and classes of a snapshot.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Sequence
+
+import torch
+
+from ..core import health, own_snapshots
+from ..core.files import copy_whole, tolerate_write_failure, whole_file, whole_path
+from ..core.hook import Hook, Training
+from ..core.schedule import Phase, Schedule
+from ..methods.regan.config import ReconfigurationConfig
+from ..nvidia import host_loop as loop
+from ..nvidia.current import engine_or_none
+
+__all__ = ["Pairs", "draw_samples", "write_member"]
+
+
+def write_member(variables: Mapping[str, Any], path: Path, hooks: Sequence[Hook] = ()) -> Dict[str, Any]:
+    """Pickle the loop's networks as the host's own snapshot does, whole or not at all.
+
+    Args:
+        variables: local variables of the loop.
+        path: the pickle.
+        hooks: that get to see the copies before they are written.
+
+    Returns:
+        The content of the pickle.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    members: Dict[str, Any] = {"training_set_kwargs": dict(variables["training_set_kwargs"])}
+    for name in ("G", "D", "G_ema", "augment_pipe"):
+        module = variables.get(name)
+        members[name] = None if module is None else copy.deepcopy(module).eval().requires_grad_(False).cpu()
+    for name in ("G", "D", "G_ema"):
+        for hook in hooks:
+            hook.on_member(name, members[name])
+    with whole_file(path) as file:
+        pickle.dump(members, file)
+    return members
+
+
+def draw_samples(variables: Mapping[str, Any], host: Mapping[str, Any], generator: torch.nn.Module, path: Path) -> None:
+    """Draw the host's sample grid of ``generator``, with the latents of all its grids; no random number is taken.
+
+    Args:
+        variables: local variables of the loop.
+        host: global names of the loop's module; one without ``save_image_grid`` draws nothing.
+        generator: averaged generator, which is moved to the loop's device.
+        path: PNG file, written whole or not at all.
+    """
+    save, latents = host.get("save_image_grid"), variables.get("grid_z")
+    if save is None or latents is None:
+        return
+    try:
+        generator.to(variables["device"])
+        with torch.no_grad():
+            images = [generator(z=z, c=c, noise_mode="const").cpu() for z, c in zip(latents, variables["grid_c"])]
+        with whole_path(path, suffix=".png") as half:
+            save(torch.cat(images).numpy(), str(half), drange=[-1, 1], grid_size=variables["grid_size"])
+    except Exception as err:  # whatever a host's own function or a full device raises: a picture is not worth a run
+        print(f"{path.name} could not be drawn ({type(err).__name__}: {err}); training goes on.", file=sys.stderr, flush=True)
+
+
+class Pairs(Hook):
+    """Writes ``network-pair-KKKKKK-sparse.pkl`` and ``-dense.pkl`` on rank 0: the networks right before and at the end of the
+    phase after a switch, named by what the reconfigured ones are. KKKKKK is the kimg of that switch, so both members of a pair
+    have the same number. Beside each, ``fakes-pair-KKKKKK-sparse.png`` and ``-dense.png`` are its samples.
+
+    Args:
+        reconfiguration: the settings of that hook.
+        every: keep the members of every switch; otherwise those of the run's last one.
+    """
+
+    observes = True
+    order = -1  # it has to see the networks before Reconfiguration changes them
+
+    def __init__(self, reconfiguration: Mapping[str, Any], every: bool = False):
+        settings = {key: value for key, value in reconfiguration.items() if key not in ("class_name", "plan")}
+        self._config = ReconfigurationConfig.from_dict(settings)
+        self._every = every
+        self._schedule: Optional[Schedule] = None
+        self._total = 0
+        self._training: Optional[Training] = None
+        self._switch_kimg: Optional[int] = None
+        self._first: Optional[str] = None  # kind of the first member of that switch
+
+    def start(self, training: Training) -> None:
+        self._training = training
+        if training.total_iterations is None or training.batch_size is None:
+            raise ValueError("pairs need to know the length of the run and its batch size")
+        self._total = training.total_iterations
+        self._schedule = self._config.schedule(self._total)
+
+    def on_iteration(self, iteration: int) -> None:
+        assert self._schedule is not None and self._training is not None and self._training.batch_size is not None
+        span = self._schedule.span(iteration)
+        if iteration != span.start or span.cycle == 0:
+            return
+        if self._switch_kimg is not None:  # the phase that ends here was the second member of a pair
+            self._write(Phase.DENSE if span.phase == Phase.SPARSE else Phase.SPARSE)
+        self._switch_kimg = None
+        ends = span.stop is None or span.stop >= self._total
+        if iteration > 0 and (self._every or ends):
+            self._switch_kimg = iteration * self._training.batch_size // 1000
+            self._first = self._write(Phase.DENSE if span.phase == Phase.SPARSE else Phase.SPARSE)
+
+    def on_tick(self) -> None:
+        variables = loop.loop_variables()
+        if variables["done"] and self._switch_kimg is not None and self._schedule is not None:
+            self._write(self._schedule.span(variables["batch_idx"] - 1).phase)
+
+    def state_dict(self) -> Dict[str, Any]:
+        return {"switch_kimg": self._switch_kimg, "first": self._first}
+
+    @classmethod
+    def check_state(cls, state: Mapping[str, Any], networks: Mapping[str, Any]) -> None:
+        kimg = state["switch_kimg"]
+        if not (kimg is None or (type(kimg) is int and kimg >= 0)) or state.get("first") not in (None, "sparse", "dense"):
+            raise ValueError("its switch is absurd")
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._switch_kimg = state["switch_kimg"]
+        self._first = state.get("first")  # older states do not name it
+        frame = loop.find_loop()
+        if self._switch_kimg is not None and self._first is not None and frame is not None and frame.f_locals.get("resume_pkl"):
+            self._take_over(Path(frame.f_locals["resume_pkl"]).parent)
+
+    def _take_over(self, folder: Path) -> None:
+        """Have the first member beside the second, which a run that goes on writes into a folder of its own."""
+        assert self._training is not None and self._training.run_dir is not None and self._first is not None
+        for name in (self._name(self._first), self._picture(self._first)):
+            first, target = folder / name, Path(self._training.run_dir) / name
+            if self._training.rank == 0 and first.is_file() and not target.exists():
+                with tolerate_write_failure(name):
+                    copy_whole(first, target)
+
+    def _name(self, kind: str) -> str:
+        return f"network-pair-{self._switch_kimg:06d}-{kind}.pkl"
+
+    def _picture(self, kind: str) -> str:
+        return f"fakes-pair-{self._switch_kimg:06d}-{kind}.png"
+
+    def _write(self, phase: Phase) -> str:
+        assert self._training is not None and self._training.run_dir is not None
+        kind = "sparse" if phase == Phase.SPARSE else "dense"
+        if self._training.rank == 0:
+            self._write_here(kind, Path(self._training.run_dir) / self._name(kind))
+        return kind
+
+    def _write_here(self, kind: str, path: Path) -> None:
+        """Write a member and its samples, unless weights are not finite, of which the end of the tick tells."""
+        frame, engine = loop.find_loop(), engine_or_none()
+        assert frame is not None
+        variables = frame.f_locals
+        if any(health.non_finite(variables[name]) for name in ("G", "G_ema") if name in variables):
+            return
+        with tolerate_write_failure(path.name):
+            members = write_member(variables, path, [] if engine is None else engine.hooks)
+            draw_samples(variables, frame.f_globals, members["G_ema"], path.with_name(self._picture(kind)))
+            with tolerate_write_failure("The list of your own snapshots"):
+                own_snapshots.remember(path)

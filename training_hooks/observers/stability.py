@@ -1,0 +1,81 @@
+"""How much the averaged generator's images change from tick to tick.
+
+Source: figure 7 of Saxena, Cao, Xu, Kulshrestha, "Re-GAN: Data-Efficient GANs Training via Architectural Reconfiguration",
+CVPR 2023: mean squared difference between images of the same latents in successive epochs.
+"""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional
+
+import torch
+
+from ..core.hook import Hook, Training
+
+__all__ = ["Stability"]
+
+_CHUNK = 4  # images at a time
+
+
+class Stability(Hook):
+    """Reports ``Stability/mse``: how far images of fixed latents and fixed noise have moved since the end of the last tick.
+
+    It is the mean over all pixels of the squared difference, of images clipped to [-1, 1]. The random states of the run are
+    left alone. Statistics are due before a tick's last iteration ends, so that iteration's change is not in it, and the
+    first tick, which is that iteration alone, has no value.
+
+    Args:
+        images: number of latents.
+        seed: of the latents.
+
+    Raises:
+        ValueError: less than one image.
+    """
+
+    observes = True
+    order = -1  # a run that goes on has to see the networks before they change, as the run before did
+
+    def __init__(self, images: int = 16, seed: int = 0):
+        if images < 1:
+            raise ValueError(f"images must be at least 1, got {images}")
+        self._number, self._seed = images, seed
+        self._training: Optional[Training] = None
+        self._before: Optional[torch.Tensor] = None  # on rank 0 alone
+        self._due = False
+
+    def start(self, training: Training) -> None:
+        self._training = training
+
+    def on_iteration(self, iteration: int) -> None:
+        if iteration > 0 and not self._due:
+            self.on_tick()  # a run that goes on: these are the networks of its last tick
+
+    def on_tick(self) -> None:
+        assert self._training is not None
+        self._due = True
+        if self._training.rank == 0:
+            self._before = self._images()
+
+    def on_report(self) -> Mapping[str, float]:
+        if not self._due:
+            return {}
+        if self._before is None:
+            return {"Stability/mse": 0.0}
+        return {"Stability/mse": float((self._images() - self._before).square().mean())}
+
+    @torch.no_grad()
+    def _images(self) -> torch.Tensor:
+        """[number, channels, height, width] in [-1, 1], float32, on the CPU."""
+        assert self._training is not None
+        generator = self._training.networks["G_ema"]
+        device = next(generator.parameters()).device
+        z_dim, c_dim = int(generator.z_dim), int(generator.c_dim)  # type: ignore[arg-type]
+        latents = torch.randn(self._number, z_dim, generator=torch.Generator().manual_seed(self._seed))
+        labels = torch.zeros(self._number, c_dim)
+        if c_dim > 0:
+            labels[torch.arange(self._number), torch.arange(self._number) % c_dim] = 1
+        images = [
+            generator(z.to(device), c.to(device), noise_mode="const").float().clamp(-1, 1).cpu()
+            for z, c in zip(latents.split(_CHUNK), labels.split(_CHUNK))
+        ]
+        return torch.cat(images)

@@ -1,0 +1,1 @@
+"""Masks, selections and channels of a network."""

@@ -1,0 +1,171 @@
+"""Runs a synthesis network on some of its channels only, with the host's own forward and without touching its parameters."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
+
+import torch
+
+from ..core.ranks import average_gradients
+from .channels import PREFIX, Layout
+
+__all__ = ["NarrowSynthesis", "SynthesisSwitch", "narrow_tensor", "narrowed_copy"]
+
+
+def narrow_tensor(tensor: torch.Tensor, axes: Sequence[Optional[int]], kept: Sequence[Optional[torch.Tensor]]) -> torch.Tensor:
+    """The part of a parameter that belongs to kept channels, in the same memory format. Gradients reach the whole parameter,
+    zero elsewhere.
+
+    Args:
+        tensor: the parameter.
+        axes: for its first dimensions the index of the feature map that the dimension runs over, or None.
+        kept: for each feature map the indices of the kept channels, int64; None = all of them.
+    """
+    part = tensor
+    for dimension, feature in enumerate(axes):
+        index = None if feature is None else kept[feature]
+        if index is not None:
+            part = part.index_select(dimension, index)
+    if tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):
+        part = part.contiguous(memory_format=torch.channels_last)  # index_select does not keep it
+    return part
+
+
+class NarrowSynthesis(torch.nn.Module):
+    """Stands in for a synthesis network where a loss calls it, and computes with the kept channels alone.
+
+    What it computes equals the whole network with the weights that read the other channels set to zero.
+
+    Args:
+        generator: the host's network, bare (no DDP wrapper), with ``synthesis`` inside.
+        layout: of that generator.
+    """
+
+    def __init__(self, generator: torch.nn.Module, layout: Layout):
+        super().__init__()
+        self.synthesis: Any = generator.synthesis
+        self.layout = layout
+        self.kept: List[Optional[torch.Tensor]] = [None] * len(layout.features)
+        self.params = {name: p for name, p in generator.named_parameters() if name in layout.axes}
+
+    def keep(self, kept: Sequence[torch.Tensor]) -> None:
+        """Compute with these channels of each feature map (int64 indices, ascending) from now on."""
+        features = self.layout.features
+        self.kept = [None if k.numel() == f.channels else k for f, k in zip(features, kept)]
+
+    def forward(self, ws: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        """As the host's: latents [batch, num_ws, w_dim] to images [batch, channels, height, width]."""
+        narrow: Dict[str, torch.Tensor] = {}
+        for name, param in self.params.items():
+            part = narrow_tensor(param, self.layout.axes[name], self.kept)
+            if part is not param:
+                narrow[name[len(PREFIX) :]] = part
+        with self._block_inputs():
+            return torch.func.functional_call(self.synthesis, narrow, (ws,), kwargs)
+
+    def is_bypassed(self) -> bool:
+        """Whether the gradients are those of the whole network: weights that read channels which are not kept have some."""
+        return any(
+            grad is not None and bool(grad.index_fill(1, index, 0).any())
+            for feature, index in zip(self.layout.features, self.kept)
+            if index is not None
+            for grad in (self.params[name].grad for name in feature.readers)
+        )
+
+    @contextlib.contextmanager
+    def _block_inputs(self) -> Iterator[None]:
+        """The host's blocks assert the number of channels that they are given: state the narrow one for the call."""
+        blocks = [(getattr(self.synthesis, name), self.kept[feature]) for name, feature in self.layout.inputs.items()]
+        before = [block.in_channels for block, _ in blocks]
+        try:
+            for block, index in blocks:
+                if index is not None:
+                    block.in_channels = index.numel()
+            yield
+        finally:
+            for (block, _), channels in zip(blocks, before):
+                block.in_channels = channels
+
+
+@torch.no_grad()
+def narrowed_copy(generator: torch.nn.Module, layout: Layout, kept: Sequence[torch.Tensor]) -> torch.nn.Module:
+    """A copy of a generator whose synthesis network has the kept channels only. It is of the host's own class.
+
+    Args:
+        generator: with ``synthesis`` inside.
+        layout: of that generator.
+        kept: for each feature map the indices of the kept channels, int64.
+    """
+    narrow = copy.deepcopy(generator)
+    for name, param in list(narrow.named_parameters()):
+        if name in layout.axes:
+            owner, _, attribute = name.rpartition(".")
+            part = narrow_tensor(param.detach(), layout.axes[name], kept).clone()
+            setattr(narrow.get_submodule(owner), attribute, torch.nn.Parameter(part, requires_grad=param.requires_grad))
+    for block, feature in layout.inputs.items():
+        narrow.get_submodule(PREFIX + block).in_channels = kept[feature].numel()  # type: ignore[assignment]
+    return narrow
+
+
+class SynthesisSwitch:
+    """Gives a host's loss the narrow synthesis network in sparse phases, and its own again in dense ones.
+
+    Args:
+        generator: bare.
+        layout: of that generator.
+        loss: the host's loss, which calls ``loss.G_synthesis``; None in a loop of one's own, which calls ``synthesis``.
+        num_ranks: number of processes.
+
+    Raises:
+        ValueError: the loss holds no synthesis network of its own.
+    """
+
+    def __init__(self, generator: torch.nn.Module, layout: Layout, loss: Any, num_ranks: int):
+        if loss is not None and not hasattr(loss, "G_synthesis"):
+            raise ValueError(f"granularity=channel needs a loss that calls G_synthesis; {type(loss).__name__} has none")
+        self._narrow = NarrowSynthesis(generator, layout)
+        self._whole: Any = generator.synthesis if loss is None else loss.G_synthesis
+        self._loss, self._num_ranks = loss, num_ranks
+        # A host calls the mapping network through its wrapper in narrow calls too; a loop of one's own may have none at all.
+        self._averaged = list(self._narrow.params.values()) if loss is not None else list(generator.parameters())
+        self._unchecked: Set[str] = set()  # phases of the loop whose first step in this sparse phase is still to come
+        #: What computes images at the moment: latents [batch, num_ws, w_dim] → images.
+        self.synthesis = self._whole
+
+    def narrow(self, kept: Sequence[torch.Tensor]) -> None:
+        """Compute with these channels of each feature map from now on."""
+        self._narrow.keep(kept)
+        self._set(self._narrow)
+        self._unchecked = {"Gmain", "Greg"} if self._loss is None else set()
+
+    def widen(self) -> None:
+        """Compute with the whole network from now on."""
+        self._set(self._whole)
+        self._unchecked = set()
+
+    def check_gradients(self, phase: str) -> None:
+        """Look whether a loop of one's own calls ``synthesis``, once in a sparse phase: at the first step of ``phase``.
+
+        Raises:
+            RuntimeError: it calls the generator itself, which would move weights that are pruned.
+        """
+        if phase not in self._unchecked:
+            return
+        self._unchecked.discard(phase)
+        if self._narrow.is_bypassed():
+            raise RuntimeError(
+                "weights that read pruned channels have gradients, so the loop calls the generator itself in a sparse phase; "
+                "call hook.synthesis(G.mapping(z, c)) instead"
+            )
+
+    def average_gradients(self) -> None:
+        """Average the gradients of all ranks where no wrapper has: of a host's narrow calls, and of a loop of one's own."""
+        if self._num_ranks > 1 and (self._loss is None or self.synthesis is self._narrow):
+            average_gradients(self._averaged, self._num_ranks)
+
+    def _set(self, synthesis: torch.nn.Module) -> None:
+        self.synthesis = synthesis
+        if self._loss is not None:
+            self._loss.G_synthesis = synthesis
