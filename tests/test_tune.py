@@ -30,6 +30,7 @@ from regan_ext.tune.series import Objective, Point
 from regan_ext.tune.space import Choices, Range, parse
 from regan_ext.tune.study import StudyFile, report
 from regan_ext.tune.training import Plan, Refused, Training
+from training_hooks.core import own_snapshots
 
 FID = Objective("fid5k_full")
 PLAN = Plan(iterations=900, batch=10, total_kimg=9, ticks=9)
@@ -304,8 +305,12 @@ def test_failures_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_signal_leaves_a_trial_to_go_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshots: List[Path] = []
+
     def interrupted(folder: Path, command: List[str]) -> int:
-        add_snapshot(write_run(folder, {4: 60.0}, ticks=5), 4)
+        run = write_run(folder, {4: 60.0}, ticks=5)
+        add_snapshot(run, 4)
+        snapshots.append(run / "network-snapshot-000004.pkl")
         os.kill(os.getpid(), signal.SIGINT)
         return 0
 
@@ -317,6 +322,10 @@ def test_a_signal_leaves_a_trial_to_go_on_with(tmp_path: Path, monkeypatch: pyte
     assert code == 130 and lines[-1] == "Stopped. The same command goes on."
     assert [trial.state for trial in StudyFile.open(tmp_path / "s.db").trials()] == [TrialState.RUNNING]
     trainer = Trainer(going_on)
+    with pytest.raises(UserError, match=r"000004\.pkl is a pickle that no run of yours wrote .* add --trust"):
+        search(tmp_path / "s.db", monkeypatch, trainer, trials=1)
+    assert not trainer.commands
+    own_snapshots.remember(snapshots[0])
     assert search(tmp_path / "s.db", monkeypatch, trainer, trials=1)[0] == 0
     assert len(trainer.commands) == 1 and "--resume=latest" in trainer.commands[0]
     (trial,) = StudyFile.open(tmp_path / "s.db").trials()

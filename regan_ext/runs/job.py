@@ -15,7 +15,7 @@ from training_hooks.core.status import STATUS_FILE
 
 from ..support.reading import Damaged, number, read_json, whole
 
-__all__ = ["Job", "kimgs_of", "read_job", "resumable"]
+__all__ = ["Job", "kimgs_of", "read_job", "resumable", "with_states"]
 
 _QUIET = 3.0  # seconds; a job that trains writes its status more often, or with every iteration
 
@@ -58,8 +58,12 @@ def kimgs_of(folder: Path, pattern: str) -> Set[int]:
 
 def resumable(folder: Path) -> Optional[int]:
     """The kimg of the newest snapshot that has a state file; None without any."""
-    both = kimgs_of(folder, "network-snapshot-*.pkl") & kimgs_of(folder, "regan-state-*.pt")
-    return max(both, default=None)
+    return max(with_states(folder), default=None)
+
+
+def with_states(folder: Path) -> Set[int]:
+    """The kimg of all snapshots that have a state file."""
+    return kimgs_of(folder, "network-snapshot-*.pkl") & kimgs_of(folder, "regan-state-*.pt")
 
 
 def _has_ended(status: Mapping[str, Any]) -> bool:

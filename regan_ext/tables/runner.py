@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from training_hooks.core.own_snapshots import is_own
+from training_hooks.core.own_snapshots import is_own_file
 
 from ..runs.chain import chain
 from ..support.errors import UserError
@@ -104,7 +104,7 @@ def _look(job: Job) -> Tuple[Optional[State], Optional[str]]:
         return state, f"{state.detail} ({job.folder})"
     if state.kind == UNMEASURED:
         snapshot = _last(job)
-    if snapshot is not None and not job.place.trust and not _is_own(snapshot):
+    if snapshot is not None and not job.place.trust and not is_own_file(snapshot):
         return state, f"{foreign(snapshot)}; {TRUST}"
     return state, None
 
@@ -117,14 +117,6 @@ def _newest(job: Job) -> Optional[Path]:
         return newest_pair(job.folder).snapshot
     except UserError:
         return None
-
-
-def _is_own(snapshot: Path) -> bool:
-    try:
-        with open(snapshot, "rb") as file:
-            return is_own(file)
-    except OSError:
-        return False
 
 
 def _last(job: Job) -> Path:

@@ -34,6 +34,7 @@ __all__ = ["tune"]
 @click.option("--timeout-hours", type=HOURS, help="Stop after this time, with a snapshot.")
 @click.option("--baseline", is_flag=True, help="Also train once without Re-GAN, to compare with.")
 @click.option("--keep-all", is_flag=True, help="Keep all snapshots of runs that are over, not the best of each.")
+@click.option("--trust", is_flag=True, help="Also go on from snapshots that none of your own runs wrote on this machine.")
 @click.option("--show", is_flag=True, help="Print the trials and the winner, and exit.")
 @click.pass_context
 def tune(
@@ -49,6 +50,7 @@ def tune(
     timeout_hours: Optional[float],
     baseline: bool,
     keep_all: bool,
+    trust: bool,
     show: bool,
 ) -> None:
     """Train one run a trial with the TRAIN_OPTIONs and settings of Re-GAN that Optuna chooses from the trials before it.
@@ -77,7 +79,7 @@ def tune(
     training = Training.parse(options, goal.host_metric)
     file, plan, searched = prepare(path, training, goal, space)
     until = None if timeout_hours is None else time.monotonic() + 3600 * timeout_hours
-    search = Search(file, training, plan, searched, echo, trials, seed, prune_from, until, keep_all)
+    search = Search(file, training, plan, searched, echo, trials, seed, prune_from, until, keep_all, trust)
     echo(f"{file.runs}: {trials} trials, up to {plan.total_kimg:g} kimg, {plan.iterations} iterations each: {searched}")
     code = search.run(baseline)
     show_trials(file, console)

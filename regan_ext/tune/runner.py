@@ -11,10 +11,13 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from optuna.trial import TrialState
 
+from training_hooks.core.own_snapshots import is_own_file
+
 from ..runs.chain import chain
 from ..runs.folder import Run
-from ..runs.job import resumable
+from ..runs.job import with_states
 from ..support.errors import UserError
+from ..support.pickles import TRUST, foreign
 from ..support.process import Supervisor
 from ..support.text import clock
 from ..tables.state import locked
@@ -76,6 +79,7 @@ class Search:
         prune_from: share of a run before which no trial is cut short; 1 = never.
         until: on the monotonic clock; None = no limit.
         keep_all: keep all snapshots of trials that are over, not the best one of each.
+        trust: go on from snapshots that none of the user's own runs wrote on this machine.
         timed_out: the time is up.
         fruitless: how many trials came to nothing since the last that did not, by what they came to.
     """
@@ -90,6 +94,7 @@ class Search:
     prune_from: float = 0.3
     until: Optional[float] = None
     keep_all: bool = False
+    trust: bool = False
     timed_out: bool = False
     fruitless: Dict[str, int] = field(default_factory=dict)
 
@@ -219,11 +224,19 @@ class Search:
         handles: Tuple[int, ...],
         look: Callable[[], None],
     ) -> Optional[str]:
-        """Train what is left of the run in the folder; returns what went wrong, if the process says so."""
+        """Train what is left of the run in the folder; returns what went wrong, if the process says so.
+
+        Raises:
+            UserError: it would go on from a snapshot that none of the user's own runs wrote on this machine.
+        """
         runs = chain(folder)
         if runs and runs[-1].is_finished:
             return None
-        going_on = ["--resume=latest"] if any(resumable(run.folder) is not None for run in runs) else []
+        starts = [run.folder / f"network-snapshot-{kimg:06d}.pkl" for run in runs for kimg in sorted(with_states(run.folder))]
+        for start in starts:
+            if not self.trust and not is_own_file(start):
+                raise UserError(f"{foreign(start)}; {TRUST}")
+        going_on = ["--resume=latest"] if starts else []
         command = training.command(folder, [*options, *training.snap(self.plan), *going_on])
 
         def look_around() -> None:

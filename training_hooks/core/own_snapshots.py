@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import IO
 
-__all__ = ["is_own", "list_path", "remember"]
+__all__ = ["is_own", "is_own_file", "list_path", "remember"]
 
 
 def list_path() -> Path:
@@ -62,6 +62,15 @@ def is_own(file: IO[bytes]) -> bool:
     found = _sha256(file).encode()
     file.seek(0)
     return found in hashes
+
+
+def is_own_file(path: "str | Path") -> bool:
+    """The same of the file at ``path``; False where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return is_own(file)
+    except OSError:
+        return False
 
 
 def _sha256(file: IO[bytes]) -> str:
