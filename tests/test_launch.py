@@ -521,5 +521,5 @@ def test_a_hook_of_ones_own_from_the_command_line(host_dir: Path, data_zip: Path
     module = f"from training_hooks import Hook\n\n\n{body}"
     (tmp_path / "my_hooks.py").write_text(module)
     arguments = [*REGAN_EXT, "train", "--host=embedded", f"--outdir={tmp_path / 'runs'}", f"--data={data_zip}", *SMALL]
-    result = run_python([*arguments, "--hook=my_hooks.Say"], env={"PYTHONPATH": str(tmp_path)})
-    assert result.returncode == 0 and "mine 62" in result.stdout, result.stdout[-3000:]
+    result = run_python([*arguments, "--batch=64", "--hook=my_hooks.Say"], env={"PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 0 and "mine 15" in result.stdout, result.stdout[-3000:]

@@ -1,6 +1,6 @@
 """Absurd command lines and damaged inputs by the thousand: what the commands answer.
 
-Command: ``python tests/robustness/attack_commands.py --lines=2000 --inputs=1000``
+Command: ``python tests/robustness/attack_commands.py --lines=1000 --inputs=500``
 
 Runs every command of ``regan-ext`` in this process, in a folder with a little of everything: ``--lines`` times with one to
 three options whose values are absurd or merely strange, and ``--inputs`` times on files of a finished run, a table, a search, a
@@ -72,8 +72,8 @@ def attack_inputs(folder: Path, count: int, seed: int) -> Tally:
 
 
 @click.command()
-@click.option("--lines", type=click.IntRange(min=0), default=2000, show_default=True, help="Absurd command lines.")
-@click.option("--inputs", type=click.IntRange(min=0), default=1000, show_default=True, help="Damaged inputs.")
+@click.option("--lines", type=click.IntRange(min=0), default=1000, show_default=True, help="Absurd command lines.")
+@click.option("--inputs", type=click.IntRange(min=0), default=500, show_default=True, help="Damaged inputs.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Chooses them.")
 def main(lines: int, inputs: int, seed: int) -> None:
     """Attack every command, and count what comes of it."""
@@ -84,7 +84,9 @@ def main(lines: int, inputs: int, seed: int) -> None:
         )
     outcomes: Dict[str, Dict[str, int]] = {tally.name: dict(sorted(tally.kinds.items())) for tally in tallies}
     faults = sum(tally.faults for tally in tallies)
-    print(json.dumps({"script": "attack_commands", "seed": seed, "outcomes": outcomes, "faults": faults, **describe("cpu")}))
+    command = f"python tests/robustness/attack_commands.py --lines={lines} --inputs={inputs} --seed={seed}"
+    result = {"check": "attack_commands", "command": command, "outcomes": outcomes, "faults": faults}
+    print(json.dumps({**result, **describe("cpu")}))
     sys.exit(1 if faults else 0)
 
 
