@@ -189,7 +189,7 @@ def test_extras_say_what_they_are_for_and_how_to_get_them(home: Path, monkeypatc
     def version(name: str) -> str:
         if name in ("onnx", "imageio"):
             raise importlib.metadata.PackageNotFoundError(name)
-        return "3.0" if name == "optuna" else plain(name)
+        return "3.0" if name in ("optuna", "imageio-ffmpeg") else plain(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     found = findings(call("--json"))
