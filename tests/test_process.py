@@ -159,7 +159,7 @@ def test_a_signal_to_a_process_of_several_ends_it_only_the_second_time(tmp_path:
 
 def test_a_terminal_that_closes_costs_no_snapshot(tmp_path: Path) -> None:
     master, slave = os.openpty()
-    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n" + TRAINING + "open('whole', 'w')"
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n" + TRAINING + "time.sleep(1)\nopen('whole', 'w')"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=slave, stderr=slave, cwd=tmp_path)
     os.close(slave)
     assert b"trains" in os.read(master, 1000)
