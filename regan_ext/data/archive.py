@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import struct
 import zipfile
 from pathlib import Path
 from types import TracebackType
@@ -17,14 +16,13 @@ from ..support.folders import passing_folder
 from ..support.text import printable
 
 __all__ = [
-    "FILTER_KEY", "ImageZip", "add_filter", "beside", "check_file", "check_target", "fix_dates", "indices_path", "member_name",
-    "numbered", "same", "same_target", "write_list",
+    "FILTER_KEY", "ImageZip", "beside", "check_file", "check_target", "indices_path", "member_name", "numbered", "same",
+    "same_target", "write_list",
 ]  # fmt: skip
 
 FILTER_KEY = "resize_filter"  # of dataset.json; the hosts read its "labels" only
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can name
-_STAMP = struct.pack("<HH", 0, 1 << 5 | 1)  # the same, as its time and date words
 
 
 def member_name(number: int) -> str:
@@ -156,38 +154,3 @@ def write_list(path: Path, head: List[str], rows: Sequence[str]) -> None:
             file.write(("\n".join(lines) + "\n").encode())
     except OSError as err:
         raise UserError(f"{path} cannot be written: {err.strerror or err}") from err
-
-
-def add_filter(path: Path, resize: str) -> None:
-    """Have ``dataset.json`` name the filter that images were scaled with, in place: the zip may be a hundred gigabytes.
-
-    Raises:
-        ValueError: it is not the last member, which is where the host's dataset_tool.py writes it.
-    """
-    with zipfile.ZipFile(path, "a") as archive:
-        last = max(archive.infolist(), key=lambda info: info.header_offset)
-        if last.filename != "dataset.json":
-            raise ValueError(f"{path}: the last member is {last.filename}, not dataset.json")
-        content = json.loads(archive.read(last))
-        archive.filelist.remove(last)
-        del archive.NameToInfo[last.filename]
-        archive.start_dir = last.header_offset
-        archive.writestr(_member(last.filename), json.dumps({**content, FILTER_KEY: resize}))
-
-
-def fix_dates(path: Path) -> None:
-    """Set the date of every member to that of ``ImageZip``'s, in place: it may be a hundred gigabytes."""
-    with zipfile.ZipFile(path) as archive:
-        offsets = [info.header_offset for info in archive.infolist()]
-        directory = archive.start_dir
-    with open(path, "r+b") as file:
-        for offset in offsets:
-            file.seek(offset + 10)
-            file.write(_STAMP)
-        position = directory
-        for _ in offsets:
-            file.seek(position + 12)
-            file.write(_STAMP)
-            file.seek(position + 28)
-            name, extra, comment = struct.unpack("<HHH", file.read(6))
-            position += 46 + name + extra + comment

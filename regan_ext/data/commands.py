@@ -95,9 +95,6 @@ def get_set(name: str, folder: Path, accept_licence: bool, url: Optional[str]) -
 )
 @click.option("--filter", "resize", type=click.Choice(["box", "lanczos", "bicubic"]), help="For scaling.  [default: the set's]")
 @click.option("--split", metavar="PART", help="cifar10: train, test; tiny-imagenet: train, val.  [default: train]")
-@click.option(
-    "--host", type=UserPath(), metavar="DIR", help="Checkout whose own dataset_tool.py does it.  [default: none is needed]"
-)
 @click.option("--count", type=COUNT, metavar="INT", help="Choose so many images, and list them beside OUT.zip.")
 @click.option("--seed", type=SEED, metavar="INT", help="With --count: which.  [default: 0; digits: the first of each class]")
 @click.option("--rest", type=_FILE, metavar="ZIP", help="digits: also write those that --count did not choose.")

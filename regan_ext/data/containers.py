@@ -80,10 +80,6 @@ class Folder:
         except OSError as err:
             raise Unreadable(err.strerror or str(err)) from err
 
-    def file(self, name: str) -> Optional[Path]:
-        """The file itself."""
-        return self.path / name
-
 
 class Zipped:
     """The members of a zip, read without unpacking it; the attributes are those of a ``Folder``."""
@@ -137,10 +133,6 @@ class Zipped:
                 return head, file.read(_ENDS), info.file_size
         data = self.read(name)
         return data, data, len(data)
-
-    def file(self, name: str) -> Optional[Path]:
-        """None: members are not files."""
-        return None
 
 
 Container = Union[Folder, Zipped]

@@ -57,8 +57,6 @@ def prepare_digits(request: Request) -> List[str]:
     """
     if request.source != "-":
         raise UserError(f"{request.source}: the digits come with scikit-learn; the source of digits is -")
-    if request.host is not None:
-        raise UserError("--host is not for the digits, which are prepared without it")
     if request.rest is not None and (request.count is None or same_target(request.out, request.rest)):
         raise UserError("--rest needs --count and a file of its own: it takes the digits that were not chosen")
     if request.count is None and request.seed is not None:

@@ -22,7 +22,6 @@ __all__ = [
     "is_grey",
     "mend",
     "pixel_hash",
-    "square",
     "what_is_done",
     "what_is_wrong",
 ]
@@ -158,7 +157,7 @@ def mend(image: Image.Image, mode: str, bits: int = 16) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def square(image: Image.Image, shape: str) -> Image.Image:
+def _square(image: Image.Image, shape: str) -> Image.Image:
     """The largest square in the middle, or the smallest that holds the image, filled up with white."""
     width, height = image.size
     side = _side(image.size, shape)
@@ -174,7 +173,7 @@ def square(image: Image.Image, shape: str) -> Image.Image:
 
 def fit(image: Image.Image, resolution: int, resize: str, shape: str = "crop") -> Image.Image:
     """The image as a square of ``resolution`` pixels a side."""
-    image = square(image, shape)
+    image = _square(image, shape)
     return image if image.width == resolution else image.resize((resolution, resolution), FILTERS[resize])
 
 

@@ -22,7 +22,6 @@ from .sources import Entry
 
 __all__ = ["Plan", "Report", "Survey", "examined", "how_to_mend", "survey"]
 
-_OF_SIZE = ("too small", "reduced", "not square")
 _SHOWN = 20  # lines about faults
 
 
@@ -37,7 +36,6 @@ class Plan:
         own: a folder of the reader's own: faults are told file by file, and broken ones and copies are left out.
             Of a known set every image has to be good, and none is left out.
         keep_duplicates: keep images with the same pixels in a folder of one's own.
-        lazy: decode only what has to be changed in more than its size.
         shape: how images become square, "crop" or "pad".
         bits: of the white level of images with more than 8.
     """
@@ -47,7 +45,6 @@ class Plan:
     mode: str
     own: bool
     keep_duplicates: bool = False
-    lazy: bool = False
     shape: str = "crop"
     bits: int = 16
 
@@ -164,8 +161,8 @@ def survey(entries: Sequence[Entry]) -> Survey:
     return Survey(mode, max(levels, default=16) or 16, len(levels))
 
 
-def examined(entries: Sequence[Entry], plan: Plan, report: Report) -> Iterator[Tuple[Entry, Image.Image, bool]]:
-    """Each image that can be used, mended in all but its size, and whether that changed it.
+def examined(entries: Sequence[Entry], plan: Plan, report: Report) -> Iterator[Tuple[Entry, Image.Image]]:
+    """Each image that can be used, mended in all but its size.
 
     Raises:
         UserError: an image of a known set cannot be read.
@@ -177,11 +174,7 @@ def examined(entries: Sequence[Entry], plan: Plan, report: Report) -> Iterator[T
             image = entry.load(False)
             wanted = (image, plan.resolution, plan.mode, plan.shape)
             faults, done = what_is_wrong(*wanted), what_is_done(*wanted)
-            touched = image.mode != plan.mode or any(not finding.startswith(_OF_SIZE) for finding in faults + done)
-            if touched or not plan.lazy:
-                image = load_shallow(entry.load, plan.bits)
-            if touched:
-                image = mend(image, plan.mode, plan.bits)
+            image = mend(load_shallow(entry.load, plan.bits), plan.mode, plan.bits)
         except Unreadable as err:
             if not plan.own:
                 raise UserError(f"{entry.name}: {err}; nothing was written") from err
@@ -196,4 +189,4 @@ def examined(entries: Sequence[Entry], plan: Plan, report: Report) -> Iterator[T
         report.note(entry.name, faults, done, aloud=plan.own)
         if plan.own:
             report.near.add(entry.name, image)
-        yield entry, image, touched
+        yield entry, image

@@ -14,7 +14,6 @@ from .archive import ImageZip, beside, check_target, indices_path, member_name, 
 from .cifar import cifar10_entries
 from .containers import open_container
 from .dataset_json import Label
-from .host_tool import find_tool, pack_with_host
 from .images import encode, fit
 from .manifest import DataSet, Limits
 from .mending import Plan, Report, Survey, examined, survey
@@ -64,7 +63,6 @@ def prepare(request: Request, say: Callable[[str], None], tick: Callable[[int, i
         return prepare_digits(request)
     count = data_set.count if request.count is None else request.count
     check_target(request.out, Path(request.source), listed=count is not None)
-    tool = None if request.host is None else find_tool(request.host)
     report = Report((lambda line: None) if request.quiet else say, tick, request.verbose, request.strict)
     with _opened(request, data_set) as found:
         _check_count(request, data_set, len(found.entries))
@@ -73,12 +71,8 @@ def prepare(request: Request, say: Callable[[str], None], tick: Callable[[int, i
         numbers = None if count is None else chosen(len(found.entries), count, request.seed or 0)
         entries = found.entries if numbers is None else [found.entries[number] for number in numbers]
         seen = survey(entries) if data_set is OWN else Survey("RGB")
-        plan = _plan(request, data_set, seen, lazy=tool is not None and data_set is not OWN)
-        if tool is None:
-            labels = pack(entries, request.out, plan, report)
-        else:
-            raw = Path(request.source) if _tool_reads(request, data_set, count) else None
-            labels = pack_with_host(tool, entries, raw, request.out, plan, report)
+        plan = _plan(request, data_set, seen)
+        labels = pack(entries, request.out, plan, report)
         if numbers is not None:
             head = [f"{len(numbers)} of {len(found.entries)} images of {data_set.name}, seed {request.seed or 0}"]
             # The zip of all images has them in this order, under names of its own.
@@ -104,29 +98,18 @@ def _check(request: Request, data_set: DataSet) -> None:
         raise UserError(f"--keep-duplicates is for my-images; of {data_set.name} every image is kept")
     if request.labels != "auto" and data_set is not OWN:
         raise UserError(f"--labels is for my-images; those of {data_set.name} are known")
-    if request.host is not None and (request.resize or data_set.resize) == "bicubic":
-        raise UserError("--host: dataset_tool.py has no bicubic filter; leave --host out")
     data_set.images_of(request.split)
 
 
-def _plan(request: Request, data_set: DataSet, seen: Survey, lazy: bool) -> Plan:
+def _plan(request: Request, data_set: DataSet, seen: Survey) -> Plan:
     return Plan(
         request.resolution or data_set.resolution,
         request.resize or data_set.resize,
         seen.mode,
         own=data_set is OWN,
         keep_duplicates=request.keep_duplicates,
-        lazy=lazy,
         shape=request.fit,
         bits=seen.bits,
-    )
-
-
-def _tool_reads(request: Request, data_set: DataSet, count: Optional[int]) -> bool:
-    """Whether the host's tool reads the source by itself: it knows CIFAR-10's training part by the name of the archive."""
-    name = Path(request.source).name
-    return (
-        data_set.layout == "cifar10" and request.split in (None, "train") and count is None and name == "cifar-10-python.tar.gz"
     )
 
 
@@ -173,7 +156,7 @@ def pack(entries: Sequence[Entry], out: Path, plan: Plan, report: Report) -> Lis
     """
     labels = []
     with ImageZip(out) as archive:
-        for entry, image, _ in examined(entries, plan, report):
+        for entry, image in examined(entries, plan, report):
             name = member_name(archive.count)
             archive.add(name, encode(fit(image, plan.resolution, plan.resize, plan.shape)))
             labels.append((name, entry.label))
@@ -197,7 +180,7 @@ def _summary(
     lines += [*notes, *report.near_copies()]
     if report.scaled:
         lines.append(f"Scaled with the {plan.resize} filter.")
-    elif data_set.raw_size is not None and data_set.raw_size != plan.resolution and request.host is None:
+    elif data_set.raw_size is not None and data_set.raw_size != plan.resolution:
         lines.append(
             f"Every image was {side}x{side} already: with which filter they were scaled is not known, and FID depends on it."
         )

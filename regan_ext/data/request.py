@@ -20,7 +20,6 @@ class Request:
         resolution: side in pixels, a power of two.
         resize: "box", "lanczos" or "bicubic".
         split: part of the data set.
-        host: a checkout whose dataset_tool.py does the work.
         count: choose so many images.
         seed: which ones.
         rest: digits: zip for those that were not chosen.
@@ -39,7 +38,6 @@ class Request:
     resolution: Optional[int] = None
     resize: Optional[str] = None
     split: Optional[str] = None
-    host: Optional[str] = None
     count: Optional[int] = None
     seed: Optional[int] = None
     rest: Optional[Path] = None

@@ -38,19 +38,17 @@ class Entry:
         name: path inside its folder or archive.
         load: decodes it, with the pixels where the argument is true; raises ``Unreadable``.
         label: None where there is none.
-        path: its file, where it is one of its own.
     """
 
     name: str
     load: Callable[[bool], Image.Image]
     label: Optional[Label] = None
-    path: Optional[Path] = None
 
 
 def entry_of(container: Container, name: str, label: Optional[Label] = None) -> Entry:
     """An image of the container."""
     suffix = os.path.splitext(name)[1]
-    return Entry(name, lambda whole: decode(container.read(name), whole, suffix), label, container.file(name))
+    return Entry(name, lambda whole: decode(container.read(name), whole, suffix), label)
 
 
 @dataclass(frozen=True)
