@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from regan_ext.data import answer, download
+from regan_ext.data import download
 from regan_ext.data.download import DownloadError
 from regan_ext.data.manifest import Archive
 
@@ -62,7 +62,7 @@ def sending(*answers: bytes, drip: Optional[bytes] = None) -> Iterator[str]:
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "PAUSE", 0.0)
     monkeypatch.setattr(download, "ATTEMPTS", 2)
-    monkeypatch.setattr(answer, "PATIENCE", 0.4)
+    monkeypatch.setattr(download, "PATIENCE", 0.4)
 
 
 def refused(url: str, folder: Path, size: int = 10**6) -> str:
@@ -117,7 +117,7 @@ def test_headers_that_lie_are_one_line(tmp_path: Path, headers: bytes) -> None:
         except DownloadError as err:
             assert "\n" not in err.message
         else:
-            assert found.size == len(BODY)
+            assert found["size"] == len(BODY)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_no_answer_is_a_traceback(tmp_path: Path, lines: List[object], status: b
 def test_the_reason_is_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, words: str) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(answer, "PATIENCE", 20)
+    monkeypatch.setattr(download, "PATIENCE", 20)
     message = refused(url, tmp_path)
     assert words in message and "Errno" not in message and list(tmp_path.iterdir()) == []
 

@@ -11,7 +11,7 @@ import click
 
 from ..support.errors import UserError
 from .download import DownloadError, Progress, download
-from .hashes import digest, record, recorded, recorded_path, why_wrong
+from .hashes import hashes, record, recorded, recorded_path, why_wrong
 from .manifest import Archive, DataSet, Source
 from .table import DIGITS, OWN, get
 from .unpack import UnpackError, unpack
@@ -89,7 +89,7 @@ def _obtain(archive: Archive, path: Path, data_set: DataSet, say: Say, bar: Bar)
         _look_at(archive, path, say)
         return
     failures: List[DownloadError] = []
-    was_known = recorded(path) is not None
+    was_known = bool(recorded(path))
     for source in archive.sources:
         try:
             with bar(archive.filename) as progress:
@@ -97,7 +97,7 @@ def _obtain(archive: Archive, path: Path, data_set: DataSet, say: Say, bar: Bar)
         except DownloadError as err:
             failures.append(err)
             continue
-        say(f"{path}: {found.size} bytes, SHA256 {found.sha256} ({_compared(archive, was_known)})")
+        say(f"{path}: {found['size']} bytes, SHA256 {found['sha256']} ({_compared(archive, was_known)})")
         return
     for failure in failures[:-1]:
         say(failure.message)
@@ -117,11 +117,11 @@ def _unpack(archive: Archive, path: Path, content: Path, inside: Tuple[str, ...]
 
 def _look_at(archive: Archive, path: Path, say: Say) -> None:
     try:
-        found = digest(path)
+        found = hashes(path)
         wrong = why_wrong(found, archive, path)
         if wrong is not None:
             raise UserError(f"{path} is there, but it is not the right file: {wrong}; delete the file and call again")
-        was_known = recorded(path) is not None
+        was_known = bool(recorded(path))
         if not was_known:
             record(path, found, "was there before")
     except OSError as err:

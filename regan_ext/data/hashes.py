@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Dict, Optional
 
 from training_hooks.core.files import whole_file
 
-from ..support.reading import read_bytes
+from ..support.reading import Damaged, mapping, read_json
 from .manifest import Archive
 
-__all__ = ["Digest", "digest", "record", "recorded", "recorded_path", "why_wrong"]
+__all__ = ["hashes", "record", "recorded", "recorded_path", "why_wrong"]
 
 
-@dataclass(frozen=True)
-class Digest:
-    """Size in bytes and hashes of a file, in hexadecimal."""
-
-    size: int
-    md5: str
-    sha256: str
-
-
-def digest(path: Path) -> Digest:
-    """Read the file once and hash it."""
+def hashes(path: Path) -> Dict[str, Any]:
+    """The file's "size" in bytes, and "md5" and "sha256" in hexadecimal."""
     # Published MD5s tell whether a download is whole; against a forger only SHA-256 would help.
-    md5, sha256, size = hashlib.new("md5", usedforsecurity=False), hashlib.sha256(), 0
+    kinds = {"md5": hashlib.new("md5", usedforsecurity=False), "sha256": hashlib.sha256()}
     with open(path, "rb") as file:
-        while True:
-            data = file.read(1 << 20)
-            if not data:
-                return Digest(size, md5.hexdigest(), sha256.hexdigest())
-            size += len(data)
-            md5.update(data)
-            sha256.update(data)
+        for block in iter(lambda: file.read(1 << 20), b""):
+            for kind in kinds.values():
+                kind.update(block)
+        return {"size": file.tell(), **{name: kind.hexdigest() for name, kind in kinds.items()}}
 
 
 def recorded_path(target: Path) -> Path:
@@ -44,38 +32,27 @@ def recorded_path(target: Path) -> Path:
     return target.with_name(target.name + ".json")
 
 
-def recorded(target: Path) -> Optional[Digest]:
-    """What was written down of ``target`` when it first came; None where nothing was, or it cannot be read."""
-    try:
-        values = json.loads(read_bytes(recorded_path(target)))
-        return Digest(int(values["size"]), str(values["md5"]), str(values["sha256"]))
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
-        return None
+def recorded(target: Path) -> Dict[str, Any]:
+    """What was written down of ``target`` when it first came; empty where nothing was, or it cannot be read."""
+    with contextlib.suppress(Damaged):
+        return mapping(read_json(recorded_path(target)))
+    return {}
 
 
-def record(target: Path, found: Digest, url: str) -> None:
+def record(target: Path, found: Dict[str, Any], url: str) -> None:
     """Write the hashes of ``target`` down beside it."""
-    values = {"url": url, **asdict(found)}
     with whole_file(recorded_path(target)) as file:
-        file.write(json.dumps(values, indent=2).encode() + b"\n")
+        file.write(json.dumps({"url": url, **found}, indent=2).encode() + b"\n")
 
 
-def why_wrong(found: Digest, archive: Archive, target: Path) -> Optional[str]:
-    """What is wrong with a file of these hashes, or None.
-
-    Args:
-        found: hashes of the file.
-        archive: what was published of it.
-        target: its place, beside which its hashes were recorded on first use.
-    """
-    first = recorded(target)
-    if archive.size is not None and found.size != archive.size:
-        return f"has {found.size} bytes, expected {archive.size}"
-    for kind in ("sha256", "md5"):
+def why_wrong(found: Dict[str, Any], archive: Archive, target: Path) -> Optional[str]:
+    """What is wrong with a file of these hashes, or None: against what was published, else against what was recorded."""
+    for kind in ("size", "sha256", "md5"):
         expected = getattr(archive, kind)
-        if expected is not None and getattr(found, kind) != expected:
-            return f"its {kind.upper()} is {getattr(found, kind)}, expected {expected}"
-    if archive.sha256 is None and archive.md5 is None and first is not None and found.sha256 != first.sha256:
+        if expected is not None and found[kind] != expected:
+            return f"its {kind if kind == 'size' else kind.upper()} is {found[kind]}, expected {expected}"
+    first = recorded(target).get("sha256", found["sha256"])
+    if archive.sha256 is None and archive.md5 is None and found["sha256"] != first:
         remedy = f"if it was changed on purpose, delete {recorded_path(target)}"
-        return f"its SHA256 is {found.sha256}, on first use it was {first.sha256} ({remedy})"
+        return f"its SHA256 is {found['sha256']}, on first use it was {first} ({remedy})"
     return None

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import lzma
-import stat
 import tarfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, cast
+from typing import Iterator, List, Sequence
 
 import click
 
@@ -19,12 +16,10 @@ from .manifest import Limits, normalised
 
 __all__ = ["UnpackError", "is_archive", "unpack"]
 
-_CHUNK = 1 << 20
 _HARMLESS = 1 << 20  # bytes that may come out whatever the ratio: the padding of a small tar packs very well
-_SUFFIXES = (".zip", ".tar.gz", ".tgz")
 _BROKEN = (
-    zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, NotImplementedError,
-    UnicodeDecodeError,
+    zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, ValueError,
+    IndexError,
 )  # fmt: skip
 
 
@@ -32,33 +27,9 @@ class UnpackError(click.ClickException):
     """An archive that is broken or not safe. One line; nothing of it was left on disk. Exit code 1."""
 
 
-class _Member(NamedTuple):
-    name: str
-    path: PurePosixPath
-    is_folder: bool
-    open: Callable[[], IO[bytes]]
-
-
-class _Counted(io.RawIOBase):
-    """What comes out of a gzip stream, until it is more than allowed; headers and padding of the tar count too."""
-
-    def __init__(self, stream: gzip.GzipFile, allowed: int) -> None:
-        self._stream, self._left = stream, allowed
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
-        self._left -= len(data)
-        if self._left < 0:
-            raise UnpackError("unpacks to more than a data set of this name can hold")
-        return data
-
-
 def is_archive(path: Path) -> bool:
     """Whether the name is one of an archive that ``unpack`` takes."""
-    return path.name.lower().endswith(_SUFFIXES)
+    return path.name.lower().endswith((".zip", ".tar.gz", ".tgz"))
 
 
 def unpack(archive: Path, target: Path, limits: Limits, inside: Sequence[str] = (), required: bool = True) -> int:
@@ -75,14 +46,15 @@ def unpack(archive: Path, target: Path, limits: Limits, inside: Sequence[str] = 
         Number of files written.
 
     Raises:
-        UnpackError: broken, no archive, a member that leaves the folder, a link or device, beyond the limits, no ``inside``.
+        UnpackError: broken, no archive, a link out of the folder or a device, beyond the limits, no ``inside``.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with passing_folder(target.parent, ".unpacking-") as temporary:
-            content, nested = temporary / "content", temporary / "nested.zip"
+            content = temporary / "content"
             content.mkdir()
-            count = _unpack_into(archive, content, nested, limits, [normalised(name) for name in inside], required)
+            _unpack_into(content, archive, limits, [normalised(name) for name in inside], required)
+            count = sum(path.is_file() for path in content.rglob("*"))
             if count == 0:
                 raise UnpackError("holds no files")
             content.rename(target)
@@ -90,102 +62,54 @@ def unpack(archive: Path, target: Path, limits: Limits, inside: Sequence[str] = 
     except UnpackError as err:
         raise UnpackError(f"{archive}: {err.message}; nothing was unpacked") from err
     except _BROKEN as err:
-        raise UnpackError(f"{archive}: broken or cut short ({err}); nothing was unpacked") from err
+        raise UnpackError(f"{archive}: broken, cut short or not safe ({err}); nothing was unpacked") from err
     except OSError as err:
         raise UnpackError(f"{archive}: cannot be unpacked into {target} ({err.strerror or err}); nothing was unpacked") from err
 
 
-def _unpack_into(archive: Path, content: Path, nested: Path, limits: Limits, inside: List[str], required: bool) -> int:
-    allowed = min(limits.bytes, max(_HARMLESS, int(limits.ratio * archive.stat().st_size)))
+def _unpack_into(content: Path, archive: Path, limits: Limits, inside: List[str], required: bool) -> None:
+    most = min(limits.bytes, max(_HARMLESS, int(limits.ratio * archive.stat().st_size)))
     if not zipfile.is_zipfile(archive):
-        with gzip.open(archive) as stream, tarfile.open(fileobj=cast(Any, _Counted(stream, allowed)), mode="r|") as tar:
-            return _write_all(_tar_members(tar), content, limits.files, allowed)
+        if not hasattr(tarfile, "data_filter"):
+            raise UnpackError("this Python cannot tell what is safe in it; 3.9.17, 3.10.12, 3.11.4 and all later ones can")
+        with tarfile.open(archive, "r:gz") as tar:
+            tar.extractall(content, _bounded(tar, limits.files, most), filter="data")
+        return
     with zipfile.ZipFile(archive) as file:
-        members = list(_zip_members(file))
-        if inside:
-            chosen, found = _choose(members, inside)
-            if found is not None:
-                with found.open() as source, open(nested, "wb") as out:
-                    _copy(source, out, allowed)
-                return _unpack_into(nested, content, nested, limits, [], False)
-            if not chosen and required:
-                raise UnpackError(f"has no folder or zip named {' or '.join(inside)}")
-            members = chosen or members
-        return _write_all(iter(members), content, limits.files, allowed)
+        infos = file.infolist()
+        # No more than its stated size comes out of a member.
+        if len(infos) > limits.files or sum(info.file_size for info in infos) > most:
+            raise UnpackError("holds more than a data set of this name can")
+        nested = next((info for info in infos if _is_nested(info, inside)), None)
+        if nested is not None:
+            _unpack_into(content, Path(file.extract(nested, content.parent / "nested")), limits, [], False)
+            return
+        chosen = [info for info in infos if _shorten(info, inside)]
+        if not chosen and inside and required:
+            raise UnpackError(f"has no folder or zip named {' or '.join(inside)}")
+        file.extractall(content, chosen or infos)
 
 
-def _choose(members: List[_Member], inside: List[str]) -> "tuple[List[_Member], Optional[_Member]]":
-    """Members below a folder of a wanted name, and the first nested zip of such a name."""
-    chosen = []
-    for member in members:
-        parts = [normalised(part) for part in member.path.parts]
-        for depth, part in enumerate(parts):
-            if part in inside and depth + 1 < len(parts):
-                chosen.append(member._replace(path=PurePosixPath(*member.path.parts[depth + 1 :])))
-                break
-    zips = (member for member in members if member.path.suffix.lower() == ".zip" and "__MACOSX" not in member.path.parts)
-    return chosen, next((member for member in zips if normalised(member.path.stem) in inside), None)
+def _bounded(tar: tarfile.TarFile, files: int, most: int) -> Iterator[tarfile.TarInfo]:
+    """The members, as long as they are not too many or too large."""
+    for number, info in enumerate(tar, 1):
+        most -= info.size
+        if number > files or most < 0:
+            raise UnpackError("holds more than a data set of this name can")
+        yield info
 
 
-def _safe(name: str) -> PurePosixPath:
-    """``name`` as a path below the target folder.
-
-    Raises:
-        UnpackError: it is absolute, climbs out, or is spelled so that a system may understand it that way.
-    """
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or any(sign in name for sign in ("\\", ":", "\0")):
-        raise UnpackError(f"has a member that points outside its folder, {name!r}")
-    return path
+def _is_nested(info: zipfile.ZipInfo, inside: List[str]) -> bool:
+    """Whether it is a zip of a wanted name; what macOS adds is none."""
+    path = PurePosixPath(info.filename)
+    return path.suffix.lower() == ".zip" and normalised(path.stem) in inside and "__MACOSX" not in path.parts
 
 
-def _zip_members(file: zipfile.ZipFile) -> Iterator[_Member]:
-    for info in file.infolist():
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise UnpackError(f"has a link or device as a member, {info.filename!r}")
-        if info.flag_bits & 1:
-            raise UnpackError("is encrypted")
-        yield _Member(info.filename, _safe(info.filename), info.filename.endswith("/"), lambda info=info: file.open(info))  # type: ignore[misc]
-
-
-def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
-    for info in tar:
-        if not (info.isdir() or info.isreg()) or info.issparse():
-            raise UnpackError(f"has a link or device as a member, {info.name!r}")
-
-        def opened(info: tarfile.TarInfo = info) -> IO[bytes]:
-            stream = tar.extractfile(info)
-            assert stream is not None  # a regular file has one
-            return stream
-
-        yield _Member(info.name, _safe(info.name), info.isdir(), opened)
-
-
-def _write_all(members: Iterator[_Member], content: Path, files: int, allowed: int) -> int:
-    count = 0
-    for number, member in enumerate(members):
-        if number >= files:
-            raise UnpackError(f"has more than {files} members, more than a data set of this name can hold")
-        path = content.joinpath(*member.path.parts)
-        if member.is_folder:
-            path.mkdir(parents=True, exist_ok=True)
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with member.open() as source, open(path, "xb") as out:
-            allowed -= _copy(source, out, allowed)
-        count += 1
-    return count
-
-
-def _copy(source: IO[bytes], out: IO[bytes], allowed: int) -> int:
-    """Copy at most ``allowed`` bytes, by what really comes out and not by what the archive says. Returns how many."""
-    copied = 0
-    while True:
-        data = source.read(_CHUNK)
-        if not data:
-            return copied
-        copied += len(data)
-        if copied > allowed:
-            raise UnpackError("unpacks to more than a data set of this name can hold")
-        out.write(data)
+def _shorten(info: zipfile.ZipInfo, inside: List[str]) -> bool:
+    """Whether it is a file below a folder of a wanted name, which its name is cut down to then."""
+    parts = PurePosixPath(info.filename).parts
+    depth = next((depth for depth, part in enumerate(parts[:-1]) if normalised(part) in inside), None)
+    if depth is None:
+        return False
+    info.filename = "/".join(parts[depth + 1 :]) + ("/" if info.is_dir() else "")
+    return True
