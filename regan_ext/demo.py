@@ -7,7 +7,7 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, ClassVar, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, ClassVar, List, Optional, Tuple
 
 import click
 
@@ -16,9 +16,9 @@ from training_hooks.methods.regan.config import ReconfigurationConfig
 
 from .data.digits import write_digits
 from .hosts import embedded
-from .runs.chain import chain
+from .runs.chain import last_run
 from .runs.folder import Run
-from .runs.job import read_job, resumable
+from .runs.job import read_job
 from .snapshots.grid import make_grid
 from .support.errors import UserError
 from .support.locks import locked_file
@@ -76,10 +76,10 @@ class DemoSettings:
             f"--regan-finish={config.finish}",
         ]  # fmt: skip
 
-    def runs(self, outdir: Path) -> List[Run]:
-        """The parts of the last run in a folder, oldest first; none if that was made with other settings."""
-        runs, mine = chain(outdir), (self.config, self.kimg, self.batch, self.resolution)
-        return runs if runs and mine == (runs[-1].config, runs[-1].total_kimg, runs[-1].batch, runs[-1].resolution) else []
+    def run(self, outdir: Path) -> Optional[Run]:
+        """The last run in a folder; None if that was made with other settings."""
+        run, mine = last_run(outdir), (self.config, self.kimg, self.batch, self.resolution)
+        return run if run is not None and mine == (run.config, run.total_kimg, run.batch, run.resolution) else None
 
 
 def run_demo(outdir: Path, settings: DemoSettings, device: str, console: "Console") -> int:
@@ -108,21 +108,22 @@ def _run(outdir: Path, settings: DemoSettings, device: str, console: "Console", 
         write_digits(data, resolution=settings.resolution)
     say(f"Data: 100 handwritten digits of {settings.resolution}x{settings.resolution} pixels, 10 of each class ({data})")
     say(f"Host: {embedded.LICENCE}")
-    runs = settings.runs(outdir)
-    if runs and runs[-1].is_finished:
+    run = settings.run(outdir)
+    if run is not None and run.is_finished:
         say(f"Trained already, {settings.kimg} kimg; --kimg={3 * settings.kimg} trains anew and longer, --outdir elsewhere.")
     else:
         with Supervisor(say) as supervisor:
-            _train(_Training(outdir, data, device, settings, console, say), runs, supervisor, handles)
-        runs = settings.runs(outdir)
-        if supervisor.was_signalled and not (runs and runs[-1].is_finished):
-            at = _going_on(runs)
-            say(f"Stopped{'' if at is None else f' at {at[1]} of {settings.kimg} kimg'}. The same command goes on:")
+            _train(_Training(outdir, data, device, settings, console, say), run, supervisor, handles)
+        run = settings.run(outdir)
+        if supervisor.was_signalled and not (run is not None and run.is_finished):
+            at = f" at {run.starts[-1][0]} of {settings.kimg} kimg" if run is not None and run.starts else ""
+            say(f"Stopped{at}. The same command goes on:")
             say(f"  {shlex.join(['regan-ext', 'demo', f'--outdir={outdir}', f'--kimg={settings.kimg}', f'--device={device}'])}")
             return 130
-    grid = _draw(data, runs[-1])
+    assert run is not None, "a training that ended well has written a run"
+    grid = _draw(data, run)
     say(f"Done in {time.monotonic() - begin:.0f} seconds; {megabytes(outdir):.0f} MB in {outdir}.")
-    _tell(runs[-1], grid, say)
+    _tell(run, grid, say)
     return 0
 
 
@@ -144,26 +145,21 @@ class _Training:
     say: Callable[[str], None]
 
 
-def _going_on(runs: Sequence[Run]) -> Optional[Tuple[Path, int]]:
-    """The run folder to go on from, and where it stands in kimg; None where there is nothing to go on from."""
-    found = [(run.folder, resumable(run.folder)) for run in runs]
-    return next(((folder, kimg) for folder, kimg in reversed(found) if kimg is not None), None)
-
-
-def _train(training: _Training, runs: Sequence[Run], supervisor: Supervisor, handles: Tuple[int, ...]) -> None:
+def _train(training: _Training, run: Optional[Run], supervisor: Supervisor, handles: Tuple[int, ...]) -> None:
     """Train in a process of its own, from where a run stopped, showing where it stands."""
     settings, log = training.settings, training.outdir / "demo-train.log"
-    before, at = set(training.outdir.iterdir()), _going_on(runs)
+    before, starts = set(training.outdir.iterdir()), [] if run is None else run.starts
     command = module_command("regan_ext", "train", *settings.arguments(training.outdir, training.data, training.device))
-    if at is None:
+    if not starts:
         cycles = sum(span.phase == Phase.SPARSE for span in settings.schedule.spans())
         training.say(
             f"Training: {settings.total} iterations of {settings.batch} images, {cycles} sparse-dense cycles, "
             f"{settings.config.ratio:.0%} of the synthesis network's weights pruned in sparse phases"
         )
     else:
-        command.append(f"--resume={at[0]}")
-        training.say(f"Training goes on at {at[1]} of {settings.kimg} kimg, from {at[0]}")
+        kimg, snapshot = starts[-1]
+        command.append(f"--resume={snapshot.parent}")
+        training.say(f"Training goes on at {kimg} of {settings.kimg} kimg, from {snapshot.parent}")
     with _Display(settings, training.console, training.say) as display:
 
         def look() -> None:
@@ -250,10 +246,9 @@ def _tell(run: Run, grid: Path, say: Callable[[str], None]) -> None:
         f"{last.get('ReGAN/explored'):.1%} of all have been in use in a sparse phase, {same:.0%} if the masks never changed."
     )
     say(f"Picture: {grid} (real, dense, sparse; each column one digit, the same latents in dense and sparse)")
-    snapshot = run.folder / f"network-snapshot-{run.whole_kimg:06d}.pkl"
     say("Next: a page about the run, its generator as a picture, and the same with a folder of your images:")
     say(f"  {shlex.join(['regan-ext', 'report', str(run.folder)])}")
-    say(f"  {shlex.join(['regan-ext', 'export', str(snapshot), '--to=images', '--host=embedded'])}")
+    say(f"  {shlex.join(['regan-ext', 'export', str(run.last_snapshot), '--to=images', '--host=embedded'])}")
     say(
         "  regan-ext data prepare my-images FOLDER images.zip && "
         "regan-ext train --data=images.zip --outdir=runs --metrics=none --regan-preset=few-shot"

@@ -18,7 +18,17 @@ from run_folders import add_fakes
 from regan_ext.cli import main
 from regan_ext.data.subset import read_indices
 from regan_ext.support.errors import UserError
-from regan_ext.support.reading import Damaged, number, parse, read_bytes, read_json, read_lines, read_picture, whole
+from regan_ext.support.reading import (
+    Damaged,
+    number,
+    parse,
+    read_bytes,
+    read_json,
+    read_lines,
+    read_picture,
+    unless_read,
+    whole,
+)
 from regan_ext.tables import results
 from regan_ext.tables.model import load
 from regan_ext.train.presets import read_file
@@ -125,6 +135,28 @@ def show(path: Path, code: int) -> List[str]:
     result = CliRunner().invoke(main, ["tables", "show", "few-shot", f"--results={path}"])
     assert result.exit_code == code, result.output
     return result.output.splitlines()
+
+
+def test_a_file_is_read_again_only_where_it_is_another(tmp_path: Path) -> None:
+    read: List[str] = []
+    path = tmp_path / "stats.jsonl"
+
+    @unless_read
+    def content(file: Path) -> str:
+        read.append(file.read_text() if file.exists() else "")
+        return read[-1]
+
+    assert content(path) == content(path) == "" and len(read) == 2  # one that is not there may be made
+    path.write_text("1")
+    assert content(path) == content(path) == "1" and len(read) == 3
+    with open(path, "a") as file:
+        file.write("2")
+    assert content(path) == content(path) == "12" and len(read) == 4
+    other = tmp_path / "other"
+    other.write_text("ab")
+    os.utime(other, ns=(0, path.stat().st_mtime_ns))
+    other.replace(path)
+    assert content(path) == "ab" and len(read) == 5
 
 
 @pytest.mark.parametrize("arguments", [["--show"], ["--", "--data=x.zip"]], ids=["show", "search"])

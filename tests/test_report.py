@@ -24,9 +24,9 @@ from regan_ext.cli import main
 from regan_ext.report.charts import charts, label, phase_bars
 from regan_ext.report.options import differing_options
 from regan_ext.runs import folder as run_folders
+from regan_ext.runs.chain import read_runs
 from regan_ext.runs.cost import measure
 from regan_ext.runs.folder import read_run
-from regan_ext.runs.parts import read_runs
 from training_hooks.core.schedule import Phase
 
 

@@ -33,7 +33,7 @@ from regan_ext.tables.model import NAMES, Cell, Table, how_to_get, load, table_o
 from regan_ext.tables.results import dumps, read_file, read_folder
 from regan_ext.tables.sheet import FORMATS, Grid, Sheet
 from regan_ext.tables.show import sheet_of
-from regan_ext.tables.state import locked, note_settings, read_state
+from regan_ext.tables.state import locked, note_settings, read_standing
 from training_hooks.core import own_snapshots, random_state
 from training_hooks.nvidia import state
 from training_hooks.sparsity.operations import layer_operations
@@ -235,13 +235,13 @@ def test_mistakes_are_one_line(
 
 
 def test_nothing_there_is_fresh(tmp_path: Path) -> None:
-    assert read_state(small_job(tmp_path)).kind == "fresh"
+    assert read_standing(small_job(tmp_path)).kind == "fresh"
 
 
 def test_killed_before_the_first_state_is_fresh(tmp_path: Path) -> None:
     job = small_job(tmp_path)
     add_snapshot(make_run(job.folder / "00000-a", ticks_of_one_kimg(3)), 0, with_state=False)
-    assert read_state(job).kind == "fresh"
+    assert read_standing(job).kind == "fresh"
 
 
 def test_a_state_makes_it_go_on(tmp_path: Path, capsys: Any) -> None:
@@ -256,9 +256,10 @@ def test_a_state_makes_it_go_on(tmp_path: Path, capsys: Any) -> None:
         **{"optimizers": {"G": optimizer, "D": optimizer}, "ranks": [rank]},
     }
     state.save(whole, first / "regan-state-000004.pt")
-    assert (read_state(job).kind, read_state(job).detail) == ("interrupted", "at 4 kimg")
-    make_run(job.folder / "00001-a-resumed", [])  # killed again before it wrote anything
-    assert (read_state(job).kind, read_state(job).detail) == ("interrupted", "at 4 kimg")
+    assert (read_standing(job).kind, read_standing(job).detail) == ("interrupted", "at 4 kimg")
+    going_on = {"resume_pkl": str(first / "network-snapshot-000004.pkl")}
+    make_run(job.folder / "00001-a-resumed", [], **going_on)  # killed again before it wrote anything
+    assert (read_standing(job).kind, read_standing(job).detail) == ("interrupted", "at 4 kimg")
     runner.dry_run([job])
     planted = capsys.readouterr()
     assert planted.out == "" and "network-snapshot-000004.pkl is a pickle that no run of yours wrote" in planted.err
@@ -274,13 +275,14 @@ def test_trained_and_measured_is_finished(tmp_path: Path, capsys: Any) -> None:
     job = small_job(tmp_path)
     first = make_run(job.folder / "00000-a", ticks_of_one_kimg(6))
     add_metric(first, "fid1k_full", {0: 300.0})
-    second = make_run(job.folder / "00001-a-resumed", [tick(5, 6.0), tick(8, 9.0)])
-    assert read_state(job).kind == "finished"
+    going_on = {"resume_pkl": str(first / "network-snapshot-000005.pkl")}
+    second = make_run(job.folder / "00001-a-resumed", [tick(5, 6.0), tick(8, 9.0)], **going_on)
+    assert read_standing(job).kind == "finished"
     (first / "metric-fid1k_full.jsonl").unlink()
-    found = read_state(job)
+    found = read_standing(job)
     assert found.kind == "unmeasured" and "fid1k_full" in found.detail and str(second) in found.detail
     add_metric(second, "fid1k_full", {9: float("nan")})
-    assert read_state(job).kind == "unmeasured"
+    assert read_standing(job).kind == "unmeasured"
     runner.dry_run([job])
     assert capsys.readouterr().out == ""
     (second / "network-snapshot-000009.pkl").write_bytes(b"planted")
@@ -298,10 +300,10 @@ def test_other_arguments_than_before_are_told(tmp_path: Path) -> None:
     job = small_job(tmp_path, ("--gamma=1",))
     job.folder.mkdir(parents=True)
     note_settings(job)
-    assert read_state(job).kind == "fresh"
+    assert read_standing(job).kind == "fresh"
     moved = Job(job.cell, 0, Place(Path("elsewhere"), tmp_path, "embedded", 4, ("--gamma=1",)))
-    assert read_state(moved).kind == "fresh"
-    other = read_state(small_job(tmp_path, ("--gamma=2",)))
+    assert read_standing(moved).kind == "fresh"
+    other = read_standing(small_job(tmp_path, ("--gamma=2",)))
     assert other.kind == "differs" and "begun with --gamma=1, now --gamma=2" in other.detail
 
 

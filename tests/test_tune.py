@@ -21,12 +21,14 @@ from test_launch import resolved
 from test_metrics import write_detector
 
 from regan_ext.cli import main
+from regan_ext.runs.chain import last_run
+from regan_ext.runs.metric import MetricPoint
 from regan_ext.support import process
 from regan_ext.support.errors import UserError
 from regan_ext.tables.state import locked
 from regan_ext.train.presets import read_file
 from regan_ext.tune import runner, training
-from regan_ext.tune.series import Objective, Point
+from regan_ext.tune.objective import Objective
 from regan_ext.tune.space import Choices, Range, parse
 from regan_ext.tune.study import StudyFile, report
 from regan_ext.tune.training import Plan, Refused, Training
@@ -95,38 +97,46 @@ def test_a_bad_space_is_one_line(text: str) -> None:
 # ---------------------------------------------------------------- the metric, and when a run is cut short
 
 
+def point(kimg: int, value: float) -> MetricPoint:
+    return MetricPoint("fid5k_full", kimg, value, f"network-snapshot-{kimg:06d}.pkl")
+
+
 def line(kimg: int, value: Any, **more: Any) -> str:
     return json.dumps({"results": {"fid5k_full": value}, "snapshot_pkl": f"network-snapshot-{kimg:06d}.pkl", **more})
 
 
 def test_reading_a_metric_file_that_grows(tmp_path: Path) -> None:
-    def read(text: str) -> List[Point]:
-        (tmp_path / "metric-fid5k_full.jsonl").write_text(text)
-        return FID.points([tmp_path])
+    run = make_run(tmp_path / "00000-a", ticks_of_one_kimg(6))
+
+    def read(text: str) -> List[MetricPoint]:
+        (run / "metric-fid5k_full.jsonl").write_text(text)
+        return FID.points(last_run(tmp_path))
 
     failed = json.dumps({"results": {}, "error": "OSError: no network", "snapshot_pkl": "network-snapshot-000003.pkl"})
     text = "\n".join([line(0, 1.0), line(1, 90.0), failed, line(2, float("nan")), "[1]", line(4, 80), line(5, 70.0)])
-    assert read(text) == [Point(1, 90.0), Point(4, 80.0), Point(5, 70.0)]
-    assert read(text[:-9]) == [Point(1, 90.0), Point(4, 80.0)]
+    assert read(text) == [point(1, 90.0), point(4, 80.0), point(5, 70.0)]
+    assert read(text[:-9]) == [point(1, 90.0), point(4, 80.0)]
     measured = [line(1, 90.0, protocol={"network": "G_ema"}), line(2, 5.0, protocol={"network": "G"}), line(3, 80.0)]
     again = line(4, 70.0, protocol={"network": "G_ema", "seed": 1})
-    assert read("\n".join([*measured, again])) == [Point(1, 90.0), Point(3, 80.0), Point(4, 70.0)]
+    assert read("\n".join([*measured, again])) == [point(1, 90.0), point(3, 80.0), point(4, 70.0)]
 
 
 def test_a_run_that_went_on_has_one_series(tmp_path: Path) -> None:
-    for name, values in (("a", {1: 9.0, 2: 8.0, 3: 7.0}), ("b", {3: 6.0, 4: 6.5})):
-        (tmp_path / name).mkdir()
-        add_metric(tmp_path / name, "fid5k_full", values)
-    points = FID.points([tmp_path / "a", tmp_path / "b", tmp_path / "missing"])
-    assert points == [Point(1, 9.0), Point(2, 8.0), Point(3, 6.0), Point(4, 6.5)]
-    assert FID.choose(points) == Point(3, 6.0) and Objective("fid5k_full", "last").choose(points) == points[-1]
-    assert FID.choose([]) is None
+    first = make_run(tmp_path / "00000-a", ticks_of_one_kimg(4))
+    going_on = {"resume_pkl": str(first / "network-snapshot-000002.pkl")}
+    second = make_run(tmp_path / "00001-a-resumed", ticks_of_one_kimg(6)[3:], **going_on)
+    add_metric(first, "fid5k_full", {1: 9.0, 2: 8.0, 3: 1.0})
+    add_metric(second, "fid5k_full", {3: 6.0, 4: 6.5})
+    points = FID.points(last_run(tmp_path))
+    assert [(p.kimg, p.value) for p in points] == [(1, 9.0), (2, 8.0), (3, 6.0), (4, 6.5)]
+    assert FID.choose(points) == points[2] and Objective("fid5k_full", "last").choose(points) == points[-1]
+    assert FID.points(last_run(tmp_path / "missing")) == [] and FID.choose([]) is None
 
 
 def test_which_value_of_a_metric_counts() -> None:
     assert Objective.parse("is10k") == Objective("is10k_mean") and Objective.parse("is10k").direction == "maximize"
     recall = Objective.parse("pr5k3_full_recall")
-    assert recall.host_metric == "pr5k3_full" and recall.choose([Point(1, 0.1), Point(2, 0.3)]) == Point(2, 0.3)
+    assert recall.host_metric == "pr5k3_full" and recall.choose([point(1, 0.1), point(2, 0.3)]) == point(2, 0.3)
     assert FID.host_metric == "fid5k_full" and FID.direction == "minimize"
     assert "pr5k3_full_precision" in refused(lambda: Objective.parse("pr5k3_full"))
     assert "--metric" in refused(lambda: Objective.parse("fid5k_full,kid5k_full")) and refused(
@@ -138,7 +148,7 @@ def study_with_medians(values: Sequence[float], runs: int = 4, **pruner: int) ->
     study = optuna.create_study(pruner=optuna.pruners.MedianPruner(n_startup_trials=4, **pruner))
     for _ in range(runs):
         trial = study.ask()
-        assert not report(trial, [Point(kimg, value) for kimg, value in enumerate(values, 1)])
+        assert not report(trial, [point(kimg, value) for kimg, value in enumerate(values, 1)])
         study.tell(trial, min(values))
     return study
 
@@ -146,16 +156,16 @@ def study_with_medians(values: Sequence[float], runs: int = 4, **pruner: int) ->
 def test_a_series_worse_than_the_median_is_cut_short() -> None:
     study = study_with_medians([90, 80, 70])
     trial = study.ask()
-    assert not report(trial, [Point(1, 89.0)])
-    assert report(trial, [Point(1, 89.0), Point(2, 88.0), Point(3, 60.0)])
+    assert not report(trial, [point(1, 89.0)])
+    assert report(trial, [point(1, 89.0), point(2, 88.0), point(3, 60.0)])
     known = study.trials[-1].intermediate_values
     assert known == {1: 89.0, 2: 88.0}  # what came after the decision was not needed for it
-    assert not report(study.ask(), [Point(1, 79.0), Point(2, 95.0), Point(3, 69.0)])  # the best so far counts
+    assert not report(study.ask(), [point(1, 79.0), point(2, 95.0), point(3, 69.0)])  # the best so far counts
 
 
 def test_nothing_is_cut_short_too_early_or_by_too_few() -> None:
-    assert not report(study_with_medians([90, 80, 70], n_warmup_steps=4).ask(), [Point(k, 999.0) for k in (1, 2, 3)])
-    assert not report(study_with_medians([90, 80, 70], runs=3).ask(), [Point(k, 999.0) for k in (1, 2, 3)])
+    assert not report(study_with_medians([90, 80, 70], n_warmup_steps=4).ask(), [point(k, 999.0) for k in (1, 2, 3)])
+    assert not report(study_with_medians([90, 80, 70], runs=3).ask(), [point(k, 999.0) for k in (1, 2, 3)])
 
 
 # ---------------------------------------------------------------- the command of a trial
@@ -311,11 +321,14 @@ def test_a_signal_leaves_a_trial_to_go_on_with(tmp_path: Path, monkeypatch: pyte
         run = write_run(folder, {4: 60.0}, ticks=5)
         add_snapshot(run, 4)
         snapshots.append(run / "network-snapshot-000004.pkl")
+        snapshots[0].write_bytes(b"of this test alone")
         os.kill(os.getpid(), signal.SIGINT)
         return 0
 
     def going_on(folder: Path, command: List[str]) -> int:
-        write_run(folder, {9: 50.0}, name="00001-a-resumed")
+        run = write_run(folder, {9: 50.0}, name="00001-a-resumed")
+        options = json.loads((run / "training_options.json").read_text())
+        (run / "training_options.json").write_text(json.dumps({**options, "resume_pkl": str(snapshots[0])}))
         return 0
 
     code, lines = search(tmp_path / "s.db", monkeypatch, Trainer(interrupted), trials=1)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List
 
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 from conftest import Run
@@ -224,7 +225,7 @@ def test_finished_run_is_not_called_stopped(tmp_path: Path) -> None:
 
 
 ALIVE: List[Dict[str, Any]] = [
-    {"pid": os.getpid(), "host": socket.gethostname()},
+    {"pid": 1, "host": socket.gethostname()},
     {"host": "another-" + socket.gethostname()},
     {"host": None},
     {"age": 1.0},
@@ -245,19 +246,28 @@ def test_job_that_may_still_be_there_has_not_ended(tmp_path: Path, fields: Dict[
 
 
 def test_process_of_somebody_else_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbid(pid: int, number: int) -> None:
-        raise PermissionError
+    def forbid(pid: int) -> None:
+        raise psutil.AccessDenied(pid)
 
     run = half_run(tmp_path / "run")
     write_status(run, 450, age=10, **ended_job())
-    monkeypatch.setattr(job.os, "kill", forbid)
+    monkeypatch.setattr(job.psutil, "Process", forbid)
     assert not read_run(run).has_stopped
+
+
+def test_another_process_with_the_number_of_the_job_is_not_the_job(tmp_path: Path) -> None:
+    run = half_run(tmp_path / "run")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as later:
+        write_status(run, 450, age=10, pid=later.pid, host=socket.gethostname())
+        assert read_run(run).has_stopped
+        later.communicate(b"\n")
 
 
 def test_it_ends_when_the_job_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = half_run(tmp_path / "run")
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    write_status(run, 455, age=10, pid=process.pid, host=socket.gethostname())
+    monkeypatch.setattr(job, "_QUIET", 0.0)
+    write_status(run, 455, pid=process.pid, host=socket.gethostname(), sec_per_iteration=0.0)
     naps = []
 
     def nap(seconds: float) -> None:

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Mapping, Optional
 
+from ..runs.metric import metric_file, points_of
 from ..support.reading import mapping, read_lines
 from .check import reference_of
 from .content import read_content
@@ -59,14 +60,14 @@ def known_line(snapshot: Path, name: str, protocol: Optional[Mapping[str, Any]],
         protocol: as ``expected_protocol`` gives it.
         seed: of this measurement. Lines that were written in training have none, and count.
     """
-    file = snapshot.with_name(f"metric-{name}.jsonl")
+    file = metric_file(snapshot.parent, name)
     if protocol is None or not file.is_file():
         return None
     for record in reversed(read_lines(file)[0]):
         measured = dict(mapping(record.get("protocol")))
         of_this = Path(str(record.get("snapshot_pkl"))).name == snapshot.name and measured.pop("seed", seed) == seed
-        values = list(mapping(record.get("results")).values())
-        whole = bool(values) and all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+        points = points_of(record)
+        whole = bool(points) and all(math.isfinite(point.value) for point in points)
         if of_this and measured == protocol and whole:
             return json.dumps(record)
     return None

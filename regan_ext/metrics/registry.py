@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
+from ..runs.metric import PARTS
+
 __all__ = ["STANDARD", "Metric", "fewest_images", "parse", "register"]
 
 STANDARD = ("fid5k_full", "kid5k_full", "pr5k3_full", "fid10k_test", "is10k")
@@ -79,7 +81,7 @@ def _computing(metric_main: Any, name: str, metric: Metric) -> Callable[[Any], D
         ),
         "is": lambda opts: metric_main.inception_score.compute_is(opts, num_gen=metric.generated, num_splits=10),
     }
-    parts = {"pr": ["_precision", "_recall"], "is": ["_mean", "_std"]}.get(metric.kind, [""])
+    parts = PARTS.get(metric.kind, [""])
 
     def function(opts: Any) -> Dict[str, float]:
         opts.against = metric.against

@@ -12,6 +12,7 @@ from training_hooks.core.schedule import Phase
 
 from ..runs.cost import hook_percent
 from ..runs.folder import Run, Tick
+from ..runs.metric import series
 from ..runs.phases import phases_of
 from . import planned
 
@@ -204,7 +205,7 @@ def _of_metrics(runs: Sequence[Run]) -> List[Chart]:
     for name in names:
         better = direction(name)
         axis = "value (no unit)" if better is None else f"{better} is better (no unit)"
-        points = [sorted((p.kimg, p.value) for p in run.metrics if p.name == name) for run in runs]
+        points = [[(p.kimg, p.value) for p in series(run.metrics, name)] for run in runs]
         lines = [_line(position, of_run) for position, of_run in enumerate(points)]
         chart = Chart(f"metric-{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[:100]}", name, axis)
         if any(other.name == chart.name for other in drawn):

@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence
 
 from training_hooks.core.files import refuse_own_input, whole_file
 
-from ..runs.parts import read_runs
+from ..runs.chain import read_runs
 from ..support.errors import UserError
 from . import drawing as chart_drawing
 from .charts import charts, phase_bars
@@ -34,7 +34,7 @@ def report(folders: Sequence[str], out: Optional[str] = None, png: bool = False)
     chart_drawing.require_matplotlib()
     runs = read_runs(folders)
     target = Path(out) if out is not None else (runs[0].folder if len(runs) == 1 else Path()) / "report.html"
-    parts = {part.folder for run in runs for part in (run, *(earlier.run for earlier in run.earlier))}
+    parts = {part.run.folder for run in runs for part in run.parts}
     try:
         refuse_own_input(target, (path for folder in parts for path in folder.iterdir() if path.suffix != ".html"))
     except ValueError as err:

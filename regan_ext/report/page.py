@@ -12,7 +12,8 @@ from training_hooks.core.schedule import Phase
 
 from .. import __version__
 from ..runs.cost import COUNTS, Efficiency, Pace, measure
-from ..runs.folder import MetricPoint, Run
+from ..runs.folder import Run
+from ..runs.metric import MetricPoint, series
 from .chart_blocks import charts_section
 from .charts import Chart, PhaseBar, label
 from .elements import number, section, swatch, table, text
@@ -157,10 +158,10 @@ def _metrics(runs: Sequence[Run]) -> str:
     rows = []
     for position, run in enumerate(runs):
         for name in dict.fromkeys(point.name for point in run.metrics):
-            points = [p for p in run.metrics if p.name == name and math.isfinite(p.value)]
+            points = series(run.metrics, name)
             if points:
-                last = max(points, key=lambda p: p.kimg)
-                rows.append((text(name), [f"run {label(position)}", _point(best(points, direction(name))), _point(last)]))
+                row = [f"run {label(position)}", _point(best(points, direction(name))), _point(points[-1])]
+                rows.append((text(name), row))
     if not rows:
         return "<p>No metric was evaluated.</p>\n"
     warning = '<p class="soft">Values of metrics with different names, data or detectors cannot be compared.</p>\n'

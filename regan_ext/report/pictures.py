@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +83,8 @@ def _read(run: Run) -> Tuple[List[_Titled], List[_Titled], Tuple[Path, ...]]:
 def _over_time(run: Run) -> List[Tuple[Path, str]]:
     """Some of the run's grids with their captions."""
     fakes: Dict[int, Path] = {}
-    for part, until in [*((part.run, part.until) for part in run.earlier), (run, math.inf)]:
-        fakes.update({kimg: path for kimg, path in _fakes(part.folder).items() if kimg <= until})
+    for part in run.parts:
+        fakes.update({kimg: path for kimg, path in _fakes(part.run.folder).items() if kimg <= part.until})
     phases = {int(t.kimg + 1e-6): int(t.get("ReGAN/phase")) for t in run.ticks if t.get("ReGAN/phase") in tuple(Phase)}
     words = {kimg: f" ({Phase(phase).title})" for kimg, phase in phases.items()}
     return [(fakes[kimg], f"{kimg} kimg{words.get(kimg, '')}") for kimg in _spread(sorted(fakes))]
@@ -93,7 +92,7 @@ def _over_time(run: Run) -> List[Tuple[Path, str]]:
 
 def _pair(run: Run) -> Tuple[List[Tuple[Path, str]], Tuple[Path, ...]]:
     """Pictures of the newest pair with their captions; or, where it has none, its pickles."""
-    for folder in (run.folder, *(part.run.folder for part in reversed(run.earlier))):
+    for folder in (part.run.folder for part in reversed(run.parts)):
         for kimg in sorted(_kimgs_of_pairs(folder), reverse=True):
             pictures, pickles = _members(folder, "fakes-pair", kimg, "png"), _members(folder, "network-pair", kimg, "pkl")
             if len(pictures) == 2:

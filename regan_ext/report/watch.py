@@ -19,8 +19,8 @@ from rich.text import Text
 from training_hooks.core.schedule import Phase, Span
 from training_hooks.core.status import STATUS_FILE
 
-from ..runs.folder import STATS_FILE, MetricPoint, Run, read_run
-from ..runs.job import resumable
+from ..runs.folder import STATS_FILE, Run, read_run
+from ..runs.metric import MetricPoint
 
 __all__ = ["Standing", "frame", "standing", "watch"]
 
@@ -192,7 +192,7 @@ def _age(now: Standing) -> "str | Text":
 
 def _ending(now: Standing) -> str:
     """How a job ended before its time, and from where it can go on. One line without a frame, to be copied."""
-    last, at = resumable(now.run.folder), f"{now.kimg:.1f} kimg"
+    last, at = next((kimg for kimg, _ in reversed(now.run.starts)), None), f"{now.kimg:.1f} kimg"
     goes_on = f"; `--resume={shlex.quote(str(now.run.folder))}` goes on"
     older = "" if last is None else f"{goes_on} from {last} kimg"
     if not now.run.is_saved:
@@ -214,8 +214,8 @@ def _number(value: float) -> str:
 
 def _last_metric(run: Run) -> Optional[MetricPoint]:
     """The last value of FID, where there is one, else of any metric."""
-    points = sorted((p for p in run.metrics if math.isfinite(p.value)), key=lambda p: (p.name.startswith("fid"), p.kimg))
-    return points[-1] if points else None
+    points = [point for point in run.metrics if math.isfinite(point.value)]
+    return max(points, key=lambda p: (p.name.startswith("fid"), p.kimg), default=None)
 
 
 def _pace(run: Run) -> float:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Tuple
 
 from training_hooks.core.schedule import Schedule
 from training_hooks.methods.regan.config import ReconfigurationConfig
 
 from ..support.errors import UserError
-from ..support.reading import Damaged, mapping, number, read_json, read_lines, whole
-from .job import Job, kimgs_of, read_job
+from ..support.reading import Damaged, mapping, number, read_json, read_lines, unless_read, whole
+from .job import Job, read_job, with_states
+from .metric import MetricPoint, read_metrics
 
-__all__ = ["MetricPoint", "Part", "Run", "Tick", "hooks_of", "of_one_protocol", "points_of", "read_run", "read_stats"]
+__all__ = ["Part", "Run", "Tick", "hooks_of", "read_run", "read_stats"]
 
 OPTIONS_FILE, STATS_FILE = "training_options.json", "stats.jsonl"
-_MOST_KIMG, _MOST_METRICS = 1e9, 40
+_MOST_KIMG = 1e9
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,6 @@ class Tick:
     def is_startup(self) -> bool:
         """The host's first tick is a single batch, which waits for everything that is slow once."""
         return self.get("Progress/tick") == 0
-
-
-@dataclass(frozen=True)
-class MetricPoint:
-    """One value of one metric, and the snapshot it was measured on."""
-
-    name: str
-    kimg: float
-    value: float
-    snapshot: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +67,22 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def parts(self) -> Tuple[Part, ...]:
+        """All its folders, oldest first, itself last."""
+        return (*self.earlier, Part(self, math.inf))
+
+    @property
+    def starts(self) -> List[Tuple[int, Path]]:
+        """Kimg and path of the snapshots of all its parts that have a state file, the one to go on from last."""
+        found = [(kimg, part.run.folder) for part in self.parts for kimg in sorted(with_states(part.run.folder))]
+        return [(kimg, folder / f"network-snapshot-{kimg:06d}.pkl") for kimg, folder in found]
+
+    @property
+    def last_snapshot(self) -> Path:
+        """The snapshot of the last tick, whether it is there or not."""
+        return self.folder / f"network-snapshot-{self.whole_kimg:06d}.pkl"
 
     @property
     def data(self) -> str:
@@ -141,7 +147,7 @@ class Run:
     def is_saved(self) -> bool:
         """Whether a snapshot holds all that was trained: that of the last tick, with no iteration begun after it."""
         was_last = bool(self.ticks) and self.job.iteration < self._iterations_in_ticks
-        return was_last and self.whole_kimg in kimgs_of(self.folder, "network-snapshot-*.pkl")
+        return was_last and self.last_snapshot.exists()
 
     @property
     def has_method(self) -> bool:
@@ -214,10 +220,11 @@ def read_run(folder: "str | Path") -> Run:
     options, notes = _read_options(folder / OPTIONS_FILE)
     job = read_job(folder)  # before the rest: what a job that has ended wrote is complete
     ticks, of_stats = read_stats(folder / STATS_FILE)
-    metrics, of_metrics = _read_metrics(folder)
+    metrics, of_metrics = read_metrics(folder)
     return Run(folder, options, tuple(ticks), tuple(metrics), (*notes, *of_stats, *of_metrics), job)
 
 
+@unless_read
 def read_stats(path: Path) -> Tuple[List[Tick], List[str]]:
     """The ticks of a stats.jsonl, and what could not be read of it."""
     if not os.path.lexists(path):
@@ -250,6 +257,7 @@ def read_stats(path: Path) -> Tuple[List[Tick], List[str]]:
 # ---------------------------------------------------------------- files
 
 
+@unless_read
 def _read_options(path: Path) -> Tuple[Mapping[str, Any], List[str]]:
     if not os.path.lexists(path):
         return {}, [f"{path.name} is missing"]
@@ -257,42 +265,6 @@ def _read_options(path: Path) -> Tuple[Mapping[str, Any], List[str]]:
         return mapping(read_json(path)), []
     except Damaged as err:
         return {}, [f"{path.name} {err} and was left out"]
-
-
-def _read_metrics(folder: Path) -> Tuple[List[MetricPoint], List[str]]:
-    points: List[MetricPoint] = []
-    notes: List[str] = []
-    for path in sorted(folder.glob("metric-*.jsonl")):
-        records, unread = read_lines(path)
-        series = of_one_protocol(records)
-        points += [point for record in series for point in points_of(record)]
-        notes += unread
-        if len(series) < len(records):
-            count = len(records) - len(series)
-            notes.append(
-                f"{path.name}: {count} of {len(records)} lines have another protocol than the first, and were left out"
-            )
-    names = dict.fromkeys(point.name for point in points)
-    if len(names) > _MOST_METRICS:
-        notes.append(f"{len(names)} values of metrics, of which the first {_MOST_METRICS} are read")
-        kept = set(list(names)[:_MOST_METRICS])
-        points = [point for point in points if point.name in kept]
-    return points, notes
-
-
-def of_one_protocol(records: Sequence[Mapping[str, Any]]) -> List[Mapping[str, Any]]:
-    """The lines of a metric-*.jsonl that make one series: of its first protocol, with any seed, and those without one."""
-    protocols = [{k: v for k, v in mapping(record.get("protocol")).items() if k != "seed"} for record in records]
-    first = next(filter(None, protocols), {})
-    return [record for record, protocol in zip(records, protocols) if protocol in ({}, first)]
-
-
-def points_of(record: Mapping[str, Any]) -> List[MetricPoint]:
-    """The values in one line of a metric-*.jsonl."""
-    snapshot = str(record.get("snapshot_pkl") or "")
-    match = re.search(r"(\d{1,9})\.pkl$", snapshot)
-    results = mapping(record.get("results"))
-    return [MetricPoint(n, float(match[1]), number(v), Path(snapshot).name) for n, v in results.items() if match]
 
 
 # ---------------------------------------------------------------- values

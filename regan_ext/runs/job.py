@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Optional, Set
+from typing import Any, Mapping, Set
+
+import psutil
 
 from training_hooks.core.status import STATUS_FILE
 
 from ..support.reading import Damaged, number, read_json, whole
 
-__all__ = ["Job", "kimgs_of", "read_job", "resumable", "with_states"]
+__all__ = ["Job", "kimgs_of", "read_job", "with_states"]
 
 _QUIET = 3.0  # seconds; a job that trains writes its status more often, or with every iteration
 
@@ -56,11 +57,6 @@ def kimgs_of(folder: Path, pattern: str) -> Set[int]:
     return {int(match[1]) for match in found if match}
 
 
-def resumable(folder: Path) -> Optional[int]:
-    """The kimg of the newest snapshot that has a state file; None without any."""
-    return max(with_states(folder), default=None)
-
-
 def with_states(folder: Path) -> Set[int]:
     """The kimg of all snapshots that have a state file."""
     return kimgs_of(folder, "network-snapshot-*.pkl") & kimgs_of(folder, "regan-state-*.pt")
@@ -71,20 +67,19 @@ def _has_ended(status: Mapping[str, Any]) -> bool:
 
     A container may share this machine's name but not its process numbers, so a job that still writes has not ended.
     """
-    pid = status.get("pid")
-    # On Windows os.kill would not ask but kill.
-    if os.name != "posix" or status.get("host") != socket.gethostname() or not isinstance(pid, int) or pid < 1:
+    pid, written = whole(status.get("pid")), number(status.get("time"))
+    if status.get("host") != socket.gethostname() or pid is None:
         return False
     pace = number(status.get("sec_per_iteration"))
     patience = _QUIET if math.isnan(pace) else max(_QUIET, 3 * pace)
-    return time.time() - number(status.get("time")) > patience and not _is_alive(pid)
+    return time.time() - written > patience and not _is_alive(pid, written)
 
 
-def _is_alive(pid: int) -> bool:
+def _is_alive(pid: int, written: float) -> bool:
+    """Whether the process that had this number at the time ``written`` is there."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(pid).create_time() <= written)
+    except psutil.NoSuchProcess:
         return False
-    except (PermissionError, OverflowError):
-        pass
-    return True
+    except psutil.AccessDenied:
+        return True

@@ -57,10 +57,10 @@ def phases_of(run: Run) -> Optional[Phases]:
 
 def _stretches(run: Run) -> Iterator[_Stretch]:
     begin = 0
-    for part, until in [*((part.run, part.until) for part in run.earlier), (run, run.kimg)]:
-        end = run.iteration_at(min(until, run.kimg))
-        if part.schedule is not None and begin < end:
-            yield _Stretch(part.schedule, begin, end)
+    for part in run.parts:
+        end = run.iteration_at(min(part.until, run.kimg))
+        if part.run.schedule is not None and begin < end:
+            yield _Stretch(part.run.schedule, begin, end)
         begin = max(begin, end)
 
 

@@ -5,6 +5,7 @@ What cannot be read is a :class:`Damaged` with the reason; nothing waits, and no
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -12,14 +13,14 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
 if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = [
     "JSON_BYTES", "LINES_BYTES", "Damaged", "mapping", "number", "parse", "read_bytes", "read_json", "read_lines",
-    "read_picture", "read_text", "whole",
+    "read_picture", "read_text", "unless_read", "whole",
 ]  # fmt: skip
 
 JSON_BYTES, LINES_BYTES = 4_000_000, 128_000_000
@@ -27,6 +28,8 @@ _PICTURE_BYTES, _PIXELS = 100_000_000, 64_000_000  # the host's own grids have a
 _LINE, _NAMED = 1_000_000, 5  # characters of a line of JSON; line numbers that a note names
 _DEEPEST, _DIGITS = 64, 300
 _MOST_WHOLE, _MOST_NUMBER = 10**15, 1e100
+_KEPT = 16  # files whose content is remembered
+_Content = TypeVar("_Content")
 
 
 class Damaged(ValueError):
@@ -101,6 +104,26 @@ def read_lines(path: Path) -> Tuple[List[Mapping[str, Any]], List[str]]:
     named = [f"{path.name}: line {position} is no JSON object and was left out" for position in unread[:_NAMED]]
     more = [f"{path.name}: {len(unread) - _NAMED} more lines are no JSON objects"] if len(unread) > _NAMED else []
     return records, [*named, *more, *notes]
+
+
+def unless_read(read: Callable[[Path], _Content]) -> Callable[[Path], _Content]:
+    """``read``, which gives what it gave before where the file has neither grown nor been written anew. Not to be changed."""
+    kept: Dict[Path, Tuple[Tuple[int, ...], _Content]] = {}
+
+    @functools.wraps(read)
+    def reader(path: Path) -> _Content:
+        try:
+            about = os.stat(path)
+        except (OSError, ValueError):
+            return read(path)
+        stamp = (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size)
+        if path not in kept or kept[path][0] != stamp:
+            if len(kept) >= _KEPT:
+                kept.clear()
+            kept[path] = stamp, read(path)
+        return kept[path][1]
+
+    return reader
 
 
 def read_picture(path: Path) -> "Image.Image":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
@@ -13,6 +12,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from training_hooks.core.best import direction
 
+from ..runs.folder import Run
+from ..runs.metric import MetricPoint, metric_of, series
 from ..support.errors import UserError
 
 __all__ = ["NAMES", "Cell", "Column", "Measure", "Row", "Table", "how_to_get", "load", "table_of"]
@@ -52,9 +53,14 @@ class Measure:
     @property
     def metric(self) -> Optional[str]:
         """Name of the metric that has the value; None of a statistic and of what only the paper has."""
-        if self.result is None or self.statistic is not None:
-            return None
-        return re.sub(r"_(mean|std|precision|recall)$", "", self.result)
+        return None if self.result is None or self.statistic is not None else metric_of(self.result)
+
+    def points(self, run: Run) -> List[MetricPoint]:
+        """Its values over a run, in the order of their kimg."""
+        if self.statistic is None:
+            return series(run.metrics, str(self.result))
+        name = self.statistic
+        return series((MetricPoint(name, tick.kimg, tick.get(name), "") for tick in run.ticks), name)
 
 
 @dataclass(frozen=True)

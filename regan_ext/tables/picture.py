@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from training_hooks.core.files import refuse_own_input, whole_file
 
-from ..runs.chain import chain
+from ..runs.chain import last_run
 from ..support.errors import UserError
 from ..support.reading import Damaged, read_picture
 from .model import Cell, Table
@@ -65,8 +65,8 @@ def draw(table: Table, cells: Sequence[Cell], seed: int, out: Path, path: Path) 
 
 
 def _last_grid(folder: Path) -> Optional[Path]:
-    runs = chain(folder)
-    grids = sorted(path for run in runs for path in run.folder.glob("fakes[0-9]*.png"))
+    run = last_run(folder)
+    grids = sorted(path for part in run.parts for path in part.run.folder.glob("fakes[0-9]*.png")) if run is not None else []
     return max(grids, key=lambda path: path.name, default=None)
 
 

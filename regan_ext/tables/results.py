@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..runs.chain import chain
-from ..runs.folder import MetricPoint, Run, of_one_protocol
+from ..runs.chain import last_run
+from ..runs.folder import Run
+from ..runs.metric import MetricPoint, read_series
 from ..support.errors import UserError
-from ..support.reading import LINES_BYTES, Damaged, mapping, number, parse, read_lines, read_text
+from ..support.reading import LINES_BYTES, Damaged, mapping, number, parse, read_text
 from .model import Measure, Table
-from .state import machine_of, points, settings_of
+from .state import noted, settings_of
 
 __all__ = ["Result", "dumps", "read_file", "read_folder"]
 
@@ -57,9 +58,9 @@ def read_folder(table: Table, out: Path) -> List[Result]:
     for cell in table.cells():
         for folder in sorted((out / table.name).glob(f"{cell.name}-seed*")):
             seed = re.fullmatch(r"-seed(\d+)", folder.name[len(cell.name) :])
-            runs = chain(folder) if seed is not None else []
-            if seed is not None and runs and runs[-1].ticks:
-                found.append(_result(table, cell.name, int(seed[1]), folder, runs))
+            run = None if seed is None else last_run(folder)
+            if seed is not None and run is not None and run.ticks:
+                found.append(_result(table, cell.name, int(seed[1]), noted(folder), run))
     return found
 
 
@@ -113,27 +114,22 @@ def dumps(results: Sequence[Result]) -> str:
     return "".join(json.dumps(asdict(result)) + "\n" for result in results)
 
 
-def _result(table: Table, cell: str, seed: int, folder: Path, runs: Sequence[Run]) -> Result:
-    arguments = settings_of(folder)
-    measured = {m.result: points(runs, m) for m in table.measures if m.result is not None}
+def _result(table: Table, cell: str, seed: int, note: Mapping[str, Any], run: Run) -> Result:
+    measured = {str(m.result): m.points(run) for m in table.measures if m.result is not None}
     return Result(
         cell=cell,
         seed=seed,
-        arguments=None if arguments is None else tuple(arguments),
-        kimg=runs[-1].kimg,
-        finished=runs[-1].is_finished,
-        hours=math.fsum(run.ticks[-1].get("Timing/total_sec") for run in runs if run.ticks) / 3600,
+        arguments=settings_of(note),
+        kimg=run.kimg,
+        finished=run.is_finished,
+        hours=run.ticks[-1].get("Timing/total_sec") / 3600,
         values={name: tuple((point.kimg, point.value) for point in found) for name, found in measured.items() if found},
-        protocols=_protocols(runs[-1].folder),
-        machine=machine_of(folder),
+        protocols=_protocols(run.folder),
+        machine=mapping(note.get("machine")),
     )
 
 
 def _protocols(folder: Path) -> Dict[str, Dict[str, Any]]:
     """The last protocol of each metric's series."""
-    found: Dict[str, Dict[str, Any]] = {}
-    for path in sorted(folder.glob("metric-*.jsonl")):
-        for record in of_one_protocol(read_lines(path)[0]):
-            if "metric" in record and mapping(record.get("protocol")):
-                found[str(record["metric"])] = dict(record["protocol"])
-    return found
+    records = [record for path in sorted(folder.glob("metric-*.jsonl")) for record in read_series(path)[0]]
+    return {str(r["metric"]): dict(r["protocol"]) for r in records if "metric" in r and mapping(r.get("protocol"))}

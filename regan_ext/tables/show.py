@@ -8,7 +8,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from training_hooks.core.best import best
 
-from ..runs.folder import MetricPoint
+from ..runs.metric import MetricPoint
 from .model import Cell, Measure, Table
 from .results import Result
 from .sheet import Grid, Sheet

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from training_hooks.core.files import whole_file
 
-from ..runs.chain import chain
-from ..runs.folder import MetricPoint, Run
-from ..runs.job import resumable
+from ..runs.chain import last_run
+from ..runs.folder import Run
+from ..runs.metric import MetricPoint
 from ..support.locks import locked_file
 from ..support.process import module_command
 from ..support.reading import Damaged, mapping, read_json
@@ -24,8 +23,8 @@ from .command import Job
 from .model import Measure
 
 __all__ = [
-    "DIFFERS", "FINISHED", "FRESH", "INTERRUPTED", "UNMEASURED", "State", "locked", "machine_of",
-    "note_settings", "points", "read_state", "settings_of", "unmeasured",
+    "DIFFERS", "FINISHED", "FRESH", "INTERRUPTED", "UNMEASURED", "Standing", "locked", "note_settings", "noted",
+    "read_standing", "settings_of",
 ]  # fmt: skip
 
 FRESH, INTERRUPTED, FINISHED, UNMEASURED, DIFFERS = "fresh", "interrupted", "finished", "unmeasured", "differs"
@@ -33,56 +32,62 @@ _SETTINGS_FILE, _LOCK_FILE = "cell.json", ".lock"
 
 
 @dataclass(frozen=True)
-class State:
-    """What there is of a cell.
+class Standing:
+    """What there is of a cell, read from its folder once.
 
     Args:
+        job: cell and seed.
         kind: FRESH: nothing that could be gone on with; INTERRUPTED: --resume goes on; FINISHED: trained and measured;
             UNMEASURED: trained, but something has no value; DIFFERS: begun with other arguments.
         detail: where it stands, or what is wrong.
+        run: last run in the folder, with the parts that it went on from; None where there is none.
     """
 
+    job: Job
     kind: str
     detail: str = ""
+    run: Optional[Run] = None
+
+    def points(self, measure: Measure) -> List[MetricPoint]:
+        """The values of a measure, in the order of their kimg."""
+        return [] if self.run is None or measure.result is None else measure.points(self.run)
+
+    @property
+    def missing(self) -> List[Measure]:
+        """The measures that have no value and could have one."""
+        return [m for m in self.job.cell.table.measures if m.result is not None and not self.points(m)]
+
+    @property
+    def unmeasured(self) -> List[str]:
+        """The metrics that have no value."""
+        return list(dict.fromkeys(m.metric for m in self.missing if m.metric is not None))
+
+    @property
+    def measuring(self) -> Optional[List[str]]:
+        """The command that measures a trained cell's last snapshot by what has no value; None where there is no way."""
+        if self.kind != UNMEASURED or self.run is None or not self.unmeasured or not self.run.last_snapshot.is_file():
+            return None
+        return self.job.measuring(self.run.last_snapshot, self.unmeasured)
 
 
-def points(runs: Sequence[Run], measure: Measure) -> List[MetricPoint]:
-    """The values of a measure over a run, in the order of their kimg; where a part was repeated, the later ones."""
-    found: Dict[float, MetricPoint] = {}
-    for run in runs:
-        if measure.statistic is None:
-            here = [point for point in run.metrics if point.name == measure.result]
-        else:
-            here = [MetricPoint(measure.statistic, t.kimg, t.get(measure.statistic), "") for t in run.ticks]
-        found.update({point.kimg: point for point in here if math.isfinite(point.value)})
-    return [found[kimg] for kimg in sorted(found)]
-
-
-def read_state(job: Job) -> State:
+def read_standing(job: Job) -> Standing:
     """How far the job has come."""
-    before = settings_of(job.folder)
-    if before is not None and before != list(job.settings):
+    before = settings_of(noted(job.folder))
+    if before is not None and before != job.settings:
         was = " ".join(option for option in before if option not in job.settings)
         now = " ".join(option for option in job.settings if option not in before)
-        return State(
-            DIFFERS, f"was begun with {was or 'less'}, now {now or 'less'}: choose another --out, or delete its folder"
-        )
-    runs = chain(job.folder)
-    if not runs:
-        return State(FRESH)
-    if runs[-1].is_finished:
-        missing = [m.result for m in job.cell.table.measures if m.result is not None and not points(runs, m)]
-        if not missing:
-            return State(FINISHED, f"{runs[-1].kimg:g} kimg")
-        return State(UNMEASURED, f"is trained, but {', '.join(map(str, missing))} has no value in {runs[-1].folder}")
-    states = [kimg for kimg in (resumable(run.folder) for run in runs) if kimg is not None]
-    return State(INTERRUPTED, f"at {states[-1]} kimg") if states else State(FRESH)
-
-
-def unmeasured(job: Job) -> List[str]:
-    """The metrics of the table that have no value in the job's folder."""
-    runs = chain(job.folder)
-    return list(dict.fromkeys(m.metric for m in job.cell.table.measures if m.metric is not None and not points(runs, m)))
+        differs = f"was begun with {was or 'less'}, now {now or 'less'}: choose another --out, or delete its folder"
+        return Standing(job, DIFFERS, differs)
+    run = last_run(job.folder)
+    if run is None:
+        return Standing(job, FRESH)
+    if not run.is_finished:
+        return Standing(job, INTERRUPTED, f"at {run.starts[-1][0]} kimg", run) if run.starts else Standing(job, FRESH, run=run)
+    trained = Standing(job, FINISHED, f"{run.kimg:g} kimg", run)
+    if not trained.missing:
+        return trained
+    missing = ", ".join(str(measure.result) for measure in trained.missing)
+    return replace(trained, kind=UNMEASURED, detail=f"is trained, but {missing} has no value in {run.folder}")
 
 
 def note_settings(job: Job) -> None:
@@ -101,23 +106,18 @@ def _this_machine() -> Dict[str, Any]:
     return content
 
 
-def settings_of(folder: Path) -> Optional[List[str]]:
-    """The arguments that the cell in ``folder`` was begun with; None where that is not known."""
-    arguments = _noted(folder).get("arguments")
-    return [str(argument) for argument in arguments] if isinstance(arguments, list) else None
-
-
-def machine_of(folder: Path) -> Dict[str, Any]:
-    """The machine on which the cell in ``folder`` was last worked at, versions and date; empty where that is not known."""
-    machine = _noted(folder).get("machine")
-    return machine if isinstance(machine, dict) else {}
-
-
-def _noted(folder: Path) -> Dict[str, Any]:
+def noted(folder: Path) -> Dict[str, Any]:
+    """What is written down of the cell in ``folder``; empty where nothing is."""
     try:
         return mapping(read_json(folder / _SETTINGS_FILE))
     except Damaged:
         return {}
+
+
+def settings_of(note: Mapping[str, Any]) -> Optional[Tuple[str, ...]]:
+    """The arguments that the cell was begun with; None where they are not known."""
+    arguments = note.get("arguments")
+    return tuple(map(str, arguments)) if isinstance(arguments, list) else None
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ def tune(
     if importlib.util.find_spec("optuna") is None:
         raise UserError('tune needs optuna: pip install "regan-ext[tune]"')
 
-    from .series import Objective
+    from .objective import Objective
     from .study import StudyFile
     from .training import Training
     from .winner import show as show_trials

@@ -7,21 +7,21 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Optional, Sequence, Tuple
 
 from optuna.trial import TrialState
 
 from training_hooks.core.own_snapshots import is_own_file
 
-from ..runs.chain import chain
+from ..runs.chain import last_run
 from ..runs.folder import Run
-from ..runs.job import with_states
+from ..runs.metric import MetricPoint, last_error
 from ..support.errors import UserError
 from ..support.pickles import TRUST, foreign
 from ..support.process import Supervisor
 from ..support.text import clock
 from ..tables.state import locked
-from .series import Objective, Point, failure
+from .objective import Objective
 from .space import Space, parse
 from .study import Claim, StudyFile, report, runs_of
 from .training import Plan, Refused, Training, dry_run, tidy
@@ -141,43 +141,42 @@ class Search:
 
         def look() -> None:
             nonlocal pruned
-            if not pruned and report(trial, self._points(claim.folder)):
+            if not pruned and report(trial, self.file.objective.points(last_run(claim.folder))):
                 pruned = True
                 self.say(f"{label}: cut short, it is worse than the median of those before it")
                 self.supervisor.stop()
 
         reason = self._train(self.training, options, claim.folder, claim.handles, look)
-        points = self._points(claim.folder)
+        run = last_run(claim.folder)
+        points = self.file.objective.points(run)
         report(trial, points)
-        runs = chain(claim.folder)
-        finished = bool(runs) and runs[-1].is_finished
+        finished = run is not None and run.is_finished
         if self._is_ending() and not finished and not pruned:
             return
         spent = clock(time.monotonic() - begin)
         chosen = self.file.objective.choose(points)
-        if chosen is not None and (finished or pruned):
+        if run is not None and chosen is not None and (finished or pruned):
             state = TrialState.COMPLETE if finished else TrialState.PRUNED
-            self._tell(claim, state, chosen, runs)
-            self.say(f"{label}: {self.file.objective.metric} {chosen.value:.5g} at {chosen.kimg} kimg ({spent})")
+            self._tell(claim, state, chosen, run)
+            self.say(f"{label}: {self.file.objective.metric} {chosen.value:.5g} at {chosen.kimg:g} kimg ({spent})")
         else:
-            self._fruitless(claim, options, reason or self._unmeasured(runs), label)
+            self._fruitless(claim, options, reason or self._unmeasured(run), label)
 
-    def _tell(self, claim: Claim, state: TrialState, chosen: Point, runs: Sequence[Run]) -> None:
+    def _tell(self, claim: Claim, state: TrialState, chosen: MetricPoint, run: Run) -> None:
         trial = claim.trial
-        config = runs[-1].config
-        assert config is not None
+        assert run.config is not None
         trial.set_user_attr("value", chosen.value)
-        trial.set_user_attr("kimg", chosen.kimg)
-        trial.set_user_attr("config", config.to_dict())
+        trial.set_user_attr("kimg", int(chosen.kimg))
+        trial.set_user_attr("config", run.config.to_dict())
         self.file.study.tell(trial.number, chosen.value if state == TrialState.COMPLETE else None, state)
         self.fruitless.clear()
         if not self.keep_all:
-            tidy([run.folder for run in runs], chosen.kimg)
+            tidy(run, chosen)
 
     def _fruitless(self, claim: Claim, options: Sequence[str], reason: str, label: str) -> None:
         """A trial without a value: of settings that the network does not admit, or one that failed."""
         kind = "failed"
-        if not chain(claim.folder):
+        if last_run(claim.folder) is None:
             try:
                 dry_run(self.training.command(claim.folder, options))
             except Refused as err:
@@ -188,11 +187,13 @@ class Search:
         self.fruitless[kind] = self.fruitless.get(kind, 0) + 1
         self.say(f"{label}: {kind}: {reason}")
 
-    def _unmeasured(self, runs: Sequence[Run]) -> str:
-        if runs and not runs[-1].is_finished:
-            return f"ended at {runs[-1].kimg:g} of {self.plan.total_kimg:g} kimg"
-        said = failure((run.folder for run in runs), self.file.objective.host_metric)
-        return f"{self.file.objective.metric} has no value" + (f": {said}" if said else "")
+    def _unmeasured(self, run: Optional[Run]) -> str:
+        if run is not None and not run.is_finished:
+            return f"ended at {run.kimg:g} of {self.plan.total_kimg:g} kimg"
+        parts = () if run is None else run.parts
+        errors = [last_error(part.run.folder, self.file.objective.host_metric) for part in parts]
+        said = next((f": {error}" for error in reversed(errors) if error), "")
+        return f"{self.file.objective.metric} has no value{said}"
 
     # ------------------------------------------------------------ training
 
@@ -206,15 +207,13 @@ class Search:
                 return
             self.say(f"baseline: without Re-GAN; output in {folder / LOG_FILE}")
             reason = self._train(self.training.without_method(), [], folder, handles, lambda: None)
-            value = baseline_value(self.file)
-            if value is not None:
+            value, run = baseline_value(self.file), last_run(folder)
+            if value is not None and run is not None:
                 self.say(f"baseline: {self.file.objective.metric} {value:.5g}")
                 if not self.keep_all:
-                    runs = chain(folder)
-                    best = self.file.objective.choose(self._points(folder))
-                    tidy([run.folder for run in runs], None if best is None else best.kimg)
+                    tidy(run, self.file.objective.choose(self.file.objective.points(run)))
             elif not self._is_ending():
-                self.say(f"baseline: failed: {reason or self._unmeasured(chain(folder))}")
+                self.say(f"baseline: failed: {reason or self._unmeasured(run)}")
 
     def _train(
         self,
@@ -229,10 +228,10 @@ class Search:
         Raises:
             UserError: it would go on from a snapshot that none of the user's own runs wrote on this machine.
         """
-        runs = chain(folder)
-        if runs and runs[-1].is_finished:
+        run = last_run(folder)
+        if run is not None and run.is_finished:
             return None
-        starts = [run.folder / f"network-snapshot-{kimg:06d}.pkl" for run in runs for kimg in sorted(with_states(run.folder))]
+        starts = [] if run is None else [path for _, path in run.starts]
         for start in starts:
             if not self.trust and not is_own_file(start):
                 raise UserError(f"{foreign(start)}; {TRUST}")
@@ -244,9 +243,6 @@ class Search:
             look()
 
         return self.supervisor.run(command, folder / LOG_FILE, handles, look_around)
-
-    def _points(self, folder: Path) -> List[Point]:
-        return self.file.objective.points(run.folder for run in chain(folder))
 
     def _look_at_clock(self) -> None:
         if self.until is not None and time.monotonic() > self.until and not self.timed_out:

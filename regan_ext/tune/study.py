@@ -17,9 +17,10 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from ..runs.metric import MetricPoint
 from ..support.errors import UserError
 from ..tables.state import locked
-from .series import Objective, Point
+from .objective import Objective
 
 __all__ = ["Claim", "StudyFile", "report", "runs_of"]
 
@@ -101,8 +102,7 @@ class StudyFile:
                 return file
             if _NAME in optuna.get_all_study_names(storage):  # the search that made it was killed at once
                 optuna.delete_study(study_name=_NAME, storage=storage)
-            direction = optuna.study.StudyDirection[objective.direction.upper()]
-            study = optuna.create_study(study_name=_NAME, storage=storage, direction=direction)
+            study = optuna.create_study(study_name=_NAME, storage=storage, direction=objective.direction)
             study.set_user_attr(_SETTINGS, dict(settings))
             for values in first:
                 study.enqueue_trial(dict(values), skip_if_exists=True)
@@ -170,7 +170,7 @@ class StudyFile:
     def winner(self) -> Optional[FrozenTrial]:
         """The best of those that were trained to the end."""
         complete = self.trials(TrialState.COMPLETE)
-        best = max if self.objective.is_larger_better else min
+        best = max if self.objective.better == "higher" else min
         return best(complete, key=lambda trial: trial.values[0]) if complete else None
 
     @contextlib.contextmanager
@@ -264,14 +264,14 @@ def _alone(runs: Path, create: bool = True) -> Iterator[None]:
         time.sleep(0.1)
 
 
-def report(trial: "optuna.Trial", points: Sequence[Point]) -> bool:
+def report(trial: "optuna.Trial", points: Sequence[MetricPoint]) -> bool:
     """Tell a trial the values that it does not know yet; returns whether it is to be cut short after one of them."""
     known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a value that another process has told meanwhile
         for point in points:
             if point.kimg not in known:
-                trial.report(point.value, point.kimg)
+                trial.report(point.value, int(point.kimg))
                 if trial.should_prune():
                     return True
     return False

@@ -12,6 +12,8 @@ from typing import List, Optional, Sequence, Tuple
 
 from training_hooks.nvidia import host_loop as loop
 
+from ..runs.folder import Run
+from ..runs.metric import MetricPoint
 from ..support.errors import UserError
 from ..support.process import error_of, module_command
 from ..train.options import CHANNEL_FIELDS
@@ -137,10 +139,10 @@ def dry_run(command: Sequence[str]) -> Plan:
     return Plan(iterations, batch, total, max(1, int(total / loop.kimg_per_tick(args))))
 
 
-def tidy(folders: Sequence[Path], keep: Optional[int]) -> None:
-    """Delete the snapshots and states of a run that is over, but for the snapshot at ``keep`` kimg."""
-    for folder in folders:
-        for path in [*folder.glob("network-snapshot-*.pkl"), *folder.glob("regan-state-*.pt")]:
+def tidy(run: Run, keep: Optional[MetricPoint]) -> None:
+    """Delete the snapshots and states of a run that is over, but for the snapshot that ``keep`` was measured on."""
+    for part in run.parts:
+        for path in [*part.run.folder.glob("network-snapshot-*.pkl"), *part.run.folder.glob("regan-state-*.pt")]:
             match = re.fullmatch(r"network-snapshot-(\d+)", path.stem)
-            if match is None or keep is None or int(match[1]) != keep:
+            if match is None or keep is None or int(match[1]) != keep.kimg:
                 path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from training_hooks.core.files import whole_file
 
-from ..runs.chain import chain
+from ..runs.chain import last_run
 from .study import StudyFile
 from .training import Training
 
@@ -73,25 +73,23 @@ def _version(package: str) -> Optional[str]:
 
 def baseline_value(file: StudyFile) -> Optional[float]:
     """What the run without Re-GAN reached; None where there is none that was trained to the end."""
-    runs = chain(file.runs / "baseline")
-    if not runs or not runs[-1].is_finished:
-        return None
-    point = file.objective.choose(file.objective.points(run.folder for run in runs))
+    run = last_run(file.runs / "baseline")
+    point = file.objective.choose(file.objective.points(run)) if run is not None and run.is_finished else None
     return None if point is None else point.value
 
 
 def show(file: StudyFile, console: Console) -> None:
     """Print the trials, the best first, and the winner."""
     objective = file.objective
-    better = "higher" if objective.is_larger_better else "lower"
-    table = Table(title=f"{file.path.name}: {objective.of} {objective.metric}, {better} is better", title_justify="left")
+    title = f"{file.path.name}: {objective.of} {objective.metric}, {objective.better} is better"
+    table = Table(title=title, title_justify="left")
     for title in ("trial", "outcome", objective.metric, "at kimg", *(title for _, title in _COLUMNS)):
         table.add_column(title, justify="left" if title in ("outcome", "granularity", "moments") else "right")
     baseline = baseline_value(file)
     if baseline is not None:
         table.add_row("–", "without Re-GAN", f"{baseline:.5g}", *[""] * 7)
     order = {TrialState.COMPLETE: 0, TrialState.PRUNED: 1}
-    sign = -1 if objective.is_larger_better else 1
+    sign = -1 if objective.better == "higher" else 1
     for trial in sorted(file.trials(), key=lambda t: (order.get(t.state, 2), sign * (_value(t) or 0), t.number)):
         table.add_row(*_row(trial, file.plan.get("fixed", {})))
     console.print(table)
