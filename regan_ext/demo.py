@@ -14,7 +14,8 @@ import click
 from training_hooks.core.schedule import Phase, Schedule, Span
 from training_hooks.methods.regan.config import ReconfigurationConfig
 
-from .data.digits import write_digits
+from .data.prepare import prepare
+from .data.request import Request
 from .hosts import embedded
 from .runs.chain import last_run
 from .runs.folder import Run
@@ -105,7 +106,7 @@ def _run(outdir: Path, settings: DemoSettings, device: str, console: "Console", 
     begin = time.monotonic()
     data = outdir / f"digits-100-{settings.resolution}.zip"
     if not data.exists():
-        write_digits(data, resolution=settings.resolution)
+        prepare(Request("digits", "-", data, resolution=settings.resolution, count=100))
     say(f"Data: 100 handwritten digits of {settings.resolution}x{settings.resolution} pixels, 10 of each class ({data})")
     say(f"Host: {embedded.LICENCE}")
     run = settings.run(outdir)

@@ -33,12 +33,11 @@ from regan_ext.data.check import fingerprint
 from regan_ext.data.containers import open_container
 from regan_ext.data.dataset_json import labels_of
 from regan_ext.data.decoding import Unreadable, decode
-from regan_ext.data.digits import write_digits
 from regan_ext.data.download import DownloadError, download
 from regan_ext.data.fetch import ask
 from regan_ext.data.images import encode, fit, mend, pixel_hash, what_is_done, what_is_wrong
+from regan_ext.data.layouts.folder import chosen
 from regan_ext.data.manifest import Archive, Limits, Source
-from regan_ext.data.prepare import chosen
 from regan_ext.data.unpack import UnpackError, unpack
 from regan_ext.metrics.content import resize_filter
 from regan_ext.support.errors import UserError
@@ -747,7 +746,7 @@ def test_a_linked_folder_is_said(tmp_path: Path) -> None:
         (["my-images", "mine", "out.zip", "--resolution=100"], "power of two"),
         (["my-images", "mine", "out.zip", "--count=9"], "then regan-ext data subset"),
         (["obama", "mine", "out.zip", "--any-count", "--count=9"], "--count=9: 1 image found"),
-        (["my-images", "mine", "out.zip", "--rest=r.zip"], "--rest is for the digits"),
+        (["my-images", "mine", "out.zip", "--rest=r.zip"], "--rest needs --count"),
         (["my-images", "mine", "out.zip", "--split=train"], "has only all"),
         (["my-images", "empty", "out.zip"], "holds no images"),
         (["obama", "mine", "out.zip"], "holds 1 image, obama has 100; --any-count"),
@@ -931,19 +930,17 @@ def test_images_and_labels_are_those_of_the_hosts_own_tool(tmp_path: Path, resiz
 # Digits, subset, check
 
 
-def test_the_first_digits_are_those_of_the_demo_and_the_rest_are_the_others(tmp_path: Path, host_dir: Path) -> None:
+def test_the_first_digits_of_each_class_are_chosen_and_the_rest_are_the_others(tmp_path: Path, host_dir: Path) -> None:
     cli("prepare", "digits", "-", tmp_path / "d.zip", "--count=100", f"--rest={tmp_path / 'r.zip'}")
-    write_digits(tmp_path / "demo.zip")
     images, labels = host_reads(tmp_path / "d.zip", host_dir)
-    demo, demo_labels = host_reads(tmp_path / "demo.zip", host_dir)
-    assert labels == demo_labels and all(np.array_equal(one, other) for one, other in zip(images, demo))
+    assert [label.index(1) for label in labels] == [digit for digit in range(10) for _ in range(10)]
     rest, rest_labels = host_reads(tmp_path / "r.zip", host_dir)
     assert len(images) == 100 and len(rest) == 1697 and rest[0].shape == (1, 32, 32) and len(rest_labels[0]) == 10
     lists = [(tmp_path / name).read_text().splitlines()[1:] for name in ("d.indices.txt", "r.indices.txt")]
-    assert sorted(map(int, lists[0] + lists[1])) == list(range(1797))
+    assert sorted(int(row.split()[0]) for row in lists[0] + lists[1]) == list(range(1797))
     cli("prepare", "digits", "-", tmp_path / "all.zip")
     whole, _ = host_reads(tmp_path / "all.zip", host_dir)
-    assert all(np.array_equal(whole[int(index)], image) for index, image in zip(lists[1], rest))
+    assert all(np.array_equal(whole[int(row.split()[0])], image) for row, image in zip(lists[1], rest))
     cli("prepare", "digits", "-", tmp_path / "s.zip", "--count=25", "--seed=1", "--resolution=8")
     some, some_labels = host_reads(tmp_path / "s.zip", host_dir)
     assert some[0].shape == (1, 8, 8) and sorted(label.index(1) for label in some_labels) == sorted(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any, List, Tuple
 
@@ -19,7 +17,6 @@ from test_launch import call
 from test_stop import wait_for_iteration
 
 from regan_ext.cli import main
-from regan_ext.data.digits import write_digits
 from regan_ext.demo import DemoSettings, megabytes
 from regan_ext.runs.folder import read_run
 from regan_ext.support.locks import locked_file
@@ -30,23 +27,6 @@ from training_hooks.core.schedule import Phase
 def test_any_length_makes_two_cycles_and_ends_dense(kimg: int) -> None:
     spans = DemoSettings(kimg).schedule.spans()
     assert sum(span.phase == Phase.SPARSE for span in spans) == 2 and spans[-1].phase == Phase.DENSE
-
-
-def test_digits_are_a_data_set_of_the_host(tmp_path: Path) -> None:
-    path = tmp_path / "digits.zip"
-    write_digits(path)
-    with zipfile.ZipFile(path) as archive:
-        labels = dict(json.loads(archive.read("dataset.json"))["labels"])
-        names = [name for name in archive.namelist() if name.endswith(".png")]
-        assert len(names) == 100 and sorted(labels) == sorted(names)
-        assert sorted(labels.values()) == sorted(list(range(10)) * 10)
-        with archive.open(names[0]) as file:
-            image = Image.open(file)
-            assert image.size == (32, 32) and image.mode == "L"
-    write_digits(path, resolution=16)
-    with zipfile.ZipFile(path) as archive, archive.open(names[0]) as file:
-        assert Image.open(file).size == (16, 16)
-    assert [p.name for p in tmp_path.iterdir()] == ["digits.zip"]
 
 
 def test_size_counts_every_file_below(tmp_path: Path) -> None:

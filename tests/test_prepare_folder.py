@@ -14,7 +14,6 @@ from typing import Any, Dict, List
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from data_server import serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
@@ -23,8 +22,6 @@ from regan_ext.cli import main
 from regan_ext.data import images
 from regan_ext.data.decoding import decode, suffixes
 from regan_ext.data.deep import deep_values, load_shallow, white_level
-from regan_ext.data.download import download
-from regan_ext.data.manifest import Archive
 from regan_ext.data.near_copies import NearCopies
 
 
@@ -318,15 +315,3 @@ def test_a_list_that_is_no_file_is_refused(tmp_path: Path, make: Any) -> None:
     assert "list.json cannot be read as a list" in out and sorted(tmp_path.iterdir()) == before
     out = cli("check", "ffhq-1024", tmp_path / "out.zip", "--pixel-md5", tmp_path / "list.json", code=2)
     assert "list.json is not FFHQ's" in out
-
-
-@pytest.mark.parametrize("total", ["5e400", "-1", '"x"', "[1]", "null", "1e9"])
-@pytest.mark.parametrize("validator", ['"old"', "[1]", '"a\\nb"', "{}"])
-def test_a_damaged_note_of_a_part_is_no_obstacle(tmp_path: Path, total: str, validator: str) -> None:
-    body = bytes(range(256)) * 100
-    with serving() as server:
-        url = server.put("/x", body)
-        (tmp_path / "x.part").write_bytes(body[:100])
-        (tmp_path / "x.part.json").write_text(f'{{"url": "{url}", "validator": {validator}, "total": {total}}}')
-        download(url, tmp_path / "x", Archive("x", ()), lambda done, of: None)
-    assert (tmp_path / "x").read_bytes() == body

@@ -17,15 +17,14 @@ from ..support.errors import UserError
 from ..support.reading import read_bytes
 from ..support.text import counted, echo, printable
 from .archive import check_file, write_list
-from .cifar import cifar10_entries
-from .containers import Container, Zipped, image_names, open_container
+from .containers import Container, Zipped
+from .data_set import DataSet
 from .decoding import Unreadable
+from .entries import Entry
 from .host_view import View, view
 from .images import pixel_hash
-from .manifest import DataSet
 from .mending import how_to_mend
-from .sources import Entry, entry_of
-from .table import OWN, get
+from .table import get
 
 __all__ = ["Findings", "check", "fingerprint"]
 
@@ -108,12 +107,12 @@ def check(
     listed = None if pixel_md5 is None else _read_list(pixel_md5)
     if hashes is not None:
         check_file(hashes, path, *([] if pixel_md5 is None else [pixel_md5]))
-    entries, container = _entries(data_set, path)
+    entries, container = data_set.layout.everything(path)
     if not entries:
         raise UserError(f"{path} holds no images")
     findings, notes = _look(entries, listed, tick), []
     # What prepare and the host's tool write has this file; what was downloaded has not.
-    prepared = container is not None and (data_set is OWN or "dataset.json" in container.names)
+    prepared = container is not None and (data_set.own or "dataset.json" in container.names)
     findings.problems += _against_manifest(data_set, findings, prepared, count)
     if container is not None and prepared:
         seen = _as_the_host_reads(container)
@@ -130,13 +129,6 @@ def check(
             echo(line)
         raise click.ClickException(f"{path}: {'; '.join(findings.problems)}")
     return findings.lines(listed is not None) + notes
-
-
-def _entries(data_set: DataSet, path: Path) -> "Tuple[List[Entry], Optional[Container]]":
-    if data_set.layout == "cifar10" and path.name.lower().endswith((".tar.gz", ".tgz")):
-        return cifar10_entries(path, "train") + cifar10_entries(path, "test"), None
-    container = open_container(path)
-    return [entry_of(container, name) for name in image_names(container)], container
 
 
 def _look(entries: Sequence[Entry], listed: Optional[Dict[int, str]], tick: Callable[[int, int], None]) -> Findings:
@@ -183,18 +175,18 @@ def _is_listed(name: str, image: Image.Image, listed: Dict[int, str]) -> bool:
 def _against_manifest(data_set: DataSet, findings: Findings, prepared: bool, count: Optional[int]) -> List[str]:
     problems = []
     total = len(findings.hashes) + len(findings.broken)
-    allowed = {} if data_set is OWN else dict(data_set.splits)
+    allowed = {} if data_set.own else dict(data_set.splits)
     if data_set.count is not None and prepared:
         allowed = {"chosen": data_set.count}
     if count is not None:
         allowed = {"--count": count}
-    if data_set.layout in ("cifar10", "tiny-imagenet") and count is None:
-        allowed["all parts"] = {"cifar10": 60_000, "tiny-imagenet": 120_000}[data_set.layout]
+    elif len(data_set.splits) > 1:
+        allowed["all parts"] = sum(allowed.values()) + data_set.others
     if allowed and total not in allowed.values():
         known = ", ".join(f"{number}" if part == "all" else f"{number} ({part})" for part, number in allowed.items())
         problems.append(f"it has {counted(total, 'image')}, expected {known}")
     raw = data_set.raw_size
-    if data_set is not OWN and raw is not None and not prepared and set(findings.sizes) - {(raw, raw)}:
+    if raw is not None and not prepared and set(findings.sizes) - {(raw, raw)}:
         problems.append(f"not every image is {raw}x{raw}")
     return problems
 

@@ -38,16 +38,16 @@ def data() -> None:
 @data.command("list")
 def list_sets() -> None:
     """Print the data sets: images, pixels, how to get them; then the licences."""
-    from .table import DATA_SETS, DIGITS, OWN
+    from .table import DATA_SETS
 
     licences: Dict[str, List[str]] = {}
     for known in DATA_SETS:
-        if known is OWN:
+        if known.own:
             echo(f"{known.name:<16}        a folder of your own")
             continue
-        had = "no download" if known is DIGITS else "get fetches it" if known.archives else "get says how to get it yourself"
+        way = "get fetches it" if known.archives else "get says how to get it yourself" if known.pages else "no download"
         called = f"; also called {', '.join(known.aliases)}" if known.aliases else ""
-        echo(f"{known.name:<16} {known.images:>6} images, {known.resolution}x{known.resolution}, {had}{called}")
+        echo(f"{known.name:<16} {known.images:>6} images, {known.resolution}x{known.resolution}, {way}{called}")
         licences.setdefault(known.licence, []).append(known.name)
     echo("\nLicences:")
     for licence, names in licences.items():
@@ -97,7 +97,7 @@ def get_set(name: str, folder: Path, accept_licence: bool, url: Optional[str]) -
 @click.option("--split", metavar="PART", help="cifar10: train, test; tiny-imagenet: train, val.  [default: train]")
 @click.option("--count", type=COUNT, metavar="INT", help="Choose so many images, and list them beside OUT.zip.")
 @click.option("--seed", type=SEED, metavar="INT", help="With --count: which.  [default: 0; digits: the first of each class]")
-@click.option("--rest", type=_FILE, metavar="ZIP", help="digits: also write those that --count did not choose.")
+@click.option("--rest", type=_FILE, metavar="ZIP", help="Also write the images that --count did not choose.")
 @click.option(
     "--fit", type=click.Choice(["crop", "pad"]), default="crop", show_default=True, help="Middle square, or white at the sides."
 )

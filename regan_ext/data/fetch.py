@@ -10,10 +10,11 @@ from typing import Callable, ContextManager, List, Optional, Tuple
 import click
 
 from ..support.errors import UserError
+from .data_set import DataSet
 from .download import DownloadError, Progress, download
 from .hashes import hashes, record, recorded, recorded_path, why_wrong
-from .manifest import Archive, DataSet, Source
-from .table import DIGITS, OWN, get
+from .manifest import Archive, Source
+from .table import get
 from .unpack import UnpackError, unpack
 
 __all__ = ["ask", "fetch"]
@@ -39,19 +40,18 @@ def fetch(name: str, folder: Path, accepted: Callable[[], bool], say: Say, bar: 
         UnpackError: the archive is broken or not safe.
     """
     data_set = get(name)
-    if data_set is OWN:
-        raise UserError("my-images are yours: regan-ext data prepare my-images FOLDER OUT.zip")
+    following = f"regan-ext data prepare {data_set.name} {data_set.layout.source} {data_set.name}.zip"
+    if data_set.own:
+        raise UserError(f"{data_set.name} are yours: {following}")
     say(f"Licence of {data_set.name}: {data_set.licence}")
     for note in data_set.notes:
         say(f"Note: {note}")
-    if data_set is DIGITS:
-        say("Nothing to fetch. Next: regan-ext data prepare digits - digits.zip")
+    if not data_set.archives and not data_set.pages:
+        say(f"Nothing to fetch. Next: {following}")
         return
     if not data_set.archives:
         _say_pages(data_set.pages, say)
-        raise UserError(
-            f"{data_set.name} cannot be fetched by a program; then: regan-ext data prepare {data_set.name} FOLDER OUT.zip"
-        )
+        raise UserError(f"{data_set.name} cannot be fetched by a program; then: {following}")
     content = folder / data_set.name
     unpacks = any(archive.limits is not None for archive in data_set.archives)
     if unpacks and content.exists() and not any(path.is_file() for path in content.rglob("*")):
@@ -65,7 +65,7 @@ def fetch(name: str, folder: Path, accepted: Callable[[], bool], say: Say, bar: 
         path = folder / archive.filename
         _obtain(archive, path, data_set, say, bar)
         if archive.limits is not None and not content.exists():
-            inside = (data_set.name, *data_set.aliases) if data_set.layout == "folder" else ()
+            inside = (data_set.name, *data_set.aliases) if archive.shared else ()
             say(f"{content}: {_unpack(archive, path, content, inside, url is None)} files unpacked")
         elif archive.limits is not None:
             say(f"{content}: unpacked already")

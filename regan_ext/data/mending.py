@@ -16,9 +16,9 @@ from ..support.text import counted, printable
 from .dataset_json import Label
 from .decoding import Unreadable
 from .deep import deep_values, load_shallow, white_level
+from .entries import Entry
 from .images import is_grey, mend, pixel_hash, what_is_done, what_is_wrong
 from .near_copies import NearCopies
-from .sources import Entry
 
 __all__ = ["Plan", "Report", "Survey", "examined", "how_to_mend", "survey"]
 

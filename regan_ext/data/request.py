@@ -22,7 +22,7 @@ class Request:
         split: part of the data set.
         count: choose so many images.
         seed: which ones.
-        rest: digits: zip for those that were not chosen.
+        rest: zip for the images that were not chosen.
         strict: write nothing where there is a fault.
         keep_duplicates: my-images: keep copies.
         any_count: take a known set with more or fewer images than it has.

@@ -13,7 +13,7 @@ from .archive import ImageZip, check_target, indices_path, numbered, same, same_
 from .containers import Zipped, image_names, open_container
 from .dataset_json import filter_of, labels_of
 from .decoding import Unreadable
-from .prepare import chosen
+from .layouts.folder import chosen
 
 __all__ = ["read_indices", "subset"]
 

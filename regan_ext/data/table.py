@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from typing import Tuple
 
-from .manifest import Archive, DataSet, Limits, Source
+from ..support.errors import UserError
+from .data_set import DataSet
+from .layouts.cifar10 import Cifar10
+from .layouts.digits import Digits
+from .layouts.flowers import Flowers
+from .layouts.folder import Folder
+from .layouts.own import Own
+from .layouts.tiny_imagenet import TinyImageNet
+from .manifest import Archive, Limits, Source, normalised
 
-__all__ = ["DATA_SETS", "DIGITS", "OWN", "get"]
+__all__ = ["DATA_SETS", "get"]
 
 _FFHQ_STEPS = (
     'Google Drive: open "images1024x1024" (70,000 PNGs, 89.1 GB) and download it, or run download_ffhq.py --images of that '
@@ -35,6 +45,7 @@ _FEW_SHOT_ARCHIVE = Archive(
         ),
     ),
     limits=Limits(files=100_000),
+    shared=True,
 )
 _FEW_SHOT_PAGES = (
     Source(
@@ -61,7 +72,7 @@ def _few_shot(name: str, aliases: Tuple[str, ...], count: int, *notes: str) -> D
         resolution=256,
         raw_size=256,
         resize="lanczos",
-        layout="folder",
+        layout=Folder(),
         licence=_NO_LICENCE,
         notes=(
             *notes,
@@ -85,7 +96,7 @@ def _ffhq(resolution: int, count: int, aliases: Tuple[str, ...]) -> DataSet:
         resolution=resolution,
         raw_size=1024,
         resize="box",
-        layout="folder",
+        layout=Folder(),
         licence=_FFHQ_LICENCE,
         notes=tuple(notes),
         count=None if count == 70_000 else count,
@@ -109,7 +120,7 @@ _CIFAR10 = DataSet(
     resolution=32,
     raw_size=32,
     resize="lanczos",
-    layout="cifar10",
+    layout=Cifar10(),
     licence="none stated by the authors, who ask to be cited (Krizhevsky 2009).",
     notes=("The Re-GAN paper trains at 64x64 and measures against the test part: --resolution=64, --split=test.",),
 )
@@ -132,7 +143,8 @@ _TINY_IMAGENET = DataSet(
     resolution=64,
     raw_size=64,
     resize="lanczos",
-    layout="tiny-imagenet",
+    layout=TinyImageNet(),
+    others=10_000,
     licence="none of its own; it derives from ImageNet, whose terms allow research that is not commercial.",
     notes=("Some of its images are grey; they are converted to RGB.", "Its 10,000 test images have no labels."),
 )
@@ -166,7 +178,7 @@ _FLOWERS = DataSet(
     resolution=256,
     raw_size=None,
     resize="lanczos",
-    layout="flowers",
+    layout=Flowers(),
     licence="none stated by the authors; the pictures come from the web.",
     notes=(
         "Of varying size: cropped to the middle and scaled.",
@@ -174,7 +186,7 @@ _FLOWERS = DataSet(
     ),
 )
 
-DIGITS = DataSet(
+_DIGITS = DataSet(
     name="digits",
     aliases=("handwritten-digits",),
     archives=(),
@@ -183,12 +195,13 @@ DIGITS = DataSet(
     resolution=32,
     raw_size=8,
     resize="bicubic",
-    layout="digits",
+    layout=Digits(),
+    mode="L",
     licence="CC BY 4.0 (UCI Machine Learning Repository, Alpaydin and Kaynak 1998); scikit-learn carries them under BSD-3.",
     notes=("Needs no download: they come with scikit-learn.",),
 )
 
-OWN = DataSet(
+_OWN = DataSet(
     name="my-images",
     aliases=("own", "own-images"),
     archives=(),
@@ -197,7 +210,8 @@ OWN = DataSet(
     resolution=256,
     raw_size=None,
     resize="lanczos",
-    layout="folder",
+    layout=Own(),
+    own=True,
     licence="yours to know.",
 )
 
@@ -224,17 +238,27 @@ DATA_SETS: Tuple[DataSet, ...] = (
         for resolution in (1024, 256)
         for count in (70_000, 10_000, 5_000, 1_000)
     ),
-    DIGITS,
-    OWN,
+    _DIGITS,
+    _OWN,
 )
 
 
 def get(name: str) -> DataSet:
-    """The data set of that name or alias.
+    """The data set of that name or alias, in any spelling of hyphens, underscores and capitals.
 
     Raises:
         UserError: there is none.
     """
-    from .manifest import find
-
-    return find(name, DATA_SETS)
+    wanted = normalised(name)
+    for candidate in DATA_SETS:
+        if wanted in [normalised(known) for known in (candidate.name, *candidate.aliases)]:
+            return candidate
+    spellings = {normalised(known): known for candidate in DATA_SETS for known in (candidate.name, *candidate.aliases)}
+    near = [spellings[spelling] for spelling in difflib.get_close_matches(wanted, spellings, n=2, cutoff=0.8)]
+    if near:
+        hint = f"is {' or '.join(near)} meant?"
+    elif os.path.exists(name):
+        hint = f"for images of your own, my-images stands before {name}"
+    else:
+        hint = f"there are {', '.join(candidate.name for candidate in DATA_SETS)}"
+    raise UserError(f"{name} is not a data set known here; {hint}")

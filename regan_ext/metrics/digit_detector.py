@@ -1,7 +1,7 @@
 """A feature network for handwritten digits, small enough to train anywhere in seconds.
 
 NVIDIA's Inception network has to be downloaded and was trained on photographs. This one is trained on the 1797 digits that
-scikit-learn carries (8x8 pixels, scaled to 32x32 as ``regan_ext.data.digits`` does), from a fixed seed, on one thread of the
+scikit-learn carries (8x8 pixels, scaled to 32x32 as ``regan-ext data prepare`` does), from a fixed seed, on one thread of the
 CPU. It is called as the hosts call theirs: uint8 images [N, 3, H, W], with ``return_features`` or ``no_output_bias``.
 """
 
@@ -20,9 +20,11 @@ from torch import Tensor, nn
 
 from training_hooks.core.files import whole_file
 
-from ..data.digits import RESOLUTION, load
+from ..data.layouts.digits import load
 
 __all__ = ["DigitClassifier", "Training", "digit_images", "train_detector"]
+
+_SIDE = 32  # pixels
 
 
 class DigitClassifier(nn.Module):
@@ -34,12 +36,12 @@ class DigitClassifier(nn.Module):
 
     def __init__(self, features: int = 64):
         super().__init__()
-        self.resolution = RESOLUTION
+        self.resolution = _SIDE
         self.body = nn.Sequential(
             *(nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.LeakyReLU(0.2)),
             *(nn.Conv2d(16, 32, 3, padding=1), nn.LeakyReLU(0.2), nn.MaxPool2d(2)),
             *(nn.Conv2d(32, 64, 3, padding=1), nn.LeakyReLU(0.2), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(64 * (RESOLUTION // 8) ** 2, features), nn.LeakyReLU(0.2)),
+            *(nn.Flatten(), nn.Linear(64 * (_SIDE // 8) ** 2, features), nn.LeakyReLU(0.2)),
         )
         self.head = nn.Linear(features, 10)
         self.scale = nn.BatchNorm1d(features, affine=False)  # its averages are set once, when training is over
@@ -78,7 +80,7 @@ def digit_images() -> Tuple[Tensor, Tensor]:
 
     digits, scaled = load(), []
     for pixels in digits.images:
-        scaled.append(np.asarray(Image.fromarray(pixels).resize((RESOLUTION, RESOLUTION), Image.Resampling.BICUBIC)))
+        scaled.append(np.asarray(Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)))
     return torch.from_numpy(np.stack(scaled)[:, None]), torch.from_numpy(digits.target.astype(np.int64))
 
 

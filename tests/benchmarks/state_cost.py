@@ -19,7 +19,8 @@ from typing import Any, Dict, List
 import click
 import torch
 
-from regan_ext.data.digits import write_digits
+from regan_ext.data.prepare import prepare
+from regan_ext.data.request import Request
 from regan_ext.demo import DemoSettings
 from regan_ext.support.machine import describe
 from regan_ext.train.launch import train
@@ -74,7 +75,7 @@ def main(kimg: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         outdir, data = Path(temporary) / "runs", Path(temporary) / "digits.zip"
         outdir.mkdir()
-        write_digits(data)
+        prepare(Request("digits", "-", data, count=100))
         arguments = [a for a in DemoSettings(kimg=kimg).arguments(outdir, data, "cpu") if not a.startswith("--host=")]
         writes = timed_run(arguments, Path(temporary) / "log.txt")
         (folder,) = outdir.iterdir()

@@ -7,16 +7,20 @@ import io
 import pickle
 import tarfile
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from PIL import Image
 
-from ..support.errors import UserError
-from .sources import Entry
+from ...support.errors import UserError
+from ..containers import Container
+from ..entries import Entry, Found
+from ..request import Request
+from .folder import Folder
 
-__all__ = ["cifar10_entries"]
+__all__ = ["Cifar10"]
 
 _BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 _FOLDER = "cifar-10-batches-py"
@@ -34,6 +38,23 @@ _BROKEN = (
     tarfile.TarError, EOFError, OSError, zlib.error, pickle.UnpicklingError, AttributeError, ImportError, IndexError,
     KeyError, ValueError, TypeError, OverflowError,
 )  # fmt: skip
+
+
+class Cifar10(Folder):
+    """Batches of pickled arrays."""
+
+    source = "cifar-10-python.tar.gz"
+
+    @contextmanager
+    def opened(self, request: Request, split: str) -> Iterator[Found]:
+        """The images of "train" or "test", in the order of the batches."""
+        yield Found(_entries(Path(request.source), split))
+
+    def everything(self, path: Path) -> Tuple[List[Entry], Optional[Container]]:
+        """Those of the archive, or of a folder or zip that was made of it."""
+        if path.name.lower().endswith((".tar.gz", ".tgz")):
+            return [entry for split in _BATCHES for entry in _entries(path, split)], None
+        return super().everything(path)
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -64,16 +85,8 @@ def _batches(path: Path, names: List[str]) -> Dict[str, bytes]:
     return found
 
 
-def cifar10_entries(path: Path, split: str) -> List[Entry]:
-    """The images of the "train" or "test" part, in the order of the batches.
-
-    Args:
-        path: cifar-10-python.tar.gz, or the folder that it was unpacked into.
-        split: the part.
-
-    Raises:
-        UserError: it is not that archive, or a part of it is missing or broken.
-    """
+def _entries(path: Path, split: str) -> List[Entry]:
+    """The images of a part, from cifar-10-python.tar.gz or the folder that it was unpacked into."""
     if not path.exists():
         raise UserError(f"{path} does not exist")
     entries: List[Entry] = []

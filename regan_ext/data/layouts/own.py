@@ -1,4 +1,4 @@
-"""Which label each image of one's own gets: from ``dataset.json``, or from the folder that it lies in."""
+"""A folder of one's own: what is no image is told, and labels come from ``dataset.json`` or from the folders."""
 
 from __future__ import annotations
 
@@ -6,17 +6,29 @@ import posixpath
 from collections import Counter
 from typing import Dict, List, Sequence, Tuple
 
-from ..support.errors import UserError
-from ..support.text import counted, printable
-from .containers import Container
-from .dataset_json import Label, file_of, labels_of, matched, too_many_classes
+from ...support.errors import UserError
+from ...support.text import counted, printable
+from ..containers import Container, image_names
+from ..dataset_json import Label, file_of, labels_of, matched, too_many_classes
+from ..entries import Found, entry_of
+from ..request import Request
+from .folder import Folder, left_out, strays
 
-__all__ = ["HOW", "labelled"]
-
-HOW = ("auto", "folders", "none")
+__all__ = ["Own"]
 
 
-def labelled(container: Container, images: Sequence[str], how: str) -> Tuple[Dict[str, Label], List[str]]:
+class Own(Folder):
+    """Images that nothing is known of."""
+
+    def found(self, container: Container, request: Request, split: str) -> Found:
+        """All images, with the labels that ``request.labels`` asks for."""
+        images = image_names(container)
+        labels, notes = _labelled(container, images, request.labels)
+        entries = [entry_of(container, name, labels.get(name)) for name in images]
+        return Found(entries, strays(container), notes + left_out(container))
+
+
+def _labelled(container: Container, images: Sequence[str], how: str) -> Tuple[Dict[str, Label], List[str]]:
     """The labels of the images, and what there is to say of them.
 
     Args:
