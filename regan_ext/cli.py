@@ -10,7 +10,7 @@ import click
 from . import __version__
 from .data.commands import data
 from .metrics.commands import BEST, metrics
-from .support.numbers import FiniteFloat, Int
+from .support.numbers import FiniteFloat, Int, SeedList
 from .support.paths import UserPath
 from .support.text import echo, printable_errors, terminal
 from .tables.commands import tables
@@ -164,7 +164,7 @@ def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
 )
 @BEST
 @click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it.")
-@click.option("--seeds", metavar="LIST", help="images, video: such as 1,2,5-9.  [default: 0-31]")
+@click.option("--seeds", type=SeedList(4096), metavar="LIST", help="images, video: such as 1,2,5-9.  [default: 0-31]")
 @click.option("--trunc", type=FiniteFloat(-1000, 1000), help="images, video: truncation psi.  [default: 1]")
 @click.option(
     "--class",

@@ -109,7 +109,7 @@ def test_a_path_is_refused_or_can_be_asked_for(text: str) -> None:
 
 def test_lists_of_seeds_are_bounded() -> None:
     kind = SeedList(100)
-    assert kind.convert("3,0-2,1", None, None) == (3, 0, 1, 2)
+    assert kind.convert("3,0-2,1", None, None) == (3, 0, 1, 2, 1)
     for text in ("0-9999999999", "0-100", "2-1", "-1", "", "a", "1,,2", "99999999999", "٣"):
         with pytest.raises(click.BadParameter):
             kind.convert(text, None, None)

@@ -592,11 +592,11 @@ def test_a_damaged_pickle_is_one_line(
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--to=images", "--seeds=3-1"], "'3-1' runs backwards"),
-        (["--to=images", "--seeds=4294967296"], "runs backwards or beyond 4294967295"),
-        (["--to=images", "--seeds=0-99999999"], "more than 4096 seeds"),
-        (["--to=images", "--seeds=1,,2"], "not a list of numbers"),
-        (["--to=images", "--seeds="], "not a list of numbers"),
+        (["--to=images", "--seeds=3-1"], "'3-1' is no list of seeds such as"),
+        (["--to=images", "--seeds=4294967296"], "'4294967296' goes beyond 4294967295"),
+        (["--to=images", "--seeds=0-99999999"], "has more than 4096 seeds"),
+        (["--to=images", "--seeds=1,,2"], "'1,,2' is no list of seeds such as"),
+        (["--to=images", "--seeds="], "'' is no list of seeds such as"),
         (["--to=images", "--class=0"], "this network knows no classes"),
         (["--to=images", "--trunc=nan"], "'--trunc': 'nan' is not a finite number"),
         (["--to=images", "--cols=0"], "'--cols': 0 is not in the range"),

@@ -206,7 +206,7 @@ def test_dry_run_prints_commands_and_nothing_else(tmp_path: Path, capsys: Any) -
 
 @pytest.mark.parametrize("only", [["--only=stylegan2-obama, *apa-panda"], ["--only=stylegan2-obama", "--only=*apa-panda"]])
 def test_only_takes_several_patterns(only: List[str], tmp_path: Path, capsys: Any) -> None:
-    code, output = call(["tables", "run", "few-shot", *only, "--seeds=4", "--dry-run", f"--out={tmp_path}"], capsys)
+    code, output = call(["tables", "run", "few-shot", *only, "--seeds=4,4", "--dry-run", f"--out={tmp_path}"], capsys)
     cells = ["re-stylegan2-apa-panda-seed4", "stylegan2-apa-panda-seed4", "stylegan2-obama-seed4"]
     assert code == 0 and sorted(re.findall(r"--outdir=\S+/(\S+)", output)) == cells
 

@@ -7,7 +7,7 @@ import importlib.util
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from training_hooks.core import own_snapshots
 from training_hooks.core.files import refuse_own_input, whole_path
@@ -17,7 +17,7 @@ from ..snapshots.open import Snapshot, open_snapshot
 from ..support.errors import UserError
 from ..support.pickles import open_pickle
 from ..support.text import echo
-from .pictures import Picture, parse_seeds, write_images, write_video
+from .pictures import Picture, write_images, write_video
 
 __all__ = ["Export", "run"]
 
@@ -54,7 +54,7 @@ class Export:
     ratio: Optional[float] = None
     host: Optional[str] = None
     trust: bool = False
-    seeds: Optional[str] = None
+    seeds: Optional[Sequence[int]] = None
     trunc: Optional[float] = None
     cols: Optional[int] = None
     seconds: Optional[float] = None
@@ -72,8 +72,7 @@ class Export:
     @property
     def picture(self) -> Picture:
         """What images and videos show."""
-        seeds = parse_seeds("0-31" if self.seeds is None else self.seeds)
-        return Picture(seeds, 1.0 if self.trunc is None else self.trunc, self.label)
+        return Picture(self.seeds or range(32), 1.0 if self.trunc is None else self.trunc, self.label)
 
     def target(self) -> Path:
         """The file to write. One that exists will be replaced.

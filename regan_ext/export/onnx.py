@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..snapshots.open import Snapshot
+from ..snapshots.sample import labels, latents
 from ..support.errors import UserError
 
 __all__ = ["TOLERANCE", "write_onnx"]
@@ -37,10 +38,8 @@ class _Images(torch.nn.Module):
 
 def _inputs(generator: Any, batch: int, seed: int = 0) -> Dict[str, torch.Tensor]:
     """Latents, and labels where the network takes any."""
-    inputs = {"z": torch.from_numpy(np.random.RandomState(seed).randn(batch, generator.z_dim)).float()}
-    if generator.c_dim:
-        inputs["c"] = torch.eye(generator.c_dim)[torch.arange(batch) % generator.c_dim]
-    return inputs
+    classes = labels(generator, batch)
+    return {"z": latents(generator, batch, [seed]), **({} if classes is None else {"c": classes})}
 
 
 @contextlib.contextmanager

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import math
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, List, Optional
+from typing import Any, Iterator, List, Optional, Sequence
 
 import click
 import numpy as np
@@ -16,36 +14,16 @@ import torch
 from PIL import Image
 
 from ..snapshots.open import Snapshot
+from ..snapshots.sample import labels, latents, pixels
 from ..support.errors import UserError
+from ..support.pictures import contact_sheet
 from ..support.text import echo
 
-__all__ = ["Picture", "parse_seeds", "write_images", "write_video"]
+__all__ = ["Picture", "write_images", "write_video"]
 
 _BATCH = 8
-_MOST_SEEDS = 4096
 _GIF_FPS = 50
 _AVERAGED = 10_000
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-
-
-def parse_seeds(text: str) -> List[int]:
-    """The numbers of ``1,2,5-9``.
-
-    Raises:
-        UserError: it is not of that form, a range runs backwards, or there are too many.
-    """
-    seeds: List[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if match is None:
-            raise UserError(f"--seeds: {text!r} is not a list of numbers and ranges such as 0-31 or 1,2,5-9")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first or last >= 2**32:
-            raise UserError(f"--seeds: {part.strip()!r} runs backwards or beyond {2**32 - 1}")
-        if len(seeds) + last - first >= _MOST_SEEDS:
-            raise UserError(f"--seeds: more than {_MOST_SEEDS} seeds")
-        seeds.extend(range(first, last + 1))
-    return seeds
 
 
 @dataclass(frozen=True)
@@ -58,7 +36,7 @@ class Picture:
         label: class of all images; None cycles through the classes.
     """
 
-    seeds: List[int]
+    seeds: Sequence[int]
     trunc: float = 1.0
     label: Optional[int] = None
 
@@ -68,26 +46,17 @@ class Picture:
             raise UserError("--class: this network knows no classes")
         if self.label is not None and not 0 <= self.label < generator.c_dim:
             raise UserError(f"--class must be from 0 to {generator.c_dim - 1}, got {self.label}")
-        if generator.img_channels not in _MODES:
+        if generator.img_channels not in (1, 3, 4):
             raise UserError(f"images of {generator.img_channels} channels cannot be drawn, only of 1, 3 or 4")
 
     def styles(self, generator: Any) -> torch.Tensor:
         """The mapping network's output for every seed, [seeds, layers, w_dim]."""
-        latents = np.concatenate([np.random.RandomState(seed).randn(1, generator.z_dim) for seed in self.seeds])
         if self.trunc != 1 and not bool(generator.mapping.w_avg.isfinite().all()):
             _measure_average(generator)
-        labels = _labels(generator, len(self.seeds), self.label)
+        classes = labels(generator, len(self.seeds), self.label)
         with torch.no_grad():
-            styles: torch.Tensor = generator.mapping(torch.from_numpy(latents).float(), labels, truncation_psi=self.trunc)
+            styles: torch.Tensor = generator.mapping(latents(generator, 1, self.seeds), classes, truncation_psi=self.trunc)
         return styles
-
-
-def _labels(generator: Any, count: int, label: Optional[int]) -> Optional[torch.Tensor]:
-    """One-hot classes, in turn where none is given; None for a network without classes."""
-    if not generator.c_dim:
-        return None
-    classes = torch.arange(count) if label is None else torch.full([count], label)
-    return torch.eye(generator.c_dim)[classes % generator.c_dim]
 
 
 def _measure_average(generator: Any) -> None:
@@ -95,9 +64,8 @@ def _measure_average(generator: Any) -> None:
 
     The host lets a batch of uninitialised memory into it when it starts training, and what is not a number stays.
     """
-    latents = torch.from_numpy(np.random.RandomState(0).randn(_AVERAGED, generator.z_dim)).float()
     with torch.no_grad():
-        styles = generator.mapping(latents, _labels(generator, _AVERAGED, None))
+        styles = generator.mapping(latents(generator, _AVERAGED, [0]), labels(generator, _AVERAGED))
         generator.mapping.w_avg.copy_(styles[:, 0].mean(0))
     echo(f"Truncation: the snapshot's w_avg is not finite; using the mean of {_AVERAGED} styles instead")
 
@@ -109,8 +77,7 @@ def _images(generator: Any, styles: torch.Tensor) -> Iterator[np.ndarray]:
             images = generator.synthesis(batch, noise_mode="const", force_fp32=True)
         if not bool(images.isfinite().all()):
             raise UserError("the network gives images that are not finite; its training has diverged")
-        images = (images * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        yield from (image.squeeze(-1) if image.shape[-1] == 1 else image for image in images)
+        yield from pixels(images)
 
 
 def write_images(snapshot: Snapshot, path: Path, which: str, picture: Picture, cols: Optional[int]) -> List[str]:
@@ -120,11 +87,8 @@ def write_images(snapshot: Snapshot, path: Path, which: str, picture: Picture, c
     count = len(picture.seeds)
     cycles = picture.label is None and 1 < generator.c_dim <= 16
     columns = min(count, cols or (generator.c_dim if cycles else 8))
-    size, rows = generator.img_resolution, math.ceil(count / columns)
-    grid = Image.new(_MODES[generator.img_channels], (columns * size, rows * size))
-    for index, image in enumerate(_images(generator, picture.styles(generator))):
-        grid.paste(Image.fromarray(image), (index % columns * size, index // columns * size))
-    grid.save(path, format="png")
+    size, images = generator.img_resolution, map(Image.fromarray, _images(generator, picture.styles(generator)))
+    contact_sheet(images, count, columns).save(path, format="png")
     return [f"{which}: {count} images of {size}x{size} pixels in {columns} columns, {_said(generator, picture)}"]
 
 

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
-import click
 import numpy as np
 import torch
 from PIL import Image
 
-from training_hooks.core.files import refuse_own_input, whole_file
+from training_hooks.core.files import refuse_own_input
 
+from ..snapshots.sample import to_uint8
 from ..support.errors import UserError
+from ..support.pictures import contact_sheet, write_png
 from .check import check_data, check_detector
 from .content import images_of
 from .prepare import Prepared, Wanted, absolute, prepare
@@ -179,7 +180,7 @@ def _generate(prepared: Prepared, count: int, seed: int) -> torch.Tensor:
             c = torch.from_numpy(np.stack(labels)).to(prepared.device)
             with torch.no_grad():
                 made = generator(z, c, **prepared.G_kwargs)
-            images.append((made * 127.5 + 128).clamp(0, 255).to(torch.uint8).cpu())
+            images.append(to_uint8(made).cpu())
     return torch.cat(images)
 
 
@@ -190,19 +191,15 @@ def _picture(image: np.ndarray) -> Image.Image:
 
 def _draw(out: Path, images: torch.Tensor, order: torch.Tensor, dataset: Any) -> None:
     """Groups of a generated image, a line, and its nearest training images, several groups in a row of the sheet."""
-    wide = (1 + order.shape[1]) * _CELL + 4
-    across = min(_ACROSS, len(images))
-    down = -(-len(images) // across)
-    picture = Image.new("RGB", (across * (wide + _GAP) - _GAP, down * (_CELL + _GAP) - _GAP), "white")
-    for number, chosen in enumerate(order.tolist()):
-        left, top = number % across * (wide + _GAP), number // across * (_CELL + _GAP)
-        group = [images[number].numpy(), *(dataset[index][0] for index in chosen)]
-        for position, image in enumerate(group):
-            cell = _picture(image).resize((_CELL, _CELL), Image.Resampling.LANCZOS)
-            picture.paste(cell, (left + position * _CELL + (4 if position else 0), top))
-        picture.paste((220, 60, 40), (left + _CELL, top, left + _CELL + 4, top + _CELL))
-    try:
-        with whole_file(out) as file:
-            picture.save(file, format="png")
-    except OSError as err:
-        raise click.ClickException(f"{out} cannot be written: {err.strerror or err}") from err
+    columns = min(_ACROSS, len(images))
+    groups = (_group([images[number].numpy(), *(dataset[i][0] for i in near)]) for number, near in enumerate(order.tolist()))
+    write_png(contact_sheet(groups, len(images), columns, _GAP, paper="white"), out)
+
+
+def _group(images: Sequence[np.ndarray]) -> Image.Image:
+    """Images [C, H, W] in a row, the first set off by a red line."""
+    row = Image.new("RGB", (len(images) * _CELL + 4, _CELL), (220, 60, 40))
+    for position, image in enumerate(images):
+        cell = _picture(image).resize((_CELL, _CELL), Image.Resampling.LANCZOS)
+        row.paste(cell, (position * _CELL + (4 if position else 0), 0))
+    return row

@@ -8,15 +8,14 @@ import zipfile
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-
-from training_hooks.core.files import whole_file
 
 from ..hosts.embedded_train import host_module
 from ..support.pickles import open_pickle, unpickle
+from ..support.pictures import contact_sheet, write_png
+from .sample import sample
 
-__all__ = ["load_generator", "make_grid", "sample"]
+__all__ = ["load_generator", "make_grid"]
 
 _ROWS, _CELL, _GAP, _HEADING, _MARGIN = 3, 64, 16, 36, 96  # rows of each block; sizes in pixels
 _CARD, _INK = (27, 31, 36), (225, 228, 232)  # readable on a light page and on a dark one
@@ -27,20 +26,6 @@ def load_generator(snapshot: Path, which: str = "G_ema") -> Any:
     host_module("dnnlib")  # makes the host's modules importable, which the pickle names
     with open_pickle(snapshot) as file:
         return unpickle(file, snapshot)[which]
-
-
-def sample(generator: Any, count: int, seed: int = 0) -> np.ndarray:
-    """``count`` images as uint8 [count, H, W, C], fixed noise, no truncation; conditional ones cycle through classes."""
-    import torch
-
-    latents = torch.from_numpy(np.random.RandomState(seed).randn(count, generator.z_dim)).float()
-    labels = torch.zeros([count, generator.c_dim])
-    if generator.c_dim:
-        labels[torch.arange(count), torch.arange(count) % generator.c_dim] = 1
-    with torch.no_grad():
-        images = generator(latents, labels, noise_mode="const", force_fp32=True)
-    images = (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)
-    return images.permute(0, 2, 3, 1).numpy()
 
 
 def _reals(data: Path) -> "Tuple[List[int], List[Image.Image]]":
@@ -66,7 +51,7 @@ def make_grid(data: Path, snapshots: Sequence[Tuple[str, Path]], path: Path) -> 
     blocks = [("real", reals)]
     for title, snapshot in snapshots:
         samples = sample(load_generator(snapshot), len(columns) * _ROWS)
-        blocks.append((title, [Image.fromarray(each.squeeze(-1)) for each in samples]))
+        blocks.append((title, [Image.fromarray(each) for each in samples]))
     block = _ROWS * (_CELL + 2)
     size = (_MARGIN + len(columns) * (_CELL + 2) + _GAP, _HEADING + len(blocks) * (block + _GAP))
     picture = Image.new("RGB", size, _CARD)
@@ -77,8 +62,6 @@ def make_grid(data: Path, snapshots: Sequence[Tuple[str, Path]], path: Path) -> 
     for number, (title, images) in enumerate(blocks):
         top = _HEADING + number * (block + _GAP)
         pen.multiline_text((_GAP, top + block // 2), title, fill=_INK, font=font, anchor="lm")
-        for index, image in enumerate(images):
-            large = image.convert("RGB").resize((_CELL, _CELL), Image.Resampling.BICUBIC)
-            picture.paste(large, (_MARGIN + index % len(columns) * (_CELL + 2), top + index // len(columns) * (_CELL + 2)))
-    with whole_file(path) as file:
-        picture.save(file, format="png")
+        large = [image.convert("RGB").resize((_CELL, _CELL), Image.Resampling.BICUBIC) for image in images]
+        picture.paste(contact_sheet(large, len(large), len(columns), gap=2, paper=_CARD), (_MARGIN, top))
+    write_png(picture, path)

@@ -31,7 +31,7 @@ class Int(click.IntRange):
 
 
 class SeedList(click.ParamType):
-    """``0,1,2`` or ``0-2``: each number once.
+    """``0,1,2`` or ``0-2``, in that order.
 
     Args:
         most: how many there may be.
@@ -56,7 +56,7 @@ class SeedList(click.ParamType):
             if len(seeds) + int(ends[1]) - int(ends[0]) >= self.most:
                 self.fail(f"{value!r} has more than {self.most} seeds", param, ctx)
             seeds += range(int(ends[0]), int(ends[1]) + 1)
-        return tuple(dict.fromkeys(seeds))
+        return tuple(seeds)
 
 
 SEED = Int(0, _LAST_SEED)

@@ -28,7 +28,13 @@ _ONLY = click.option(
     metavar="PATTERNS",
     help="Rows, columns or cells, such as obama,re-*; can be given again.  [default: all]",
 )
-_SEEDS = click.option("--seeds", type=SeedList(1000), metavar="LIST", help="Such as 0,1,2 or 0-2.  [default: the table's]")
+_SEEDS = click.option(
+    "--seeds",
+    type=SeedList(1000),
+    callback=lambda context, option, seeds: seeds and tuple(dict.fromkeys(seeds)),
+    metavar="LIST",
+    help="Such as 0,1,2 or 0-2.  [default: the table's]",
+)
 
 
 @click.group()

@@ -7,10 +7,11 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from training_hooks.core.files import refuse_own_input, whole_file
+from training_hooks.core.files import refuse_own_input
 
 from ..runs.chain import last_run
 from ..support.errors import UserError
+from ..support.pictures import contact_sheet, write_png
 from ..support.reading import Damaged, read_picture
 from .model import Cell, Table
 
@@ -56,11 +57,7 @@ def draw(table: Table, cells: Sequence[Cell], seed: int, out: Path, path: Path) 
         refuse_own_input(path, read)
     except ValueError as err:
         raise UserError(str(err)) from err
-    try:
-        with whole_file(path) as file:
-            _sheet(blocks).save(file, format="png")
-    except OSError as err:
-        raise UserError(f"{path} cannot be written: {err.strerror or err}") from err
+    write_png(_sheet(blocks), path)
     return told
 
 
@@ -89,15 +86,14 @@ def _sheet(blocks: Sequence[Tuple[str, Image.Image]]) -> Image.Image:
     width = max(image.width for _, image in blocks) + _GAP
     titles = [_wrapped(title, width - _GAP, font) for title, _ in blocks]
     heading = _HEADING + _LINE * max(title.count("\n") for title in titles)
-    height, lines = max(image.height for _, image in blocks) + heading + _GAP, -(-len(blocks) // _ACROSS)
+    size = (width - _GAP, heading + max(image.height for _, image in blocks))
     mode = "L" if all(image.mode == "L" for _, image in blocks) else "RGB"
-    sheet = Image.new(mode, (min(len(blocks), _ACROSS) * width + _GAP, lines * height + _GAP), "white")
-    pen = ImageDraw.Draw(sheet)
-    for index, (title, (_, image)) in enumerate(zip(titles, blocks)):
-        left, top = _GAP + index % _ACROSS * width, _GAP + index // _ACROSS * height
-        pen.text((left, top), title, fill="black", font=font)
-        sheet.paste(image, (left, top + heading))
-    return sheet
+    cells = []
+    for title, (_, image) in zip(titles, blocks):
+        cells.append(Image.new(mode, size, "white"))
+        ImageDraw.Draw(cells[-1]).text((0, 0), title, fill="black", font=font)
+        cells[-1].paste(image, (0, heading))
+    return contact_sheet(cells, len(cells), min(len(cells), _ACROSS), _GAP, _GAP, "white")
 
 
 def _wrapped(title: str, width: int, font: Any) -> str:

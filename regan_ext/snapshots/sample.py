@@ -1,0 +1,54 @@
+"""What generators are given, latents and labels, and what they give, as pixels. One rule for all that draw."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Sequence
+
+import numpy as np
+import torch
+
+__all__ = ["labels", "latents", "pixels", "sample", "to_uint8"]
+
+
+def latents(generator: Any, count: int, seeds: Sequence[int]) -> torch.Tensor:
+    """Latents as the host's ``generate.py`` draws them, float32 [len(seeds) * count, z_dim].
+
+    Args:
+        generator: network of a host.
+        count: latents of each seed.
+        seeds: at least one.
+    """
+    drawn = [np.random.RandomState(seed).randn(count, generator.z_dim) for seed in seeds]
+    return torch.from_numpy(np.concatenate(drawn)).float()
+
+
+def labels(generator: Any, count: int, label: Optional[int] = None) -> Optional[torch.Tensor]:
+    """Classes as one-hot rows, float32 [count, c_dim]; None for a network without classes.
+
+    Args:
+        generator: network of a host.
+        count: number of rows.
+        label: class of all rows; None takes the classes in turn.
+    """
+    if not generator.c_dim:
+        return None
+    classes = torch.arange(count) if label is None else torch.full([count], label)
+    return torch.eye(generator.c_dim)[classes % generator.c_dim]
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """A generator's images, whose pixels are in [-1, 1], with pixels from 0 to 255."""
+    return (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+
+
+def pixels(images: torch.Tensor) -> np.ndarray:
+    """A generator's images [N, C, H, W] as Pillow takes each: uint8 [N, H, W], with colours [N, H, W, C]."""
+    arrays = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
+    return arrays[..., 0] if arrays.shape[-1] == 1 else arrays
+
+
+def sample(generator: Any, count: int) -> np.ndarray:
+    """The first ``count`` images of seed 0 as ``pixels``, with fixed noise, without truncation, classes in turn."""
+    with torch.no_grad():
+        images = generator(latents(generator, count, [0]), labels(generator, count), noise_mode="const", force_fp32=True)
+    return pixels(images)
