@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, List, Tuple
 
 import click
 import pytest
 import torch
 from click.testing import CliRunner
 from conftest import REGAN, Run, load_networks
+from host_loops import hooked_loss, training_stats  # noqa: F401  the host's losses have it in their modules
 from test_resume import assert_same, resumed
 from test_training_loop import differing
 
 from regan_ext.train import options
-from training_hooks.core.engine import Engine
 from training_hooks.core.hook import Hook, Round, Training
 from training_hooks.nvidia import state as states
-from training_hooks.nvidia.seams import HookedLoss, training_of
+from training_hooks.nvidia.current import engine
 
 # Targets at which both probabilities rise, and a pace at which they get somewhere: 17 iterations of 64
 # images to the first kimg, at the end of which APA has counts that it has not acted on yet.
@@ -156,9 +156,9 @@ class Inner:
 
 def test_hooks_see_every_round_and_change_what_it_computes_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training_hooks.nvidia.current._engine", None)
-    hook, loss = Doubler(), HookedLoss.__new__(HookedLoss)
-    variables: Dict[str, Any] = {"batch_size": 4, "total_kimg": 1}
-    loss._inner, loss._engine = Inner(), Engine([hook], training_of(variables), lambda name, value: None)
+    loss = hooked_loss(Inner, f"{__name__}.Doubler")
+    (hook,) = engine().hooks
+    assert isinstance(hook, Doubler)
     for phase in ("Gmain", "Dmain", "Dmain", "Dreg", "Gmain"):
         keywords = {"real_img": torch.ones([]), "real_c": "rc", "gen_z": "z", "gen_c": "gc", "sync": 1, "gain": 4}
         expected = (phase, 2.0, "rc", "z", "gc", 1, 4)

@@ -10,6 +10,7 @@ from typing import Dict, List
 
 import pytest
 from click.testing import CliRunner
+from host_loops import end_tick
 from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import add_metric, make_run, ticks_of_one_kimg
@@ -20,7 +21,6 @@ from regan_ext.runs.folder import read_run
 from regan_ext.runs.metric import MetricPoint
 from regan_ext.tune.objective import Objective
 from training_hooks.core.best import best, direction, is_better
-from training_hooks.observers.best import keep_best
 
 NOISE_IS_BEST = {0: 33.4, 2: 60.0, 4: 38.2, 6: 50.0}
 
@@ -30,9 +30,7 @@ def test_noise_at_0_kimg_is_nobodys_best(tmp_path: Path) -> None:
     for kimg, value in NOISE_IS_BEST.items():
         snapshot = run / f"network-snapshot-{kimg:06d}.pkl"
         snapshot.write_text(f"{kimg}")
-        keep_best(
-            {"snapshot_pkl": str(snapshot), "stats_metrics": {"fid5k_full": value}, "cur_nimg": 1000 * kimg + 16}, "dense"
-        )
+        end_tick(snapshot, {"fid5k_full": value}, 1000 * kimg + 16)
     assert (run / "network-best-fid5k_full-dense.pkl").read_text() == "4"
     objective = Objective.parse("fid5k_full")
     chosen = objective.choose(objective.points(last_run(run.parent)))
@@ -76,7 +74,7 @@ def test_the_direction_of_a_metric(metric: str, better: "str | None") -> None:
 def test_a_metric_of_unknown_direction_has_no_best(tmp_path: Path) -> None:
     snapshot = tmp_path / "network-snapshot-000003.pkl"
     snapshot.write_text("x")
-    keep_best({"snapshot_pkl": str(snapshot), "stats_metrics": {"mine": 3.0}, "cur_nimg": 3000}, "dense")
+    end_tick(snapshot, {"mine": 3.0}, 3000)
     assert [path.name for path in tmp_path.iterdir()] == [snapshot.name]
 
 
@@ -85,7 +83,7 @@ def test_a_damaged_note_does_not_end_the_training(content: str, tmp_path: Path) 
     snapshot, note = tmp_path / "network-snapshot-000003.pkl", tmp_path / "network-best-fid1k-dense.json"
     snapshot.write_text("x")
     note.write_text(content)
-    keep_best({"snapshot_pkl": str(snapshot), "stats_metrics": {"fid1k": 3.0}, "cur_nimg": 3000}, "dense")
+    end_tick(snapshot, {"fid1k": 3.0}, 3000)
     assert json.loads(note.read_text())["value"] == 3.0
 
 

@@ -13,9 +13,9 @@ from conftest import Run, load_networks
 from test_resume import assert_same
 
 from training_hooks.core.engine import Engine
+from training_hooks.core.hook import Training
 from training_hooks.methods.regan.config import ReconfigurationConfig
 from training_hooks.methods.regan.hook import Reconfiguration
-from training_hooks.nvidia.seams import training_of
 from training_hooks.sparsity.channels import Layout, dead_channels
 from training_hooks.sparsity.selection import parameter_shapes
 
@@ -107,8 +107,8 @@ def train_ranks(rank: int, num_ranks: int, port: int, host: str, out: str) -> No
     config = ReconfigurationConfig(ratio=0.4, interval=6, warmup=3, granularity="channel", channel_multiple=1, channel_min=1)
     hook = Reconfiguration(config=config)
     optimizer = torch.optim.Adam(G.parameters(), lr=0.01, betas=(0.0, 0.99))
-    variables = {"G": G, "D": D, "batch_size": 4, "total_kimg": 1, "rank": rank, "num_gpus": num_ranks}
-    engine = Engine([hook], training_of(variables, loss), lambda name, value: None)
+    training = Training({"G": G, "D": D}, {}, batch_size=4, total_iterations=250, rank=rank, num_ranks=num_ranks, loss=loss)
+    engine = Engine([hook], training, lambda name, value: None)
     engine.add_optimizer("G", optimizer, 0.01)
     share = 4 // num_ranks
     for iteration in range(40):

@@ -11,6 +11,7 @@ from typing import Any, Dict
 import pytest
 import torch
 from conftest import Run, load_networks
+from host_loops import end_tick
 from test_training_loop import selected
 
 from regan_ext.metrics.guard import guard_metrics
@@ -18,8 +19,8 @@ from training_hooks.core.engine import Engine
 from training_hooks.core.hook import Training
 from training_hooks.methods.regan.hook import Reconfiguration
 from training_hooks.nvidia.current import set_engine
-from training_hooks.nvidia.seams import Ticker, training_of
-from training_hooks.observers.best import keep_best
+from training_hooks.nvidia.host_loop import HostLoop
+from training_hooks.nvidia.seams import Ticker
 from training_hooks.observers.pairs import Pairs
 
 
@@ -70,9 +71,11 @@ def test_pairs_and_the_best_are_named_by_the_networks_that_are_pruned(
     snapshot = tmp_path / "network-snapshot.pkl"
     snapshot.write_bytes(b"x")
 
-    def training_loop(batch_idx: int, batch_size: int, total_kimg: int, **arguments: Any) -> None:
-        G, D, G_ema, run_dir, training_set_kwargs, rank, done = *networks.values(), str(tmp_path), {}, 0, False
-        engine = Engine([Reconfiguration(**settings), Pairs(settings)], training_of(locals()), lambda name, value: None)
+    def training_loop(
+        batch_idx: int, batch_size: int, total_kimg: int, training_set_kwargs: Any, run_dir: str, snapshot_pkl: str,
+        stats_metrics: Dict[str, float], G: Any, D: Any, G_ema: Any, rank: int = 0, done: bool = False,
+    ) -> None:  # fmt: skip
+        engine = Engine([Reconfiguration(**settings), Pairs(settings)], HostLoop.running().training(), lambda name, value: None)
         set_engine(engine)
         optimizers = {kind: torch.optim.Adam(networks[kind].parameters()) for kind in ("G", "D")}
         for kind, optimizer in optimizers.items():
@@ -82,12 +85,14 @@ def test_pairs_and_the_best_are_named_by_the_networks_that_are_pruned(
                 engine.enter_phase("Gmain" if kind == "G" else "Dreg")
                 networks[kind].weight.grad = torch.ones(5, 4)
                 optimizer.step()
-            cur_nimg, snapshot_pkl, stats_metrics = (batch_idx + 1) * 1000, str(snapshot), {f"fid{batch_idx}": 1.0}
+            cur_nimg = (batch_idx + 1) * 1000
+            stats_metrics.clear()
+            stats_metrics[f"fid{batch_idx}"] = 1.0
             batch_idx += 1
             done = batch_idx == total_kimg
             Ticker(keepers=["training_hooks.observers.best.keep_best"])(cur_nimg / 1000, total_kimg)
 
-    training_loop(batch_idx=0, batch_size=1000, total_kimg=4)
+    training_loop(0, 1000, 4, {}, str(tmp_path), str(snapshot), {}, **networks)
     best = sorted(path.stem for path in tmp_path.glob("network-best-*.pkl"))
     assert best == [f"network-best-fid{i}-{'sparse' if i < 2 else 'dense'}" for i in range(4)]
     for kind in ("sparse", "dense"):
@@ -127,10 +132,10 @@ def test_a_value_that_is_none_is_never_the_best(tmp_path: Path) -> None:
     snapshot.write_bytes(b"x")
     best = tmp_path / "network-best-fid1k-dense.json"
     for value, expected in ((float("nan"), None), (30.0, 30.0), (float("nan"), 30.0), (5.0, 5.0)):
-        keep_best({"snapshot_pkl": str(snapshot), "stats_metrics": {"fid1k": value}, "cur_nimg": 1000}, "dense")
+        end_tick(snapshot, {"fid1k": value}, 1000)
         assert (json.loads(best.read_text())["value"] if best.exists() else None) == expected
     for value, expected in ((0.3, 0.3), (0.4, 0.3), (0.2, 0.2)):
-        keep_best({"snapshot_pkl": str(snapshot), "stats_metrics": {"is1k_std": value}, "cur_nimg": 1000}, "dense")
+        end_tick(snapshot, {"is1k_std": value}, 1000)
         assert json.loads((tmp_path / "network-best-is1k_std-dense.json").read_text())["value"] == expected
 
 
@@ -139,7 +144,7 @@ def test_best_of_each_kind(tmp_path: Path) -> None:
 
     def evaluate(content: str, kimg: int, kind: str, **metrics: float) -> None:
         snapshot.write_text(content)
-        keep_best({"snapshot_pkl": str(snapshot), "stats_metrics": metrics, "cur_nimg": kimg * 1000}, kind)
+        end_tick(snapshot, metrics, kimg * 1000, kind)
 
     evaluate("first", 1, "dense", fid50k_full=20.0, is50k_mean=2.0)
     evaluate("second", 2, "sparse", fid50k_full=30.0)

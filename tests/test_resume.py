@@ -18,6 +18,7 @@ from typing import Any, Dict, Iterator, List
 import pytest
 import torch
 from conftest import SCHEDULE, SMALL, TESTS, Run, finished_run, load_networks, run_python
+from host_loops import end_tick
 from test_launch import call
 from test_training_loop import differing
 
@@ -29,8 +30,8 @@ from training_hooks.core.schedule import Phase
 from training_hooks.methods.regan.config import ReconfigurationConfig
 from training_hooks.methods.regan.hook import Reconfiguration
 from training_hooks.nvidia import state as states
+from training_hooks.nvidia.host_loop import HostLoop
 from training_hooks.nvidia.seams import Ticker
-from training_hooks.observers.best import keep_best
 from training_hooks.observers.pairs import Pairs
 from training_hooks.observers.progress import Progress
 
@@ -471,21 +472,25 @@ def test_a_loop_without_hooks_goes_on_from_a_plain_snapshot(monkeypatch: pytest.
 # ---------------------------------------------------------------- the pieces
 
 
-def test_loop_variables_can_be_set() -> None:
-    from training_hooks.nvidia import host_loop as loop
+def test_counters_of_a_loop_can_be_set() -> None:
+    def training_loop(cur_nimg: int) -> "tuple[int, ...]":
+        batch_idx = cur_tick = tick_start_nimg = 0
+        set_from_below()
+        return cur_nimg, batch_idx, cur_tick, tick_start_nimg
 
-    def training_loop(counter: int) -> "tuple[int, int]":
-        batch_idx = 0
-        set_from_below(loop)
-        return counter, batch_idx
+    def set_from_below() -> None:
+        loop = HostLoop.running()
+        loop.set_counters(images=70, iteration=7, tick=2)
+        assert (loop.images, loop.iteration, loop.tick) == (70, 7, 2)
+        with pytest.raises(RuntimeError, match="training_loop has no variable kimg_per_tick"):
+            loop.end_tick_now()
+        with pytest.raises(RuntimeError, match="training_loop has no variable batch_size"):
+            print(loop.batch_size)
 
-    def set_from_below(module: Any) -> None:
-        frame = module.find_loop()
-        module.set_variables(frame, {"counter": 7, "batch_idx": 5})
-        with pytest.raises(RuntimeError, match="no variable kimg"):
-            module.set_variables(frame, {"kimg": 1})
-
-    assert training_loop(1) == (7, 5)
+    assert training_loop(1) == (70, 7, 2, 70)
+    assert HostLoop.find() is None
+    with pytest.raises(RuntimeError, match="no function called training_loop is running"):
+        HostLoop.running()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -516,9 +521,10 @@ def full_disk(room: int) -> Iterator[None]:
 
 
 def write_state(folder: Path) -> None:
-    Ticker(states=True, keep_states=1)._write_state(
-        {"rank": 0, "run_dir": str(folder), "snapshot_pkl": str(folder / "network-snapshot-000002.pkl")}, None
-    )
+    def training_loop(run_dir: str, snapshot_pkl: str) -> None:
+        Ticker(states=True, keep_states=1)._write_state(HostLoop.running(), None)
+
+    training_loop(str(folder), str(folder / "network-snapshot-000002.pkl"))
 
 
 def write_pair(folder: Path) -> None:
@@ -534,8 +540,7 @@ def write_pair(folder: Path) -> None:
 
 
 def write_best(folder: Path) -> None:
-    snapshot = {"snapshot_pkl": str(folder / "network-snapshot-000001.pkl"), "cur_nimg": 1000}
-    keep_best({**snapshot, "stats_metrics": {"fid50k_full": 3.0}}, "dense")
+    end_tick(folder / "network-snapshot-000001.pkl", {"fid50k_full": 3.0}, 1000)
 
 
 def write_status(folder: Path) -> None:

@@ -13,7 +13,7 @@ import traceback
 from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
 
-from training_hooks.nvidia import host_loop as loop
+from training_hooks.nvidia.host_loop import HostLoop
 
 from ..support.text import echo
 
@@ -58,10 +58,10 @@ def guard_metrics(metric_main: ModuleType) -> None:
 
 def _forget(names: Sequence[str]) -> None:
     """Take a metric's values of an earlier snapshot out of those that the loop keeps: they are not this snapshot's."""
-    frame = loop.find_loop()
-    values = {} if frame is None else frame.f_locals.get("stats_metrics", {})
+    loop = HostLoop.find()
     for name in names:
-        values.pop(name, None)
+        if loop is not None:
+            loop.metrics.pop(name, None)
 
 
 def _empty_detector_cache(metric_main: ModuleType) -> None:

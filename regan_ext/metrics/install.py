@@ -18,8 +18,8 @@ import torch
 
 from training_hooks.core.health import non_finite
 from training_hooks.core.random_state import kept_random_states
-from training_hooks.nvidia import host_loop as loop
 from training_hooks.nvidia.current import engine_or_none
+from training_hooks.nvidia.host_loop import HostLoop
 
 from .cache import StatisticsCache
 from .check import reference_of, too_few
@@ -102,7 +102,7 @@ class _Metrics:
         readers takes the place of the JSON that the host prints, and that is in metric-*.jsonl."""
         if result_dict.get("passed_over"):
             return
-        if loop.find_loop() is None:
+        if HostLoop.find() is None:
             self._plain["report_metric"](result_dict, *args, **kwargs)
             return
         with contextlib.redirect_stdout(io.StringIO()):
@@ -200,9 +200,7 @@ def _kept_random_states(device: Any) -> ContextManager[None]:
 
 def _is_due(every: int) -> bool:
     """Whether metrics are computed at this snapshot of the running loop; the counters are the same in every process."""
-    frame = loop.find_loop()
-    if every == 1 or frame is None:
+    loop = HostLoop.find()
+    if every == 1 or loop is None:
         return True
-    variables = frame.f_locals
-    snapshot = variables["cur_tick"] // variables["network_snapshot_ticks"]
-    return bool(variables["done"] or snapshot % every == 0)
+    return loop.is_done or loop.tick // loop.snapshot_ticks % every == 0

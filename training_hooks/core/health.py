@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import List, Mapping, Optional, Tuple
 
 import torch
 
 __all__ = ["Fault", "look", "non_finite"]
-
-_NETWORKS = ("G", "D", "G_ema")
 
 
 @dataclass(frozen=True)
@@ -51,24 +49,20 @@ def non_finite(network: torch.nn.Module) -> List[str]:
     return [name for (name, _), fine in zip(named, finite) if not fine]
 
 
-def look(variables: Mapping[str, Any]) -> Optional[Fault]:
-    """What is wrong with a host's loop at the end of a tick; None if nothing is. Has to be called on every rank.
+def look(networks: Mapping[str, torch.nn.Module], losses: Mapping[str, float], num_ranks: int = 1) -> Optional[Fault]:
+    """What is wrong with a loop at the end of a tick; None if nothing is. Has to be called on every rank.
 
     Args:
-        variables: local variables of the loop, after its statistics.
+        networks: name → network.
+        losses: name → mean over the tick.
+        num_ranks: number of processes.
     """
-    networks = [(name, variables[name]) for name in _NETWORKS if isinstance(variables.get(name), torch.nn.Module)]
-    weights = tuple(f"{name}.{param}" for name, network in networks for param in non_finite(network))
-    losses = tuple(_losses(variables.get("stats_dict") or {}))
-    found, in_weights = bool(weights or losses), bool(weights)
-    if variables.get("num_gpus", 1) > 1:
-        flags = torch.tensor([found, in_weights], dtype=torch.int32, device=variables["device"])
+    weights = tuple(f"{name}.{param}" for name, network in networks.items() for param in non_finite(network))
+    wrong = tuple(name for name, mean in losses.items() if not math.isfinite(mean))
+    found, in_weights = bool(weights or wrong), bool(weights)
+    if num_ranks > 1:
+        device = next(param.device for network in networks.values() for param in network.parameters())
+        flags = torch.tensor([found, in_weights], dtype=torch.int32, device=device)
         torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
         found, in_weights = map(bool, flags.tolist())
-    return Fault(weights, losses, in_weights) if found else None
-
-
-def _losses(stats: Mapping[str, Any]) -> List[str]:
-    """Names of the losses that are not finite. What was not measured in the tick has no number and a mean of NaN."""
-    losses = ((name, value) for name, value in stats.items() if name.startswith("Loss/"))
-    return [name for name, value in losses if value["num"] > 0 and not math.isfinite(value["mean"])]
+    return Fault(weights, wrong, in_weights) if found else None

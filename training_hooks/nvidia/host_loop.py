@@ -1,7 +1,7 @@
-"""View of the running host's training loop: its local variables, read from its frame.
+"""A host's running training loop, by what its variables mean: the one place that knows what they are called.
 
 The hosts keep G_ema, the run folder and every counter in local variables of one function called ``training_loop``. Nothing
-they construct is handed those, so they are read from the call stack. Only ``set_variables`` writes, when a run is resumed.
+they construct is handed those, so they are read from the call stack. Imported without torch, by what only supervises a run.
 """
 
 from __future__ import annotations
@@ -9,53 +9,18 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
+from pathlib import Path
 from types import FrameType
-from typing import Any, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-__all__ = [
-    "ends_tick", "find_loop", "kimg_per_tick", "loop_variables", "set_variables", "tick_ends", "total_iterations",
-]  # fmt: skip
+if TYPE_CHECKING:
+    import torch
+
+    from ..core.hook import Training
+
+__all__ = ["HostLoop", "SampleGrid", "kimg_per_tick", "total_iterations"]
 
 _KIMG_PER_TICK = 4
-
-
-def find_loop(frame: Optional[FrameType] = None) -> Optional[FrameType]:
-    """The frame of the innermost ``training_loop`` that called the caller, or ``frame``; None where there is none."""
-    frame = sys._getframe(1) if frame is None else frame
-    while frame is not None and frame.f_code.co_name != "training_loop":
-        frame = frame.f_back
-    return frame
-
-
-def loop_variables() -> Dict[str, Any]:
-    """Local variables of the running ``training_loop``.
-
-    Raises:
-        RuntimeError: no such function is running.
-    """
-    frame = find_loop()
-    if frame is None:
-        raise RuntimeError("no function called training_loop is running; the seams work only inside a host's loop")
-    return dict(frame.f_locals)
-
-
-def ends_tick(variables: Mapping[str, Any]) -> bool:
-    """Whether the iteration that is being trained is the last of its tick (observed rule of the NVIDIA hosts).
-
-    The first iteration of a run is a tick of its own.
-    """
-    images = variables["cur_nimg"] + variables["batch_size"]
-    return bool(
-        images >= variables["total_kimg"] * 1000
-        or variables["cur_tick"] == 0
-        or images >= variables["tick_start_nimg"] + variables["kimg_per_tick"] * 1000
-    )
-
-
-def tick_ends() -> bool:
-    """The same of the running loop; True where there is none."""
-    frame = find_loop()
-    return frame is None or ends_tick(frame.f_locals)
 
 
 def kimg_per_tick(arguments: Mapping[str, Any]) -> float:
@@ -64,26 +29,285 @@ def kimg_per_tick(arguments: Mapping[str, Any]) -> float:
     return _KIMG_PER_TICK if given is None else float(given)
 
 
-def total_iterations(variables: Mapping[str, Any]) -> int:
-    """Iterations of the whole run."""
-    return math.ceil(variables["total_kimg"] * 1000 / variables["batch_size"])
+def total_iterations(arguments: Mapping[str, Any]) -> int:
+    """Iterations of the whole run by a loop's keyword arguments."""
+    return math.ceil(arguments["total_kimg"] * 1000 / arguments["batch_size"])
 
 
-def set_variables(frame: FrameType, values: Mapping[str, Any]) -> None:
-    """Set local variables of a running function, for the counters that a resumed run has to begin with.
+class SampleGrid(NamedTuple):
+    """The grid of images that a host draws at its ticks.
 
-    Up to Python 3.12 ``f_locals`` is a copy, which CPython writes back on request; from 3.13 on it writes through.
-
-    Raises:
-        RuntimeError: the function has no such variable, or this Python cannot set it.
+    Args:
+        latents: batches [batch, z_dim].
+        labels: their labels [batch, c_dim].
+        size: columns and rows.
+        save: the host's own function, which writes images as a picture.
     """
-    unknown = sorted(set(values) - set(frame.f_code.co_varnames) - set(frame.f_code.co_cellvars))
-    if unknown:
-        raise RuntimeError(f"{frame.f_code.co_name} has no variable {', '.join(unknown)}")
-    variables = frame.f_locals
-    variables.update(values)
-    if sys.version_info < (3, 13):
-        ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
-    wrong = [name for name, value in values.items() if frame.f_locals[name] != value]
-    if wrong:
-        raise RuntimeError(f"this Python ({sys.version.split()[0]}) cannot set the loop's {', '.join(wrong)}")
+
+    latents: "Sequence[torch.Tensor]"
+    labels: "Sequence[torch.Tensor]"
+    size: Tuple[int, int]
+    save: Callable[..., Any]
+
+
+class HostLoop:
+    """A host's loop, as it is at the moment of asking. What keeps one keeps the loop's data loader alive.
+
+    Args:
+        frame: of the host's ``training_loop``.
+    """
+
+    def __init__(self, frame: FrameType):
+        self._frame = frame
+
+    @classmethod
+    def find(cls, frame: Optional[FrameType] = None) -> "Optional[HostLoop]":
+        """The innermost loop that called the caller, or ``frame``; None where there is none."""
+        frame = sys._getframe(1) if frame is None else frame
+        while frame is not None and frame.f_code.co_name != "training_loop":
+            frame = frame.f_back
+        return None if frame is None else cls(frame)
+
+    @classmethod
+    def running(cls) -> "HostLoop":
+        """The innermost loop that called the caller.
+
+        Raises:
+            RuntimeError: there is none.
+        """
+        loop = cls.find(sys._getframe(1))
+        if loop is None:
+            raise RuntimeError("no function called training_loop is running; the seams work only inside a host's loop")
+        return loop
+
+    def _get(self, name: str) -> Any:
+        """A variable that every host has."""
+        try:
+            return self._frame.f_locals[name]
+        except KeyError:
+            raise RuntimeError(f"the host's training_loop has no variable {name}") from None
+
+    def _find(self, name: str, default: Any = None) -> Any:
+        """A variable that a host may do without."""
+        return self._frame.f_locals.get(name, default)
+
+    # ---------------------------------------------------------------- how far it has come
+
+    @property
+    def batch_size(self) -> int:
+        """Images per iteration over all processes."""
+        return int(self._get("batch_size"))
+
+    @property
+    def total_iterations(self) -> int:
+        """Iterations of the whole run."""
+        return total_iterations(self._frame.f_locals)
+
+    @property
+    def iteration(self) -> int:
+        """Iterations that are done."""
+        return int(self._get("batch_idx"))
+
+    @property
+    def images(self) -> int:
+        """Real images shown so far."""
+        return int(self._get("cur_nimg"))
+
+    @property
+    def tick(self) -> int:
+        """Number of the tick that is being trained, from 0. The first is one iteration long."""
+        return int(self._get("cur_tick"))
+
+    @property
+    def kimg_per_tick(self) -> float:
+        """Length of a tick, in thousands of images."""
+        return float(self._get("kimg_per_tick"))
+
+    @property
+    def snapshot_ticks(self) -> int:
+        """Ticks from one snapshot to the next."""
+        return int(self._get("network_snapshot_ticks"))
+
+    @property
+    def ends_tick(self) -> bool:
+        """Whether the iteration that is being trained is the last of its tick (observed rule of the NVIDIA hosts)."""
+        images = self.images + self.batch_size
+        return bool(
+            images >= self._get("total_kimg") * 1000
+            or self.tick == 0
+            or images >= self._get("tick_start_nimg") + self.kimg_per_tick * 1000
+        )
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the tick that has just ended is the last of the run."""
+        return bool(self._get("done"))
+
+    # ---------------------------------------------------------------- what it works on
+
+    @property
+    def networks(self) -> Dict[str, torch.nn.Module]:
+        """ "G", "D" and "G_ema", those that there are, as bare modules."""
+        from torch.nn.parallel import DistributedDataParallel as Wrapper
+
+        found = {name: self._find(name) for name in ("G", "D", "G_ema")}
+        return {name: n.module if isinstance(n, Wrapper) else n for name, n in found.items() if n is not None}
+
+    @property
+    def optimizers(self) -> Dict[str, torch.optim.Optimizer]:
+        """ "G" and "D" → optimizer."""
+        return {phase.name[0]: phase.opt for phase in self._get("phases")}
+
+    @property
+    def loss(self) -> Any:
+        """The loss that it calls."""
+        return self._get("loss")
+
+    @property
+    def augment_pipe(self) -> Any:
+        """The host's own augmentation; None without."""
+        return self._find("augment_pipe")
+
+    @property
+    def adaptation(self) -> Any:
+        """Collector of what adapts the augmentation; None where nothing does."""
+        return self._find("ada_stats")
+
+    @property
+    def collector(self) -> Any:
+        """Collector of all statistics."""
+        return self._get("stats_collector")
+
+    @property
+    def data_iterator(self) -> Any:
+        """Iterator of the training images; None without."""
+        return self._find("training_set_iterator")
+
+    @property
+    def data_arguments(self) -> Dict[str, Any]:
+        """Keyword arguments of the training set."""
+        return dict(self._get("training_set_kwargs"))
+
+    @property
+    def device(self) -> torch.device:
+        """Device of this process."""
+        import torch
+
+        return torch.device(self._get("device"))
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        return int(self._find("rank", 0))
+
+    @property
+    def num_ranks(self) -> int:
+        """Number of processes."""
+        return int(self._find("num_gpus", 1))
+
+    @property
+    def resumed_from(self) -> Optional[Path]:
+        """Network pickle that it began from; None without."""
+        found = self._find("resume_pkl")
+        return Path(found) if found else None
+
+    # ---------------------------------------------------------------- what it has written
+
+    @property
+    def run_dir(self) -> Optional[str]:
+        """Folder of the run."""
+        found = self._find("run_dir")
+        return None if found is None else str(found)
+
+    @property
+    def snapshot(self) -> Optional[Path]:
+        """Network pickle of the tick that has just ended; None where it wrote none."""
+        found = self._find("snapshot_pkl")
+        return Path(found) if found else None
+
+    @property
+    def metrics(self) -> Dict[str, float]:
+        """Name → last value of each metric, the host's own dict."""
+        found: Dict[str, float] = self._find("stats_metrics", {})
+        return found
+
+    @property
+    def losses(self) -> Dict[str, float]:
+        """Name → mean over the tick that has just ended, of the losses that were measured in it."""
+        statistics = self._find("stats_dict") or {}
+        return {name: s["mean"] for name, s in statistics.items() if name.startswith("Loss/") and s["num"] > 0}
+
+    @property
+    def sample_grid(self) -> Optional[SampleGrid]:
+        """The grid that it draws; None where it draws none."""
+        parts = [*map(self._find, ("grid_z", "grid_c", "grid_size")), self._frame.f_globals.get("save_image_grid")]
+        return None if any(part is None for part in parts) else SampleGrid(*parts)
+
+    # ---------------------------------------------------------------- what is done to it
+
+    def training(self, loss: Any = None, stats: Any = None) -> Training:
+        """What hooks are given of a loop that constructs its loss.
+
+        Args:
+            loss: the host's own loss.
+            stats: the host's own module ``training_stats``.
+        """
+        from ..core.hook import Training
+
+        return Training(
+            networks=self.networks,
+            optimizers={},
+            run_dir=self.run_dir,
+            batch_size=self.batch_size,
+            total_iterations=self.total_iterations,
+            rank=self.rank,
+            num_ranks=self.num_ranks,
+            loss=loss,
+            stats=stats,
+        )
+
+    def construct(self, **arguments: Any) -> Any:
+        """What the host constructs by ``class_name``: only its own function knows its own names."""
+        return self._frame.f_globals["dnnlib"].util.construct_class_by_name(**arguments)
+
+    def set_counters(self, images: int, iteration: int, tick: int) -> None:
+        """Let a loop that is about to begin go on from here.
+
+        Args:
+            images: real images shown so far.
+            iteration: iterations that are done.
+            tick: number of the tick that begins.
+
+        Raises:
+            RuntimeError: the host has no such counters, or this Python cannot set them.
+        """
+        self._set(cur_nimg=images, batch_idx=iteration, cur_tick=tick, tick_start_nimg=images)
+
+    def end_tick_now(self) -> None:
+        """End the tick with the iteration that is being trained.
+
+        Raises:
+            RuntimeError: as ``set_counters``.
+        """
+        self._set(kimg_per_tick=0)
+
+    def end_now(self) -> None:
+        """End the run with the tick that is being finished.
+
+        Raises:
+            RuntimeError: as ``set_counters``.
+        """
+        self._set(done=True)
+
+    def _set(self, **values: Any) -> None:
+        """Set local variables. Up to Python 3.12 ``f_locals`` is a copy, which CPython writes back on request."""
+        frame = self._frame
+        unknown = sorted(set(values) - set(frame.f_code.co_varnames) - set(frame.f_code.co_cellvars))
+        if unknown:
+            raise RuntimeError(f"the host's {frame.f_code.co_name} has no variable {', '.join(unknown)}")
+        frame.f_locals.update(values)
+        if sys.version_info < (3, 13):
+            ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
+        wrong = [name for name, value in values.items() if frame.f_locals[name] != value]
+        if wrong:
+            raise RuntimeError(f"this Python ({sys.version.split()[0]}) cannot set the loop's {', '.join(wrong)}")

@@ -13,7 +13,6 @@ import sys
 import zipfile
 import zlib
 from pathlib import Path
-from types import FrameType
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import torch
@@ -22,7 +21,7 @@ from ..core.files import whole_file
 from ..core.hook import Hook
 from ..core.random_state import random_states, set_random_states
 from ..core.state_check import check_fields, check_fit
-from . import host_loop as loop
+from .host_loop import HostLoop
 
 __all__ = [
     "VERSION", "StateError", "collect", "fingerprint", "in_order", "kimg_of", "load", "prune_old", "restore", "save",
@@ -158,81 +157,74 @@ def _gather(value: Any, device: torch.device, num_ranks: int) -> List[Any]:
 # ---------------------------------------------------------------- the loop
 
 
-def _optimizers(variables: Mapping[str, Any]) -> Dict[str, torch.optim.Optimizer]:
-    """ "G" and "D" → optimizer, from the loop's phases."""
-    return {phase.name[0]: phase.opt for phase in variables["phases"]}
-
-
 def _averages(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
     """The moving averages among a network's buffers. The host disturbs them when it prints its summary table."""
     return {name: b for name, b in network.named_buffers() if name.endswith("_avg")}
 
 
-def _rank_state(variables: Mapping[str, Any], device: torch.device) -> Dict[str, Any]:
+def _rank_state(loop: HostLoop) -> Dict[str, Any]:
     """What each process has for itself: random states, and averages that the hosts never synchronise."""
     return {
-        "random": random_states(device),
-        "pl_mean": getattr(variables["loss"], "pl_mean", None),
-        "averages": _averages(variables["G"]),
+        "random": random_states(loop.device),
+        "pl_mean": getattr(loop.loss, "pl_mean", None),
+        "averages": _averages(loop.networks["G"]),
     }
 
 
-def collect(variables: Mapping[str, Any], hooks: Sequence[Hook]) -> Dict[str, Any]:
-    """The state of a loop at the end of a tick. Has to be called on every rank.
+def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
+    """The state of a loop at the end of a tick, after its snapshot and statistics. Has to be called on every rank.
 
     Args:
-        variables: local variables of the host's ``training_loop``, after its snapshot and statistics.
+        loop: the host's.
         hooks: whose ``state_dict`` becomes part of the state.
     """
-    device = torch.device(variables["device"])
-    augment, ada = variables.get("augment_pipe"), variables.get("ada_stats")
+    augment, ada = loop.augment_pipe, loop.adaptation
     state: Dict[str, Any] = {
         "format": _FORMAT,
         "version": VERSION,
-        "cur_nimg": int(variables["cur_nimg"]),
-        "batch_idx": int(variables["batch_idx"]),
-        "cur_tick": int(variables["cur_tick"]) + 1,
-        "optimizers": {name: opt.state_dict() for name, opt in _optimizers(variables).items()},
+        "cur_nimg": loop.images,
+        "batch_idx": loop.iteration,
+        "cur_tick": loop.tick + 1,
+        "optimizers": {name: opt.state_dict() for name, opt in loop.optimizers.items()},
         "augment_p": None if augment is None else float(augment.p),
         "ada_pending": None if ada is None else _pending(ada),
         "hooks": {type(hook).__name__: hook.state_dict() for hook in hooks},
-        "ranks": _gather(_rank_state(variables, device), device, variables["num_gpus"]),
+        "ranks": _gather(_rank_state(loop), loop.device, loop.num_ranks),
     }
-    options = Path(variables["run_dir"]) / "training_options.json"
+    options = Path(str(loop.run_dir)) / "training_options.json"
     state["options"] = json.loads(options.read_text(encoding="utf-8")) if options.is_file() else None
     return state
 
 
-def restore(state: Mapping[str, Any], frame: FrameType, hooks: Sequence[Hook]) -> None:
+def restore(state: Mapping[str, Any], loop: HostLoop, hooks: Sequence[Hook]) -> None:
     """Put a loop that is about to begin into ``state``. Its networks have to hold the pickle's parameters already.
 
     Raises:
         StateError: the state is of another number of ranks, or of other networks.
     """
-    variables = frame.f_locals
+    networks, augment = loop.networks, loop.augment_pipe
     try:
-        check_fit(state, {"G": variables["G"], "D": variables["D"]}, variables["num_gpus"])
+        check_fit(state, {"G": networks["G"], "D": networks["D"]}, loop.num_ranks)
     except ValueError as err:
         raise StateError(f"the state cannot be used: {err}") from err
-    mine = state["ranks"][variables["rank"]]
-    for name, optimizer in _optimizers(variables).items():
+    mine = state["ranks"][loop.rank]
+    for name, optimizer in loop.optimizers.items():
         optimizer.load_state_dict(state["optimizers"][name])
     with torch.no_grad():
-        for network in (variables["G"], variables["G_ema"]):
+        for network in (networks["G"], networks["G_ema"]):
             for name, buffer in _averages(network).items():
                 buffer.copy_(mine["averages"][name])
         if mine["pl_mean"] is not None:
-            variables["loss"].pl_mean.copy_(mine["pl_mean"])
-        if variables.get("augment_pipe") is not None and state["augment_p"] is not None:
-            variables["augment_pipe"].p.fill_(state["augment_p"])
-    if variables.get("ada_stats") is not None and state["ada_pending"] is not None:
-        _set_pending(variables["ada_stats"], variables["stats_collector"], state["ada_pending"])
+            loop.loss.pl_mean.copy_(mine["pl_mean"])
+        if augment is not None and state["augment_p"] is not None:
+            augment.p.fill_(state["augment_p"])
+    if loop.adaptation is not None and state["ada_pending"] is not None:
+        _set_pending(loop.adaptation, loop.collector, state["ada_pending"])
     for hook in hooks:
         if type(hook).__name__ in state["hooks"]:
             hook.load_state_dict(state["hooks"][type(hook).__name__])
-    set_random_states(mine["random"], torch.device(variables["device"]))
-    counters = {name: state[name] for name in ("cur_nimg", "batch_idx", "cur_tick")}
-    loop.set_variables(frame, {**counters, "tick_start_nimg": state["cur_nimg"]})
+    set_random_states(mine["random"], loop.device)
+    loop.set_counters(state["cur_nimg"], state["batch_idx"], state["cur_tick"])
 
 
 def _pending(ada: Any) -> Optional[torch.Tensor]:

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, Dict, List, Optional
 
 from ..core.files import whole_file
-from . import host_loop as loop
+from .host_loop import HostLoop
 
 __all__ = [
     "OutliveSignals", "Requests", "Stopper", "at_iteration", "diverge", "diverged", "end_loader", "install", "remember_loader",
@@ -96,18 +96,13 @@ def requested() -> bool:
     return _requested or (_shared is not None and _request_file().exists())
 
 
-def diverge(frame: FrameType, rank: int) -> None:
-    """End the run with the tick that the loop is about to finish, because its weights or losses are not finite.
-
-    Args:
-        frame: of the loop, in its progress callback.
-        rank: of this process; every one of the run has to call this.
-    """
+def diverge(loop: HostLoop) -> None:
+    """End the run with the tick that is being finished, because its weights or losses are not finite. Every rank has to."""
     global _diverged
     _diverged = True
-    if _shared is not None and rank == 0:
+    if _shared is not None and loop.rank == 0:
         _diverged_file().touch()
-    loop.set_variables(frame, {"done": True})
+    loop.end_now()
 
 
 def diverged() -> bool:
@@ -127,8 +122,8 @@ def _request_file() -> Path:
 
 def _handle(number: int, frame: Optional[FrameType]) -> None:
     global _requested
-    frame = loop.find_loop(frame)
-    if _requests.is_urgent(number) or (frame is None and _shared is None):
+    loop = HostLoop.find(frame)
+    if _requests.is_urgent(number) or (loop is None and _shared is None):
         _end_at_once(number)
     if requested():
         return
@@ -140,9 +135,9 @@ def _handle(number: int, frame: Optional[FrameType]) -> None:
     if _shared is not None:
         _request_file().touch()
     else:
-        assert frame is not None
+        assert loop is not None
         _requested = True
-        loop.set_variables(frame, {"kimg_per_tick": 0})
+        loop.end_tick_now()
 
 
 def _end_at_once(number: int) -> None:
@@ -155,16 +150,16 @@ def _end_at_once(number: int) -> None:
 def at_iteration() -> None:
     """End the tick with this iteration if the ranks have agreed on it. Called by every rank when an iteration begins."""
     global _requested
-    frame = None if _shared is None else loop.find_loop()
-    if _shared is None or frame is None:
+    loop = None if _shared is None else HostLoop.find()
+    if _shared is None or loop is None:
         return
-    agreed, now = _shared.with_suffix(".agreed"), frame.f_locals["batch_idx"]
-    if frame.f_locals["rank"] == 0 and not agreed.exists() and _request_file().exists():
+    agreed, now = _shared.with_suffix(".agreed"), loop.iteration
+    if loop.rank == 0 and not agreed.exists() and _request_file().exists():
         with whole_file(agreed) as file:
             file.write(str(now + 2).encode())
     if agreed.exists() and now >= int(agreed.read_text(encoding="utf-8")):
         _requested = True
-        loop.set_variables(frame, {"kimg_per_tick": 0})
+        loop.end_tick_now()
 
 
 class Stopper(Dict[str, Any]):

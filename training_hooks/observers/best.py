@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, Mapping
 
 from ..core.best import direction, is_better, is_candidate
 from ..core.files import copy_whole, tolerate_write_failure, whole_file
+from ..nvidia.host_loop import HostLoop
 
 __all__ = ["keep_best"]
 
 
-def keep_best(variables: Mapping[str, Any], kind: str) -> None:
+def keep_best(loop: HostLoop, kind: str) -> None:
     """Copy the tick's snapshot where one of its metrics is the best so far of its kind: "sparse" or "dense", as the networks
     that are reconfigured are.
 
     Writes ``network-best-<metric>-<kind>.pkl`` and a JSON file of the same name with metric, value, kimg, kind, snapshot. See
     ``training_hooks.core.best`` for what can be the best; of metrics without a known direction none is.
     """
-    snapshot, kimg = Path(variables["snapshot_pkl"]), variables["cur_nimg"] / 1000
-    if not is_candidate(kimg):
+    snapshot, kimg = loop.snapshot, loop.images / 1000
+    if snapshot is None or not is_candidate(kimg):
         return
-    for metric, value in variables["stats_metrics"].items():
+    for metric, value in loop.metrics.items():
         target = snapshot.with_name(f"network-best-{metric}-{kind}.pkl")
         note = target.with_suffix(".json")
         if not is_better(value, _noted(note), direction(metric)):

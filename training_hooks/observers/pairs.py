@@ -18,17 +18,17 @@ from ..core.files import copy_whole, tolerate_write_failure, whole_file, whole_p
 from ..core.hook import Hook, Training
 from ..core.schedule import Phase, Schedule
 from ..methods.regan.config import ReconfigurationConfig
-from ..nvidia import host_loop as loop
 from ..nvidia.current import engine_or_none
+from ..nvidia.host_loop import HostLoop, SampleGrid
 
 __all__ = ["Pairs", "draw_samples", "write_member"]
 
 
-def write_member(variables: Mapping[str, Any], path: Path, hooks: Sequence[Hook] = ()) -> Dict[str, Any]:
+def write_member(loop: HostLoop, path: Path, hooks: Sequence[Hook] = ()) -> Dict[str, Any]:
     """Pickle the loop's networks as the host's own snapshot does, whole or not at all.
 
     Args:
-        variables: local variables of the loop.
+        loop: the host's.
         path: the pickle.
         hooks: that get to see the copies before they are written.
 
@@ -38,9 +38,10 @@ def write_member(variables: Mapping[str, Any], path: Path, hooks: Sequence[Hook]
     Raises:
         OSError: it cannot be written.
     """
-    members: Dict[str, Any] = {"training_set_kwargs": dict(variables["training_set_kwargs"])}
+    members: Dict[str, Any] = {"training_set_kwargs": loop.data_arguments}
+    modules = {**loop.networks, "augment_pipe": loop.augment_pipe}
     for name in ("G", "D", "G_ema", "augment_pipe"):
-        module = variables.get(name)
+        module = modules.get(name)
         members[name] = None if module is None else copy.deepcopy(module).eval().requires_grad_(False).cpu()
     for name in ("G", "D", "G_ema"):
         for hook in hooks:
@@ -50,24 +51,20 @@ def write_member(variables: Mapping[str, Any], path: Path, hooks: Sequence[Hook]
     return members
 
 
-def draw_samples(variables: Mapping[str, Any], host: Mapping[str, Any], generator: torch.nn.Module, path: Path) -> None:
-    """Draw the host's sample grid of ``generator``, with the latents of all its grids; no random number is taken.
+def draw_samples(grid: SampleGrid, generator: torch.nn.Module, path: Path) -> None:
+    """Draw a host's sample grid of ``generator``, with the latents of all its grids; no random number is taken.
 
     Args:
-        variables: local variables of the loop.
-        host: global names of the loop's module; one without ``save_image_grid`` draws nothing.
-        generator: averaged generator, which is moved to the loop's device.
+        grid: the host's.
+        generator: averaged generator, which is moved to the device of the latents.
         path: PNG file, written whole or not at all.
     """
-    save, latents = host.get("save_image_grid"), variables.get("grid_z")
-    if save is None or latents is None:
-        return
     try:
-        generator.to(variables["device"])
+        generator.to(grid.latents[0].device)
         with torch.no_grad():
-            images = [generator(z=z, c=c, noise_mode="const").cpu() for z, c in zip(latents, variables["grid_c"])]
+            images = [generator(z=z, c=c, noise_mode="const").cpu() for z, c in zip(grid.latents, grid.labels)]
         with whole_path(path, suffix=".png") as half:
-            save(torch.cat(images).numpy(), str(half), drange=[-1, 1], grid_size=variables["grid_size"])
+            grid.save(torch.cat(images).numpy(), str(half), drange=[-1, 1], grid_size=grid.size)
     except Exception as err:  # whatever a host's own function or a full device raises: a picture is not worth a run
         print(f"{path.name} could not be drawn ({type(err).__name__}: {err}); training goes on.", file=sys.stderr, flush=True)
 
@@ -116,9 +113,9 @@ class Pairs(Hook):
             self._first = self._write(Phase.DENSE if span.phase == Phase.SPARSE else Phase.SPARSE)
 
     def on_tick(self) -> None:
-        variables = loop.loop_variables()
-        if variables["done"] and self._switch_kimg is not None and self._schedule is not None:
-            self._write(self._schedule.span(variables["batch_idx"] - 1).phase)
+        loop = HostLoop.running()
+        if loop.is_done and self._switch_kimg is not None and self._schedule is not None:
+            self._write(self._schedule.span(loop.iteration - 1).phase)
 
     def state_dict(self) -> Dict[str, Any]:
         return {"switch_kimg": self._switch_kimg, "first": self._first}
@@ -132,9 +129,9 @@ class Pairs(Hook):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._switch_kimg = state["switch_kimg"]
         self._first = state.get("first")  # older states do not name it
-        frame = loop.find_loop()
-        if self._switch_kimg is not None and self._first is not None and frame is not None and frame.f_locals.get("resume_pkl"):
-            self._take_over(Path(frame.f_locals["resume_pkl"]).parent)
+        loop = HostLoop.find()
+        if self._switch_kimg is not None and self._first is not None and loop is not None and loop.resumed_from is not None:
+            self._take_over(loop.resumed_from.parent)
 
     def _take_over(self, folder: Path) -> None:
         """Have the first member beside the second, which a run that goes on writes into a folder of its own."""
@@ -160,13 +157,12 @@ class Pairs(Hook):
 
     def _write_here(self, kind: str, path: Path) -> None:
         """Write a member and its samples, unless weights are not finite, of which the end of the tick tells."""
-        frame, engine = loop.find_loop(), engine_or_none()
-        assert frame is not None
-        variables = frame.f_locals
-        if any(health.non_finite(variables[name]) for name in ("G", "G_ema") if name in variables):
+        loop, engine = HostLoop.running(), engine_or_none()
+        if any(health.non_finite(network) for name, network in loop.networks.items() if name != "D"):
             return
         with tolerate_write_failure(path.name):
-            members = write_member(variables, path, [] if engine is None else engine.hooks)
-            draw_samples(variables, frame.f_globals, members["G_ema"], path.with_name(self._picture(kind)))
+            members, grid = write_member(loop, path, [] if engine is None else engine.hooks), loop.sample_grid
+            if grid is not None:
+                draw_samples(grid, members["G_ema"], path.with_name(self._picture(kind)))
             with tolerate_write_failure("The list of your own snapshots"):
                 own_snapshots.remember(path)
