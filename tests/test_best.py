@@ -20,7 +20,8 @@ from regan_ext.runs.chain import last_run
 from regan_ext.runs.folder import read_run
 from regan_ext.runs.metric import MetricPoint
 from regan_ext.tune.objective import Objective
-from training_hooks.core.best import best, direction, is_better
+from training_hooks.core.best import best, is_better
+from training_hooks.nvidia.metrics import direction
 
 NOISE_IS_BEST = {0: 33.4, 2: 60.0, 4: 38.2, 6: 50.0}
 

@@ -37,6 +37,7 @@ from regan_ext.metrics.settings import MetricSettings
 from regan_ext.runs.folder import read_run
 from regan_ext.support.errors import UserError
 from training_hooks.nvidia import current
+from training_hooks.nvidia.metrics import KINDS, Kind, direction
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -233,12 +234,25 @@ def test_precision_and_recall_of_few_images(host: Tuple[Any, Any], tmp_path: Pat
 
 
 def test_a_family_has_any_number_of_images_and_the_hosts_own_stay() -> None:
-    assert registry.parse("fid5k_full") == registry.Metric("fid", 5000, "full")
-    assert registry.parse("pr12k3_train") == registry.Metric("pr", 12000, "train")
-    assert registry.parse("is10k") == registry.Metric("is", 10000, "full")
+    assert registry.parse("fid5k_full") == registry.Metric(KINDS["fid"], 5000, "full")
+    assert registry.parse("pr12k3_train") == registry.Metric(KINDS["pr"], 12000, "train")
+    assert registry.parse("is10k") == registry.Metric(KINDS["is"], 10000, "full")
     assert [registry.parse(name) for name in ("fid0k_full", "fid5k", "fid5k_all", "xfid5k_full", "is5k_full", "pr5k_full")] == [
         None
     ] * 6
+
+
+def test_a_metric_is_one_row(host: Tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Kind("higher", ("_density", "_coverage"), fewest=6, compute=lambda main, opts, n: [n, main.__name__])
+    monkeypatch.setitem(KINDS, "dc", row)  # type: ignore[arg-type]
+    known = dict(host[0]._metric_dict)
+    monkeypatch.setattr(host[0], "_metric_dict", known)
+    registry.register(host[0], ("dc3k_test",))
+    opts = types.SimpleNamespace(dataset_kwargs={})
+    assert known["dc3k_test"](opts) == {"dc3k_test_density": 3000, "dc3k_test_coverage": "metrics.metric_main"}
+    assert opts.against == "test" and direction("dc3k_test_density") == "higher"
+    found = check.too_few("dc3k_test", {"path": "x"}, lambda path: range(5))
+    assert found is not None and "at least 6 real images" in found
 
 
 def test_the_hosts_own_metrics_are_not_replaced(host: Tuple[Any, Any]) -> None:

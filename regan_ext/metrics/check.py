@@ -7,8 +7,10 @@ import zipfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
+from training_hooks.nvidia.metrics import kind_of
+
 from ..support.errors import UserError
-from .registry import fewest_images, parse
+from .registry import parse
 from .settings import MetricSettings
 
 __all__ = [
@@ -70,7 +72,8 @@ def check_counts(settings: MetricSettings, dataset_kwargs: Dict[str, Any], const
 
 def too_few(name: str, reference: Mapping[str, Any], construct: Callable[..., Any]) -> Optional[str]:
     """Why a metric cannot be measured against the data set of ``reference``: too few images; None where they are enough."""
-    fewest = fewest_images(name)
+    kind = kind_of(name)
+    fewest = 1 if kind is None else kind.fewest
     found = fewest if fewest == 1 else len(construct(**reference))
     if found >= fewest:
         return None

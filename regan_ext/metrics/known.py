@@ -39,9 +39,9 @@ def expected_protocol(name: str, settings: MetricSettings, prepared: Prepared) -
     dnnlib = sys.modules["dnnlib"]
     noted = Protocol(settings.network, prepared.G_kwargs)
     noted.generated = metric.generated
-    noted.detector_url = settings.detector or DETECTORS["vgg16" if metric.kind == "pr" else "inception"].url
+    noted.detector_url = settings.detector or DETECTORS[metric.kind.detector].url
     try:
-        if metric.kind != "is":
+        if metric.kind.compares:
             training = prepared.dataset_kwargs if metric.against == "train" else {**prepared.dataset_kwargs, "max_size": None}
             reference = reference_of(settings, metric.against, training)
             content = read_content(Path(reference["path"]), Path(dnnlib.make_cache_dir_path("gan-metrics")))

@@ -1,11 +1,13 @@
 """More metrics for the host's own code: the same computations with other numbers of generated images and other references.
 
-A family is a pattern of names: ``fid5k_full`` is the host's ``fid50k_full`` with 5000 generated images. What the last part
-says is which real images are compared with:
+A name such as ``fid5k_full`` is the host's ``fid50k_full`` with 5000 generated images. What the last part says is which real
+images are compared with:
 
 full   the images of --metricdata, else of all of --data
 train  the images that are trained on, also where there is --metricdata
 test   the images of --metricdata, which has to be given
+
+The kinds of metrics are rows of ``training_hooks.nvidia.metrics``.
 """
 
 from __future__ import annotations
@@ -13,52 +15,41 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
-from ..runs.metric import PARTS
+from training_hooks.nvidia.metrics import KINDS, Kind
 
-__all__ = ["STANDARD", "Metric", "fewest_images", "parse", "register"]
+__all__ = ["STANDARD", "Metric", "parse", "register"]
 
 STANDARD = ("fid5k_full", "kid5k_full", "pr5k3_full", "fid10k_test", "is10k")
-_FAMILIES = re.compile(r"(?:(?P<kind>fid|kid)(?P<n>\d+)k|pr(?P<pr>\d+)k3)_(?P<against>full|train|test)|is(?P<score>\d+)k")
-
-# Fewer real images give no number: kernel distances leave out the pairs of an image with itself, and a neighbourhood of
-# precision and recall reaches to the third nearest other image. To a Fréchet distance one image is a covariance of zero.
-_FEWEST = {"kid": 2, "pr": 4}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of a family.
+    """A metric that can be computed with any number of images.
 
     Args:
-        kind: "fid", "kid", "pr" or "is".
-        generated: how many images are generated.
-        against: "full", "train" or "test"; inception scores compare with nothing and have "full".
+        kind: what it is.
+        generated: number of images that are generated.
+        against: "full", "train" or "test"; one that compares with nothing has "full".
     """
 
-    kind: str
+    kind: Kind
     generated: int
     against: str
 
 
 def parse(name: str) -> Optional[Metric]:
-    """The metric of that name, or None where it is of none of the families."""
-    match = _FAMILIES.fullmatch(name)
-    if match is None:
+    """The metric of that name, or None where it is none of these."""
+    match = re.fullmatch(r"([a-z]+)([1-9]\d*)k(\d*)(?:_(full|train|test))?", name)
+    kind = KINDS.get(match[1]) if match else None
+    if not match or kind is None or kind.compute is None or match[3] != kind.suffix or bool(match[4]) != kind.compares:
         return None
-    kind = match["kind"] or ("pr" if match["pr"] else "is")
-    generated = 1000 * int(match["n"] or match["pr"] or match["score"])
-    return Metric(kind, generated, match["against"] or "full") if generated else None
-
-
-def fewest_images(name: str) -> int:
-    """How many real images the metric of that name needs, be it the host's own or of a family; 1 for those it does not know."""
-    return next((fewest for kind, fewest in _FEWEST.items() if name.startswith(kind)), 1)
+    return Metric(kind, 1000 * int(match[2]), match[4] or "full")
 
 
 def register(metric_main: ModuleType, names: Sequence[str] = ()) -> None:
-    """Make the host know ``STANDARD`` and those of ``names`` that are of a family. What it knows already stays its own."""
+    """Make the host know ``STANDARD`` and those of ``names`` that can be parsed. What it knows already stays its own."""
     for name in (*STANDARD, *names):
         metric = parse(name)
         if metric is not None and not metric_main.is_valid_metric(name):
@@ -68,26 +59,15 @@ def register(metric_main: ModuleType, names: Sequence[str] = ()) -> None:
 
 
 def _computing(metric_main: Any, name: str, metric: Metric) -> Callable[[Any], Dict[str, float]]:
-    """The function that the host calls. All settings but the number of images are those of its own 50k metrics."""
-    compute: Dict[str, Callable[[Any], List[float]]] = {
-        "fid": lambda opts: [metric_main.frechet_inception_distance.compute_fid(opts, max_real=None, num_gen=metric.generated)],
-        "kid": lambda opts: [
-            metric_main.kernel_inception_distance.compute_kid(
-                opts, max_real=1000000, num_gen=metric.generated, num_subsets=100, max_subset_size=1000
-            )
-        ],
-        "pr": lambda opts: metric_main.precision_recall.compute_pr(
-            opts, max_real=200000, num_gen=metric.generated, nhood_size=3, row_batch_size=10000, col_batch_size=10000
-        ),
-        "is": lambda opts: metric_main.inception_score.compute_is(opts, num_gen=metric.generated, num_splits=10),
-    }
-    parts = PARTS.get(metric.kind, [""])
+    """The function that the host calls."""
 
     def function(opts: Any) -> Dict[str, float]:
         opts.against = metric.against
         opts.dataset_kwargs.update(xflip=False)
         if metric.against != "train":
             opts.dataset_kwargs.update(max_size=None)
-        return {name + part: value for part, value in zip(parts, compute[metric.kind](opts))}
+        assert metric.kind.compute is not None  # as ``parse`` has seen
+        values = metric.kind.compute(metric_main, opts, metric.generated)
+        return {name + part: value for part, value in zip(metric.kind.parts, values)}
 
     return function

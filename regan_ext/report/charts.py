@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from training_hooks.core.best import direction
 from training_hooks.core.schedule import Phase
+from training_hooks.nvidia.metrics import direction
 
 from ..runs.cost import hook_percent
 from ..runs.folder import Run, Tick

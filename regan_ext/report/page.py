@@ -7,8 +7,9 @@ import shlex
 import time
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from training_hooks.core.best import best, direction
+from training_hooks.core.best import best
 from training_hooks.core.schedule import Phase
+from training_hooks.nvidia.metrics import direction
 
 from .. import __version__
 from ..runs.cost import COUNTS, Efficiency, Pace, measure

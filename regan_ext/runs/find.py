@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional
 
-from training_hooks.core.best import direction, is_better, is_candidate
+from training_hooks.core.best import is_better, is_candidate
+from training_hooks.nvidia.metrics import direction
 
 from ..support.errors import UserError
 from ..support.reading import Damaged, mapping, number, read_json

@@ -1,6 +1,6 @@
 """Metrics: the names of their values, the files that they are noted in, and their series over a run.
 
-Which values are better, and which of them is the best of a run, is in ``training_hooks.core.best``.
+Which values are better is in ``training_hooks.nvidia.metrics``, which of them is the best of a run in ``core.best``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from training_hooks.nvidia.metrics import KINDS
+
 from ..support.reading import mapping, number, read_lines, unless_read
 
 __all__ = [
@@ -18,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: Endings of a metric's values by the beginning of its name; a metric that is not here has one value, of its own name.
-PARTS: Mapping[str, Sequence[str]] = {"pr": ("_precision", "_recall"), "is": ("_mean", "_std")}
+PARTS: Mapping[str, Sequence[str]] = {name: kind.parts for name, kind in KINDS.items() if kind.parts != ("",)}
 _MOST = 40  # names of values that are read of a run
 
 

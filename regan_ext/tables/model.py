@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from training_hooks.core.best import direction
+from training_hooks.nvidia.metrics import direction
 
 from ..runs.folder import Run
 from ..runs.metric import MetricPoint, metric_of, series

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import List, Literal, Optional, Sequence
 
-from training_hooks.core.best import best, direction, is_candidate
+from training_hooks.core.best import best, is_candidate
+from training_hooks.nvidia.metrics import direction
 
 from ..runs.folder import Run
 from ..runs.metric import PARTS, MetricPoint, metric_of, series

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Iterable, Optional, Protocol, TypeVar
 
-__all__ = ["Measured", "best", "direction", "is_better", "is_candidate"]
+__all__ = ["Measured", "best", "is_better", "is_candidate"]
 
-_LARGER, _SMALLER = re.compile(r"(is|pr|eqt|eqr)(\d|$)"), re.compile(r"fid|kid|ppl")
 _FIRST = 1.0  # kimg
 
 
@@ -23,21 +21,6 @@ class Measured(Protocol):
 
 
 _Point = TypeVar("_Point", bound=Measured)
-
-
-def direction(metric: str) -> Optional[str]:
-    """Which values of a metric are better.
-
-    Args:
-        metric: name of the metric or of one of its values, such as fid50k_full or pr50k3_full_recall.
-
-    Returns:
-        "higher" for inception scores, precision, recall and equivariance, "lower" for distances, path lengths and standard
-        deviations, None where it is not known.
-    """
-    if metric.endswith("_std") or _SMALLER.match(metric):
-        return "lower"
-    return "higher" if _LARGER.match(metric) else None
 
 
 def is_candidate(kimg: float) -> bool:
@@ -60,7 +43,7 @@ def best(points: Iterable[_Point], which: Optional[str]) -> Optional[_Point]:
 
     Args:
         points: values of one metric of one run, in any order.
-        which: "higher" or "lower", as :func:`direction` has it; None where neither is known to be better.
+        which: "higher" or "lower", as ``nvidia.metrics.direction`` has it; None where neither is known to be better.
 
     Returns:
         None without a finite value of a candidate, and without a direction.

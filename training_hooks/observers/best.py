@@ -6,9 +6,10 @@ import json
 import math
 from pathlib import Path
 
-from ..core.best import direction, is_better, is_candidate
+from ..core.best import is_better, is_candidate
 from ..core.files import copy_whole, tolerate_write_failure, whole_file
 from ..nvidia.host_loop import HostLoop
+from ..nvidia.metrics import direction
 
 __all__ = ["keep_best"]
 
