@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import torch
 
+from training_hooks.methods.method import methods
 from training_hooks.methods.regan.config import ReconfigurationConfig
 from training_hooks.methods.regan.plan import select_parameters
 from training_hooks.nvidia import state as states
@@ -18,6 +19,7 @@ from training_hooks.sparsity.selection import parameter_shapes
 
 from ..snapshots.open import Snapshot
 from ..support.errors import UserError
+from ..support.reading import mapping
 
 __all__ = ["generators", "masked", "masks_of_state", "write_dense", "write_safetensors", "write_sparse", "write_state_dict"]
 
@@ -38,7 +40,9 @@ def masks_of_state(path: Path, snapshot: Path, channels: bool = False) -> Dict[s
     """
     remedy = "give --ratio to prune by magnitude instead"
     try:
-        found = states.load(path, snapshot)["hooks"].get("Reconfiguration", {}).get("networks", {})
+        hooks = states.load(path, snapshot)["hooks"]
+        of_methods = [mapping(states.of_hook(hooks, method.hook_class())) for method in methods()]
+        found: Mapping[str, Any] = next((state["networks"] for state in of_methods if "networks" in state), {})
         return {
             network: {
                 name: masks.unpack_bits(bits, torch.Size(shape))

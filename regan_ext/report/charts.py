@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from training_hooks.core.schedule import Phase
+from training_hooks.methods.method import Statistic, methods
 from training_hooks.nvidia.metrics import direction
 
 from ..runs.cost import hook_percent
@@ -98,6 +99,11 @@ def _stat(name: str, scale: float = 1.0) -> Callable[[Run, Tick], float]:
     return lambda run, tick: tick.get(name) * scale
 
 
+def _share(statistic: Statistic) -> Callable[[Run, Tick], float]:
+    """What is left of a share that came back to 0 by steps is rounding."""
+    return lambda run, tick: round(tick.get(statistic.name) * statistic.factor, 9)
+
+
 def _augmentation(run: Run, tick: Tick) -> float:
     """The host notes a p of 0 also where it does not augment at all."""
     without = bool(run.options) and not run.options.get("augment_kwargs")
@@ -110,11 +116,6 @@ def _mask_change(run: Run, tick: Tick) -> float:
     return 100 * tick.get("ReGAN/mask_change") if tick.get("ReGAN/cycle") > 1 else math.nan
 
 
-def _apa(run: Run, tick: Tick) -> float:
-    """What is left of p where it came back to 0 by steps is rounding."""
-    return round(100 * tick.get("APA/p"), 9)
-
-
 def _unless_startup(value: Callable[[Run, Tick], float]) -> Callable[[Run, Tick], float]:
     return lambda run, tick: math.nan if tick.is_startup else value(run, tick)
 
@@ -125,32 +126,11 @@ _LOSSES = (
     _Quantity(Chart("r1-penalty", "R1 penalty", "penalty (no unit)", from_zero=True), _stat("Loss/r1_penalty")),
     _Quantity(Chart("pl-penalty", "Path length penalty", "penalty (no unit)", from_zero=True), _stat("Loss/pl_penalty")),
 )
-_PROGRESS = (
-    _Quantity(
-        Chart("lr", "Learning rate", "learning rate (per step)", log=True, steps=True),
-        _stat("ReGAN/lr"), planned.learning_rate,
-    ),
-    _Quantity(
-        Chart("sparsity", "Sparsity", "zeros among selected weights (%)", steps=True, from_zero=True),
-        _stat("ReGAN/sparsity", 100), planned.sparsity, 100,
-    ),
-    _Quantity(
-        Chart("mask-change", "Mask change between prunings", "newly pruned weights (%)", steps=True, from_zero=True),
-        _mask_change,
-    ),
-    _Quantity(
-        Chart("explored", "Explored share", "weights ever in a sparse net (%)", steps=True, from_zero=True),
-        _stat("ReGAN/explored", 100),
-    ),
+# Courses that are known without ticks, and values that are not simply those of a statistic.
+_PLANNED = {"ReGAN/lr": planned.learning_rate, "ReGAN/sparsity": planned.sparsity}
+_VALUES = {"ReGAN/mask_change": _mask_change}
+_OF_RUNS = (
     _Quantity(Chart("augment", "Augmentation p", "probability (%)", from_zero=True), _augmentation),
-    _Quantity(Chart("apa", "APA p", "probability (%)", from_zero=True), _apa),
-    _Quantity(
-        Chart("apa-replaced", "Reals that APA replaced", "share of real images (%)", from_zero=True), _stat("APA/replaced", 100)
-    ),
-    _Quantity(
-        Chart("stability", "Change of the averaged generator's images", "squared change per tick (no unit)", from_zero=True),
-        _stat("Stability/mse"),
-    ),
     _Quantity(
         Chart("sec-per-kimg", "Measured time per kimg", "time (s/kimg)", from_zero=True),
         _unless_startup(_stat("Timing/sec_per_kimg")),
@@ -159,7 +139,25 @@ _PROGRESS = (
         Chart("hook-cost", "Measured cost of the hook", "share of an iteration (%)", from_zero=True),
         _unless_startup(hook_percent),
     ),
-)  # fmt: skip
+)
+
+
+def _of_methods() -> List[_Quantity]:
+    """A chart for each statistic that a method wants drawn."""
+    return [_of_statistic(each) for method in methods() for each in method.statistics if each.is_drawn]
+
+
+def _of_statistic(statistic: Statistic) -> _Quantity:
+    chart = Chart(
+        re.sub(r"[^a-z0-9]+", "-", statistic.name.lower()),
+        statistic.label,
+        f"{statistic.axis} ({statistic.unit})" if statistic.unit else statistic.axis,
+        log=statistic.log,
+        steps=statistic.steps,
+        from_zero=statistic.from_zero,
+    )
+    value = _VALUES.get(statistic.name, _share(statistic) if statistic.unit == "%" else _stat(statistic.name, statistic.factor))
+    return _Quantity(chart, value, _PLANNED.get(statistic.name, lambda run: []), statistic.factor)
 
 
 def label(position: int) -> str:
@@ -169,7 +167,8 @@ def label(position: int) -> str:
 
 def charts(runs: Sequence[Run]) -> List[Chart]:
     """Charts of all quantities that any run has values of."""
-    found = [*(_of_quantity(q, runs) for q in _LOSSES), *_of_metrics(runs), *(_of_quantity(q, runs) for q in _PROGRESS)]
+    rest = (*_of_methods(), *_OF_RUNS)
+    found = [*(_of_quantity(q, runs) for q in _LOSSES), *_of_metrics(runs), *(_of_quantity(q, runs) for q in rest)]
     return [chart for chart in found if chart.lines]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
-from ..runs.folder import Run, hooks_of
+from training_hooks.methods.method import Entry
+
+from ..runs.folder import Run
 from ..support.reading import mapping
 
 __all__ = ["all_options", "differing_options", "method_names"]
@@ -21,26 +23,26 @@ def differing_options(runs: Sequence[Run]) -> List[Tuple[str, List[str]]]:
 
 def all_options(run: Run) -> Dict[str, str]:
     """The options of a run: dotted name → value as text."""
-    return _flatten(_without_seams(run.options))
+    return _flatten(_without_seams(run))
 
 
 def method_names(run: Run) -> List[str]:
-    """The methods besides Re-GAN and what watches the run, such as "DiffAugment color,translation"."""
-    names = []
-    for hook in hooks_of(run.options):
-        kind = str(hook.get("class_name", "")).rpartition(".")[2]
-        if kind == "DiffAugment":
-            policy = hook.get("policy")
-            names.append(f"DiffAugment {','.join(map(str, policy)) if isinstance(policy, list) else ''}".strip())
-        elif kind == "AdaptivePseudoAugmentation":
-            names.append(f"APA, target {hook['target']}" if "target" in hook else "APA")
-        elif kind == "Stability":
-            names.append("stability measured")
-    return names
+    """The methods of a run with their settings, such as "DiffAugment color,translation"."""
+    return [f"{each.method.title} {_described(each)}".strip() for each in run.methods if each.method is not None]
 
 
-def _without_seams(options: Mapping[str, Any]) -> Dict[str, Any]:
-    """The options as the plain host has them, and those of each hook under its class's name."""
+def _described(entry: Entry) -> str:
+    config = entry.config()
+    if entry.method is None or config is None:
+        return ""
+    if entry.method.describe is not None:
+        return entry.method.describe(config)
+    return ", ".join(f"{name} {value}" for name, value in config.to_dict().items())
+
+
+def _without_seams(run: Run) -> Dict[str, Any]:
+    """The options as the plain host has them, and the settings of each hook under its name."""
+    options = run.options
     plain = {name: value for name, value in options.items() if name != "run_dir"}
     loss = mapping(options.get("loss_kwargs"))
     if "inner" in loss:
@@ -52,11 +54,7 @@ def _without_seams(options: Mapping[str, Any]) -> Dict[str, Any]:
             optimizer.pop("network", None)
             optimizer.pop("configured_lr", None)
             plain[name] = optimizer
-    hooks = {str(hook.get("class_name", "")): hook for hook in hooks_of(options)}
-    for class_name, hook in hooks.items():
-        own = {k: v for k, v in hook.items() if k not in ("class_name", "plan") and mapping(v).get("class_name") not in hooks}
-        plain[class_name.rpartition(".")[2]] = own  # without what repeats another hook's options
-    return plain
+    return {**plain, **{entry.name: dict(entry.settings) for entry in run.methods}}
 
 
 def _flatten(value: Any, prefix: str = "") -> Dict[str, str]:

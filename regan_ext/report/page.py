@@ -233,17 +233,7 @@ def _earlier(run: Run) -> str:
 
 
 def _method(run: Run) -> str:
-    others = method_names(run)
-    return "; ".join([_regan(run), *others] if run.has_method else others) or "none (the plain host)"
-
-
-def _regan(run: Run) -> str:
-    config = run.config
-    if config is None:
-        return "Re-GAN"
-    text = f"Re-GAN, ratio {config.ratio:g}, phases of {config.interval} iterations, warm-up {config.warmup}"
-    text += ", whole channels" if config.granularity == "channel" else ""
-    return text + ("" if config.finish == "as-is" else f", ending {config.finish}")
+    return "; ".join(method_names(run)) or "none (the plain host)"
 
 
 def _trained(run: Run) -> str:

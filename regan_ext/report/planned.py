@@ -42,7 +42,7 @@ def learning_rate(run: Run) -> List[Step]:
     config = run.config
     if config is None:
         return []
-    forgets_at = config.warmup + config.first_extra if config.forget_lazy_lr else None
+    forgets_at = config.warmup + config.first_extra if "forget-lazy" in config.quirks else None
     optimizer = mapping(run.options.get("D_opt_kwargs" if config.target == "D" else "G_opt_kwargs"))
     before = [base for tick, base in _bases(run) if forgets_at is None or run.iteration_at(tick.kimg) <= forgets_at]
     after = [base for tick, base in _bases(run) if forgets_at is not None and run.iteration_at(tick.kimg) > forgets_at]

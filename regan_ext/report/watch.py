@@ -18,6 +18,7 @@ from rich.text import Text
 
 from training_hooks.core.schedule import Phase, Span
 from training_hooks.core.status import STATUS_FILE
+from training_hooks.methods.method import methods
 
 from ..runs.folder import STATS_FILE, Run, read_run
 from ..runs.metric import MetricPoint
@@ -148,8 +149,10 @@ def _rows(now: Standing) -> List[Tuple[str, "str | Text"]]:
         rows.append(("time left", _about(now.seconds_left)))
     if last is None:
         return [*rows, ("statistics", "no tick was finished yet"), ("status", _age(now))]
-    if math.isfinite(last.get("ReGAN/sparsity")):
-        rows.append(("sparsity", f"{last.get('ReGAN/sparsity'):.1%} zeros, measured at {last.kimg:.1f} kimg"))
+    for each in (each for method in methods() for each in method.statistics if each.is_watched):
+        if math.isfinite(last.get(each.name)):
+            value = f"{last.get(each.name) * each.factor:.1f} {each.unit}".replace(" %", "%")
+            rows.append((each.label.lower(), f"{value} {each.axis}, measured at {last.kimg:.1f} kimg"))
     rows.append(("pace", f"{_number(last.get('Timing/sec_per_kimg'))} sec/kimg in the last tick"))
     rows.append(("losses", f"G {_number(last.get('Loss/G/loss'))}, D {_number(last.get('Loss/D/loss'))}"))
     metric = _last_metric(now.run)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from training_hooks.core.schedule import Phase
 
@@ -196,8 +195,10 @@ def _ratio(above: float, below: float) -> float:
 
 def _theory(run: Run) -> Theory:
     theory = mapping(run.plan.get("theory"))
-    channels = {str(name): str(kept) for name, kept in mapping(theory.get("channels")).items()}
-    layers = {str(name): _layer(str(text)) for name, text in mapping(theory.get("layers")).items()}
+    channels = {str(name): _kept(kept) for name, kept in mapping(theory.get("channels")).items()}
+    layers = {
+        str(n): tuple(_number(mapping(of).get(kind)) for kind in COUNTS) for n, of in mapping(theory.get("layers")).items()
+    }
     return Theory(
         dense_gmacs=_number(theory.get("generator_gmacs")),
         sparse_gmacs=_number(theory.get("sparse_generator_gmacs")),
@@ -208,10 +209,9 @@ def _theory(run: Run) -> Theory:
     )
 
 
-def _layer(text: str) -> Tuple[float, ...]:
-    """Reads such as "dense 0.59, weights 0.413, channels 0.332"."""
-    found = dict(re.findall(r"(\w+) (\d[\d.]*(?:e[+-]?\d+)?)(?=,|$)", text))
-    return tuple(_number(found.get(kind)) for kind in COUNTS)
+def _kept(numbers: Any) -> str:
+    """Such as "48 of 64"."""
+    return " of ".join(f"{_number(each):g}" for each in numbers) if isinstance(numbers, list) else ""
 
 
 def _number(value: object) -> float:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
 from training_hooks.core.schedule import Schedule
-from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.method import Entry, entries
 
 from ..support.errors import UserError
 from ..support.reading import Damaged, mapping, number, read_json, read_lines, unless_read, whole
 from .job import Job, read_job, with_states
 from .metric import MetricPoint, read_metrics
+from .plan import read_plan
 
-__all__ = ["Part", "Run", "Tick", "hooks_of", "read_run", "read_stats"]
+__all__ = ["Part", "Run", "Tick", "read_run", "read_stats"]
 
 OPTIONS_FILE, STATS_FILE = "training_options.json", "stats.jsonl"
 _MOST_KIMG = 1e9
@@ -62,6 +63,7 @@ class Run:
     metrics: Tuple[MetricPoint, ...]
     notes: Tuple[str, ...]
     job: Job
+    whole_plan: Mapping[str, Any] = field(default_factory=dict)
     earlier: Tuple[Part, ...] = ()
 
     @property
@@ -100,7 +102,7 @@ class Run:
 
     @property
     def batch(self) -> Optional[int]:
-        return whole(self.plan.get("batch_size")) or whole(self.options.get("batch_size"))
+        return whole(self.whole_plan.get("batch_size")) or whole(self.options.get("batch_size"))
 
     @property
     def total_kimg(self) -> float:
@@ -112,7 +114,7 @@ class Run:
         """Planned iterations."""
         if self.batch is None or not math.isfinite(self.total_kimg):
             return None
-        return whole(self.plan.get("iterations")) or math.ceil(self.total_kimg * 1000 / self.batch)
+        return whole(self.whole_plan.get("iterations")) or math.ceil(self.total_kimg * 1000 / self.batch)
 
     @property
     def kimg(self) -> float:
@@ -151,20 +153,20 @@ class Run:
 
     @property
     def has_method(self) -> bool:
-        """Whether the run was made with Re-GAN."""
-        return self._hook is not None
+        """Whether the run was made with a method that has sparse and dense phases."""
+        return self._phased is not None
 
     @cached_property
-    def config(self) -> Optional[ReconfigurationConfig]:
-        """The method's settings; None in a plain run and where they are of another version of this package."""
-        if self._hook is None:
-            return None
-        try:
-            config = ReconfigurationConfig.from_dict({k: v for k, v in self._hook.items() if k not in ("class_name", "plan")})
-        except (TypeError, ValueError):
-            return None
-        lengths = (config.interval, config.warmup, config.first_extra)
-        return None if any(whole(length, least=0) is None for length in lengths) else config
+    def methods(self) -> Tuple[Entry, ...]:
+        """All hooks of the run, methods and others."""
+        return tuple(entries(self.options))
+
+    @cached_property
+    def config(self) -> Optional[Any]:
+        """Settings of the method with phases; None in a plain run and where they are of another version of this package."""
+        config = None if self._phased is None else self._phased.config()
+        lengths = [] if config is None else [each.name for each in config.settings() if each.kind == "length"]
+        return None if any(whole(getattr(config, name), least=0) is None for name in lengths) else config
 
     @cached_property
     def schedule(self) -> Optional[Schedule]:
@@ -177,8 +179,8 @@ class Run:
 
     @property
     def plan(self) -> Mapping[str, Any]:
-        """What the run was planned to be, for the reader of its options; empty in a plain run."""
-        return mapping((self._hook or {}).get("plan"))
+        """What the method with phases planned; empty in a plain run."""
+        return mapping(mapping(self.whole_plan.get("methods")).get("" if self._phased is None else self._phased.name))
 
     def in_kimg(self, iteration: float) -> float:
         return iteration * (self.batch or 0) / 1000
@@ -192,11 +194,8 @@ class Run:
         return self.iteration_at(self.kimg)
 
     @property
-    def _hook(self) -> Optional[Mapping[str, Any]]:
-        for hook in hooks_of(self.options):
-            if str(hook.get("class_name", "")).endswith(".Reconfiguration"):
-                return hook
-        return None
+    def _phased(self) -> Optional[Entry]:
+        return next((each for each in self.methods if each.method is not None and each.method.has_phases), None)
 
     def _data_option(self, name: str) -> Any:
         return mapping(self.options.get("training_set_kwargs")).get(name)
@@ -221,7 +220,8 @@ def read_run(folder: "str | Path") -> Run:
     job = read_job(folder)  # before the rest: what a job that has ended wrote is complete
     ticks, of_stats = read_stats(folder / STATS_FILE)
     metrics, of_metrics = read_metrics(folder)
-    return Run(folder, options, tuple(ticks), tuple(metrics), (*notes, *of_stats, *of_metrics), job)
+    notes = [*notes, *of_stats, *of_metrics]
+    return Run(folder, options, tuple(ticks), tuple(metrics), tuple(notes), job, read_plan(folder, options))
 
 
 @unless_read
@@ -283,8 +283,3 @@ def _kimg(value: Any) -> float:
 
 def _divide(above: float, below: float) -> float:
     return above / below if below > 0 and above > 0 else math.nan
-
-
-def hooks_of(options: Mapping[str, Any]) -> List[Mapping[str, Any]]:
-    hooks = mapping(options.get("loss_kwargs")).get("hooks")
-    return [mapping(hook) for hook in hooks] if isinstance(hooks, list) else []

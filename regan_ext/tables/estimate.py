@@ -7,6 +7,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import click
 
+from training_hooks.methods.regan import METHOD
+from training_hooks.methods.regan.config import ReconfigurationConfig
 from training_hooks.methods.regan.plan import sparse_cost, targets
 from training_hooks.sparsity.operations import RunCost, layer_operations
 
@@ -64,9 +66,10 @@ def cost_of(cell: Cell) -> CellCost:
     g, d = (sum(layer_operations(shapes[kind]).values()) for kind in ("G", "D"))
     total = -(-kimg * 1000 // batch)
     sparse, count, saves = 1.0, 0, False
-    settings = options.resolve(given).settings
+    settings = options.resolve(given).methods.get(METHOD.name)
     if settings is not None:
-        config = options.configuration(settings, batch)
+        config = options.configuration(METHOD, settings, batch)
+        assert isinstance(config, ReconfigurationConfig)
         sparse = sparse_cost(config, "G", shapes["G"]) if "G" in targets(config) else 1.0
         count, saves = config.schedule(total).sparse_iterations(total), config.granularity == "channel"
     cost = RunCost(g, d, sparse, batch, total, count)

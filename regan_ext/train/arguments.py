@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 import click
 
 from training_hooks.core.state_check import check_fit
-from training_hooks.methods.regan import exploration
-from training_hooks.methods.regan.config import PRESETS, ReconfigurationConfig
-from training_hooks.methods.regan.plan import (
-    check_patterns,
-    check_rgb,
-    describe_cost,
-    left_dense,
-    select_parameters,
-    targets,
-)
-from training_hooks.nvidia import host_loop as loop
 from training_hooks.nvidia import stop
 from training_hooks.nvidia.seams import Ticker
 from training_hooks.sparsity.selection import parameter_shapes
@@ -29,7 +17,7 @@ from ..hosts.compat import fixes as compat
 from ..support.errors import UserError
 from ..support.paths import is_address
 from ..support.text import echo
-from . import disk, options, resume, resume_options
+from . import disk, methods, options, resume, resume_options
 from .resume_networks import fetch, open_networks, read_networks, shapes_of
 
 __all__ = ["HostModule", "Setup", "check_batch", "edit", "set_up"]
@@ -37,7 +25,6 @@ __all__ = ["HostModule", "Setup", "check_batch", "edit", "set_up"]
 HostModule = Callable[[str], Any]  # the host's module of a name, such as "dnnlib"
 Setup = Callable[..., Tuple[str, Any]]  # the host's setup_training_loop_kwargs
 _KEEPERS = ["training_hooks.observers.best.keep_best"]
-_LAZY = 4  # the host's loop regularises G in every so many iterations unless it is told otherwise
 _Shapes = Dict[str, Dict[str, Tuple[int, ...]]]  # network → name of a weight or bias → shape
 
 
@@ -107,7 +94,7 @@ def edit(
     host: HostModule,
     found: Optional[resume.Resume] = None,
     outdir: Optional[str] = None,
-) -> str:
+) -> Tuple[str, Any]:
     """Edit the loop's keyword arguments in place, and check that what they ask for can be done.
 
     Args:
@@ -119,7 +106,7 @@ def edit(
         outdir: folder of the runs, which has to have room for this one; None where nothing will be written.
 
     Returns:
-        The suffix of the run's description.
+        The suffix of the run's description, and what the methods plan, see ``methods.add``.
 
     Raises:
         click.ClickException: an option that does not go with the others, with the snapshot, or with the disk.
@@ -133,17 +120,19 @@ def edit(
     networks = _networks(host, args)
     shapes = {kind: shapes_of(network) for kind, network in networks.items()}
     trained = {kind: parameter_shapes(network) for kind, network in networks.items()}
-    suffix += _add_hooks(args, request, list(hooks), shapes, trained)
+    of_methods, plan = methods.add(args, request, list(hooks), shapes, trained)
     args["abort_fn"] = stop.Stopper()
     args["data_loader_kwargs"]["worker_init_fn"] = stop.OutliveSignals()
     args["progress_fn"] = Ticker(
         states=request.states, keep_states=request.keep_states, on_nan=request.on_nan, keepers=_KEEPERS
     )
+    suffix += of_methods
     if found is not None:
         suffix += _edit_resume(args, found, shapes, networks)
     if outdir is not None:
-        disk.check(outdir, disk.plan(args, shapes, request))
-    return suffix
+        sparse_phases = max((each.get("sparse_phases", 0) for each in plan["methods"].values()), default=0)
+        disk.check(outdir, disk.plan(args, shapes, request, sparse_phases))
+    return suffix, plan
 
 
 def _edit_sizes(args: Any, asked: Mapping[str, int]) -> str:
@@ -191,135 +180,6 @@ def _unfit(args: Any, batch_gpu: int) -> Optional[str]:
     if batch_gpu < 2 and args["loss_kwargs"].get("pl_weight", 2) != 0:
         return "path length regularisation needs at least 2 images per process and round, not 1"
     return None
-
-
-# ---------------------------------------------------------------- hooks
-
-
-def _add_hooks(args: Any, request: options.Request, hooks: List[Dict[str, Any]], shapes: _Shapes, trained: _Shapes) -> str:
-    """Re-GAN where it was asked for, what goes with it, and the seams that they need."""
-    suffix, settings = "", request.settings
-    needed: Tuple[str, ...] = ("G",)
-    if settings is not None and settings["ratio"] > 0:
-        config = options.configuration(settings, args["batch_size"])
-        reconfiguration = _reconfiguration(config, args, shapes, trained)
-        hooks.insert(0, reconfiguration)
-        if request.pairs != "none":
-            planless = {key: value for key, value in reconfiguration.items() if key != "plan"}
-            pairs = {"class_name": "training_hooks.observers.pairs.Pairs", "every": request.pairs == "all"}
-            hooks.append({**pairs, "reconfiguration": planless})
-        kind = "ch" if config.granularity == "channel" else ""
-        suffix = f"-regan{kind}{config.ratio:g}-g{settings.get('interval', config.interval)}"
-        needed = tuple(dict.fromkeys(("G", *targets(config))))
-    suffix += _add_others(request, hooks)
-    if hooks or args["num_gpus"] > 1:
-        hooks.append({"class_name": "training_hooks.observers.progress.Progress"})
-        _install_seams(args, hooks, needed)
-    return suffix
-
-
-def _add_others(request: options.Request, hooks: List[Dict[str, Any]]) -> str:
-    """The methods beside Re-GAN."""
-    suffix = ""
-    if request.diffaugment:
-        hooks.append({"class_name": "training_hooks.methods.diffaugment.hook.DiffAugment", "policy": list(request.diffaugment)})
-        suffix += f"-diffaug-{'-'.join(request.diffaugment)}"
-    if request.apa is not None:
-        hooks.append({"class_name": "training_hooks.methods.apa.hook.AdaptivePseudoAugmentation", **request.apa})
-        suffix += "-apa" + "".join(f"-{key}{value:g}" for key, value in request.apa.items())
-    if request.stability:
-        hooks.append({"class_name": "training_hooks.observers.stability.Stability"})
-    hooks += [{"class_name": name} for name in request.own_hooks]
-    return suffix
-
-
-def _reconfiguration(config: ReconfigurationConfig, args: Any, shapes: _Shapes, trained: _Shapes) -> Dict[str, Any]:
-    """Keyword arguments of the hook, with the plan for the reader of the resolved options.
-
-    Args:
-        config: the settings.
-        args: keyword arguments of the loop.
-        shapes: of the networks' weights and biases.
-        trained: the same without those that are frozen, which are not pruned.
-    """
-    total = loop.total_iterations(args)
-    try:
-        schedule = config.schedule(total)
-    except ValueError as err:
-        remedy = "give more --kimg, or a shorter --regan-warmup and --regan-interval"
-        raise click.BadParameter(f"{err}; {remedy}", param_hint="--regan-finish") from err
-    selected, dense = _selected(config, trained, shapes), _left_dense(config, trained)
-    weights = sum(math.prod(shapes[kind][name]) for kind in selected for name in selected[kind])
-    plan = {
-        "iterations": total,
-        "batch_size": args["batch_size"],
-        "selected_tensors": sum(map(len, selected.values())),
-        "selected_weights": weights,
-        "sparse_phases": schedule.sparse_phases(total),
-        "ends_in": schedule.span(total - 1).phase.name.lower(),
-        "phases": list(schedule.describe(args["batch_size"], total)),
-        "theory": describe_cost(config, shapes["G"], shapes["D"], args["batch_size"], total),
-    }
-    if dense:
-        plan["left_dense"] = ", ".join(dense)
-        echo(f"Note: {plan['left_dense']} stay dense, the ratio would take whole output channels of them.", err=True)
-    if plan["sparse_phases"] == 0:
-        remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
-        echo(f"Note: Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.", err=True)
-    elif config.granularity == "weight" and "G" in targets(config):
-        plan["exploration"] = _exploration(config, args)
-    return {"class_name": "training_hooks.methods.regan.hook.Reconfiguration", **config.to_dict(), "plan": plan}
-
-
-def _left_dense(config: ReconfigurationConfig, trained: _Shapes) -> List[str]:
-    """Parameters in scope that are not pruned, as a reader knows them."""
-    found = {kind: left_dense(config, kind, trained[kind]) for kind in targets(config)}
-    return [f"{kind}.{name} {list(shape)}" for kind, tensors in found.items() for name, shape in tensors.items()]
-
-
-def _selected(config: ReconfigurationConfig, trained: _Shapes, shapes: _Shapes) -> Dict[str, List[str]]:
-    """ "G", "D" or both → names of the parameters that are pruned, of those that are ``trained``.
-
-    Raises:
-        click.BadParameter: a pattern matches nothing, RGB layers are not known, or the ratio is too high.
-    """
-    try:
-        check_patterns(config, trained)
-        for kind in targets(config):
-            check_rgb(config, kind, list(shapes[kind]))
-        return {kind: select_parameters(config, kind, trained[kind]) for kind in targets(config)}
-    except ValueError as err:
-        of = str(err).split()[0]
-        hint = f"--regan-{of}" if of in ("ratio", "exclude") else "--regan-scope"
-        raise click.BadParameter(str(err), param_hint=hint) from err
-
-
-def _exploration(config: ReconfigurationConfig, args: Any) -> str:
-    """Says whether G's masks can change, and what could make them."""
-    lr, beta2 = args["G_opt_kwargs"]["lr"] * config.lr_scale, args["G_opt_kwargs"].get("betas", (0.9, 0.999))[1]
-    forgotten = config.moments != "restore"
-    rest = lr, beta2, args.get("G_reg_interval", _LAZY), forgotten
-    found = exploration.estimate(config.ratio, config.interval, *rest)
-    if not found.is_possible:
-        needed = exploration.shortest_interval(config.ratio, *rest)
-        echo(
-            f"Note: phases of {config.interval} iterations are short. {str(found).capitalize()}: every pruning will choose "
-            f"nearly the same weights again. From --regan-interval={needed} on others could come in, sooner with a larger "
-            f"--regan-lr-scale; --regan-preset=few-shot has phases of {PRESETS['few-shot']['interval'].value:g} kimg.",
-            err=True,
-        )
-    return str(found)
-
-
-def _install_seams(args: Any, hooks: List[Dict[str, Any]], needed: Sequence[str]) -> None:
-    """Put our classes' names where the host reads class names; the host's own go to ``inner``."""
-    easy = type(args["loss_kwargs"])
-    loss = easy(class_name="training_hooks.nvidia.seams.HookedLoss", inner=dict(args["loss_kwargs"]), hooks=hooks)
-    args["loss_kwargs"] = loss
-    for network in needed:
-        kwargs = args[f"{network}_opt_kwargs"]
-        kwargs["inner"], kwargs["class_name"] = kwargs["class_name"], "training_hooks.nvidia.seams.hooked_optimizer"
-        kwargs["network"], kwargs["configured_lr"] = network, kwargs["lr"]
 
 
 # ---------------------------------------------------------------- the snapshot

@@ -33,6 +33,7 @@ from ..metrics.install import install as install_metrics
 from ..metrics.registry import register
 from ..metrics.settings import MetricSettings
 from ..runs import summary as run_summary
+from ..runs.plan import write_plan
 from ..support.text import echo, printable_errors
 from . import (
     arguments as loop_arguments,
@@ -40,6 +41,7 @@ from . import (
 from . import (
     help_page,
     host_values,
+    methods,
     options,
     plan_page,
     presets,
@@ -91,7 +93,7 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
     def run(**values: Any) -> Any:
         values_of_ours = {str(o.name): values.pop(str(o.name)) for o in ours}
         values = host_values.checked(values)
-        presets.say(values_of_ours.get("regan_preset"), values, values_of_ours)
+        presets.say(values, values_of_ours)
         with_hooks = _Attachment(namespace, options.resolve(values_of_ours), hooks)
         return with_hooks.run(callback, values)
 
@@ -107,12 +109,14 @@ class RankEntry:
         device: "cpu" or "cuda".
         shared: path by which several processes agree on when to stop; None for one process.
         metrics: what metrics compare with what, and when.
+        plan: what the methods plan, which the first process writes into the run folder; filled before the processes begin.
     """
 
     main: str
     device: str
     shared: Optional[str] = None
     metrics: MetricSettings = field(default_factory=MetricSettings)
+    plan: Dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, rank: int, args: Any, temp_dir: str) -> None:
         compat.prepare_imports()
@@ -124,6 +128,8 @@ class RankEntry:
         install_metrics(metric_main, replace(self.metrics, names=tuple(args.get("metrics") or ())))
         guard_metrics(metric_main)
         _skip_samples(args)
+        if rank == 0 and self.plan.get("methods"):
+            write_plan(args["run_dir"], self.plan)
         stop.install(self.shared)
         try:
             with explained(lambda: args), faults_named(args["training_set_kwargs"]["path"]):
@@ -202,6 +208,7 @@ class _Attachment:
         self.namespace = namespace
         self.hooks = list(hooks)
         self.args: Any = {}
+        self.plan: Dict[str, Any] = {}  # what the methods plan, once it is known
         self.is_time_up = False
         try:
             self.request = replace(request, device=device.resolve(request.device))
@@ -227,12 +234,13 @@ class _Attachment:
                 check_images(config["data"], values.get("outdir"))
             images, is_dry = identity(config.get("data")), bool(values.get("dry_run"))
             description, self.args, resumed = loop_arguments.set_up(setup, config, found, host, is_dry, images)
-            suffix = loop_arguments.edit(self.args, self.request, self.hooks, host, resumed, outdir)
+            suffix, plan = loop_arguments.edit(self.args, self.request, self.hooks, host, resumed, outdir)
+            self.plan.update(plan)
             self.args["progress_fn"][resume.IMAGES] = images
             _check_metrics(self.request.metrics, self.args, host)
             host_values.check_run_folder(values.get("outdir") or ".", description + suffix)
             if values.get("dry_run"):
-                for line in plan_page.describe(self.args, self.request):
+                for line in plan_page.describe(plan, methods.configured(self.request, plan["batch_size"])):
                     echo(line)
             return description + suffix, self.args
 
@@ -243,7 +251,7 @@ class _Attachment:
         try:
             with tempfile.TemporaryDirectory() as temporary, self._time_limit():
                 shared = os.path.join(temporary, "stop") if several else None
-                self.namespace["subprocess_fn"] = RankEntry(main, self.request.device, shared, self.request.metrics)
+                self.namespace["subprocess_fn"] = RankEntry(main, self.request.device, shared, self.request.metrics, self.plan)
                 if several:
                     stop.install(shared)  # the parent of the ranks hears of it first
                 with explained(lambda: self.args):
@@ -264,8 +272,8 @@ class _Attachment:
         Raises:
             click.exceptions.Exit: it ended because something is not finite.
         """
-        settings, folder = self.request.settings, self.args.get("run_dir")
-        if settings is not None and settings["ratio"] > 0:
+        folder = self.args.get("run_dir")
+        if "regan" in self.request.methods:
             run_summary.tell(folder)
         if stop.diverged():
             echo(_about_divergence(folder), err=True)

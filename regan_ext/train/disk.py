@@ -47,23 +47,25 @@ class Plan:
         return self.pickles * self.snapshot + self.states * self.state
 
 
-def plan(args: Mapping[str, Any], shapes: Mapping[str, Mapping[str, Sequence[int]]], request: options.Request) -> Plan:
+def plan(
+    args: Mapping[str, Any], shapes: Mapping[str, Mapping[str, Sequence[int]]], request: options.Request, sparse_phases: int = 0
+) -> Plan:
     """Estimate what the run of these keyword arguments will write, were it to run from its beginning.
 
     Args:
         args: the edited keyword arguments of the loop.
         shapes: "G" and "D" → parameter name → shape.
         request: what was asked for.
+        sparse_phases: number of sparse phases of the run; 0 without a method that has some.
     """
     G, D = (sum(math.prod(shape) for shape in shapes[kind].values()) for kind in ("G", "D"))
     every, snapshots = args["network_snapshot_ticks"], 0
     if every is not None:
         last_tick = math.ceil(args["total_kimg"] / loop.kimg_per_tick(args))
         snapshots = math.ceil(last_tick / every) + 1  # the first one's, tick 0, too
-    sparse_phases = [hook["plan"]["sparse_phases"] for hook in args["loss_kwargs"].get("hooks", []) if "plan" in hook]
     members, kinds = 0, 1
     if sparse_phases:
-        members, kinds = {"last": 2, "all": 2 * sparse_phases[0], "none": 0}[request.pairs], 2
+        members, kinds = {"last": 2, "all": 2 * sparse_phases, "none": 0}[request.pairs], 2
     best = kinds * len(args["metrics"]) if snapshots else 0
     states = 0
     if request.states:

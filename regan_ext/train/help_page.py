@@ -8,16 +8,15 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import click
 
+from training_hooks.methods.method import Method, methods
+
+from .options import Ours
+
 __all__ = ["in_groups", "named_as_typed"]
 
-_HOSTS = "Options of the host"
-# Heading → how the flags of its options begin; the rest of ours runs the training.
-_GROUPS = (
-    ("Re-GAN", ("--regan-",)),
-    ("Other methods", ("--DiffAugment", "--apa", "--stability", "--hook")),
-    ("Metrics", ("--metric",)),
-)
-_RUN = "Run control"
+_HOSTS, _OTHERS = "Options of the host", "Other methods"
+_OWN_GROUP = 4  # a method with more options than this has a group of its own
+_RUN, _METRICS = "Run control", "Metrics"
 _WIDEST = 120
 _BEGINNING = (
     "With few images begin with --regan-preset=few-shot. -n shows what a run would do, and does nothing. "
@@ -36,20 +35,33 @@ def in_groups(command: click.Command) -> None:
 def _format(
     command: click.Command, theirs: "frozenset[Optional[str]]", ctx: click.Context, formatter: click.HelpFormatter
 ) -> None:
-    groups: Dict[str, List[Tuple[str, str]]] = {heading: [] for heading in (_HOSTS, "Re-GAN", "Other methods", _RUN, "Metrics")}
+    theirs_and_ours: Dict[str, List[Tuple[str, str]]] = {_HOSTS: [], **{heading: [] for heading in _headings()}}
     for param in command.get_params(ctx):
         record = param.get_help_record(ctx)
         if record is not None:
-            groups[_HOSTS if param.name in theirs else _heading(param)].append(record)
-    for heading, records in groups.items():
+            theirs_and_ours[_HOSTS if param.name in theirs else _heading(param)].append(record)
+    for heading, records in theirs_and_ours.items():
         if records:
             with formatter.section(heading):
                 formatter.write_dl(records)
 
 
+def _headings() -> List[str]:
+    own = [method.title for method in methods() if _has_own_group(method)]
+    return [*own, _OTHERS, _RUN, _METRICS]
+
+
+def _has_own_group(method: Method) -> bool:
+    return sum(not each.is_hidden for each in method.settings) > _OWN_GROUP
+
+
 def _heading(param: click.Parameter) -> str:
-    flag = param.opts[0]
-    return next((heading for heading, beginnings in _GROUPS if flag.startswith(beginnings)), _RUN)
+    method = param.option.method if isinstance(param, Ours) else None
+    if method is not None:
+        return method.title if _has_own_group(method) else _OTHERS
+    if param.name == "hook":
+        return _OTHERS
+    return _METRICS if str(param.name).startswith("metric") else _RUN
 
 
 def named_as_typed(command: click.Command) -> None:

@@ -1,23 +1,22 @@
-"""The options that this package adds to a host's command line: one table, and what it resolves to."""
+"""The options that this package adds to a host's command line: those of the methods, and a table of the others."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import click
 
 from training_hooks.core.schedule import Length
-from training_hooks.methods.diffaugment.hook import POLICIES, parse_policy
-from training_hooks.methods.regan.config import CHOICES, PRESETS, ReconfigurationConfig
+from training_hooks.methods.method import Config, Method, Setting, methods
 
 from ..metrics.settings import MetricSettings
 from ..support.numbers import HOURS, FiniteFloat, Int
 from ..support.paths import UserPath
 from . import presets
 
-__all__ = ["OPTIONS", "OURS", "Request", "click_options", "resolve"]
+__all__ = ["Option", "Request", "click_options", "configuration", "options", "resolve"]
 
 
 class _LengthType(click.ParamType):
@@ -40,31 +39,19 @@ class _LengthType(click.ParamType):
         return length
 
 
-class _RatioType(click.ParamType):
-    """A share in [0, 1)."""
+class _ListType(click.ParamType):
+    """Several words with commas between them, as a setting takes them; ``none`` is none of them."""
 
-    name = "float"
-
-    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> float:
-        try:
-            ratio = float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number", param, ctx)
-        if not 0 <= ratio < 1:
-            self.fail(f"{value!r} is not in [0, 1); 0.3 prunes 30 % of the weights", param, ctx)
-        return ratio
-
-
-class _PolicyType(click.ParamType):
-    """Names of differentiable augmentations, with commas between them."""
-
-    name = "list"
+    def __init__(self, setting: Setting):
+        self.setting, self.name = setting, "patterns" if setting.kind == "patterns" else "list"
 
     def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Tuple[str, ...]:
+        words = presets.words(self.setting, value) if isinstance(value, str) else value
         try:
-            return value if isinstance(value, tuple) else parse_policy(value)
+            checked: Tuple[str, ...] = self.setting.checked(words)
         except ValueError as err:
-            self.fail(str(err), param, ctx)
+            self.fail(str(err).partition(": ")[2] or str(err), param, ctx)
+        return checked
 
 
 class _HookType(click.ParamType):
@@ -90,13 +77,17 @@ class _HookType(click.ParamType):
 
 
 class _PresetType(click.Choice):
-    """The name of a preset, or a preset's file."""
+    """The name of a method's preset, or a preset's file."""
+
+    def __init__(self, method: Method):
+        super().__init__(sorted(method.presets))
+        self.method = method
 
     def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
         if not str(value).endswith(".json"):
             return super().convert(value, param, ctx)
         try:
-            presets.read_file(value)
+            presets.read_file(self.method, value)
         except ValueError as err:
             self.fail(str(err), param, ctx)
         return value
@@ -104,14 +95,25 @@ class _PresetType(click.Choice):
 
 @dataclass(frozen=True)
 class Option:
-    """One added option: its flag, its click type, its help text, the field of the configuration that it sets, and whether it
-    may stand without a value, which then is true."""
+    """One added option.
+
+    Args:
+        flag: flag as it is typed.
+        type: click type of its value.
+        help: help text, with the default.
+        method: method that it belongs to; None = it runs the training.
+        field: setting of the method that it sets; None = it switches the method on, or takes a preset.
+        is_bare: whether it may stand without a value, which then is true.
+        is_hidden: whether ``--help`` leaves it out.
+    """
 
     flag: str
     type: Any
     help: str
+    method: Optional[Method] = None
     field: Optional[str] = None
-    bare: bool = False
+    is_bare: bool = False
+    is_hidden: bool = False
 
     @property
     def name(self) -> str:
@@ -119,78 +121,39 @@ class Option:
         return self.flag[2:].replace("-", "_").lower()
 
 
+def _of_method(method: Method) -> Iterator[Option]:
+    """The options of a method: its preset or its switch, and its settings."""
+    if method.presets:
+        what = f"Start from these settings, or from those in FILE.json; other --{method.name} options win."
+        yield Option(f"--{method.name}-preset", _PresetType(method), f"{what}  [default: none]", method)
+    if method.switch is None:
+        yield Option(method.switch_flag, bool, f"{method.help}  [default: false]", method, is_bare=True)
+    for each in method.settings:
+        told = each.told or _told(each.default)
+        help_text = f"{each.help}  [default: {told}]"
+        yield Option(method.flag(each.name), _type_of(each), help_text, method, each.name, is_hidden=each.is_hidden)
+
+
+def _told(default: Any) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, (int, float)) else str(default)
+
+
+def _type_of(each: Setting) -> Any:
+    if each.kind == "choice":
+        return click.Choice(each.choices)
+    if each.kind == "length":
+        return _LengthType(int(each.least or 0))
+    if each.kind in ("int", "float"):
+        kind: Any = Int if each.kind == "int" else FiniteFloat
+        return kind(each.least, each.most, min_open=each.excludes_least, max_open=each.excludes_most)
+    return {"bool": bool, "str": str}.get(each.kind) or _ListType(each)
+
+
 _Choice = click.Choice
 _CHANNELS, _MANY = Int(1, 65536), Int(1, 1_000_000)
-OPTIONS: Tuple[Option, ...] = (
-    Option(
-        "--regan-preset",
-        _PresetType(sorted(PRESETS)),
-        "Start from these settings, or from those in FILE.json; other --regan options win.  [default: none]",
-    ),
-    Option(
-        "--regan-ratio",
-        _RatioType(),
-        "Share of G's weights pruned in sparse phases; 0 is off.  [default: 0]",
-        "ratio",
-    ),
-    Option(
-        "--regan-interval",
-        _LengthType(1),
-        "Length of each sparse and dense phase, in iterations or as 5kimg.  [default: 100]",
-        "interval",
-    ),
-    Option("--regan-warmup", _LengthType(0), "Dense training before the first pruning.  [default: 0]", "warmup"),
-    Option(
-        "--regan-lr-scale",
-        FiniteFloat(0, 1000, min_open=True),
-        "Factor on the learning rate of dense phases.  [default: 0.1]",
-        "lr_scale",
-    ),
-    Option("--regan-target", _Choice(CHOICES["target"]), "Network to reconfigure.  [default: G]", "target"),
-    Option(
-        "--regan-scope",
-        str,
-        "What is pruned: weights (tensors of 2 or more dimensions), reference (biases too), or name patterns such as "
-        "'synthesis.*.weight'.  [default: weights]",
-        "scope",
-    ),
-    Option("--regan-exclude", str, "Name patterns to leave dense, or none.  [default: the RGB layers]", "exclude"),
-    Option("--regan-rule", _Choice(CHOICES["rule"]), "How the smallest weights are counted.  [default: exact]", "rule"),
-    Option("--regan-refresh", _Choice(CHOICES["refresh"]), "How often masks are chosen.  [default: phase]", "refresh"),
-    Option("--regan-steps", _Choice(CHOICES["steps"]), "Optimizer steps that masks hold through.  [default: all]", "steps"),
-    Option("--regan-moments", _Choice(CHOICES["moments"]), "Adam's moments at regrowth.  [default: keep]", "moments"),
-    Option("--regan-ema", _Choice(CHOICES["ema"]), "Does the average follow the masks?  [default: follow]", "ema"),
-    Option("--regan-finish", _Choice(CHOICES["finish"]), "Phase that the run ends in.  [default: as-is]", "finish"),
-    Option(
-        "--regan-granularity",
-        _Choice(CHOICES["granularity"]),
-        "Prune single weights, or whole channels, which makes sparse phases faster.  [default: weight]",
-        "granularity",
-    ),
-    Option(
-        "--regan-channel-multiple",
-        _CHANNELS,
-        "Round the number of channels that stay up to a multiple of this.  [default: 8]",
-        "channel_multiple",
-    ),
-    Option(
-        "--regan-channel-min",
-        _CHANNELS,
-        "Least number of channels that stay in a layer.  [default: 8]",
-        "channel_min",
-    ),
-    Option(
-        "--regan-importance",
-        _Choice(CHOICES["importance"]),
-        "Norm of which weights makes a channel important.  [default: writers]",
-        "importance",
-    ),
-    Option(
-        "--regan-mapping",
-        _Choice(CHOICES["mapping"]),
-        "With channels, leave the mapping network dense or prune its weights.  [default: dense]",
-        "mapping",
-    ),
+_RUN: Tuple[Option, ...] = (
     Option("--device", _Choice(["auto", "cpu", "cuda"]), "Where to train.  [default: auto, CUDA where available]"),
     Option(
         "--batch-gpu",
@@ -205,37 +168,43 @@ OPTIONS: Tuple[Option, ...] = (
     Option("--states", bool, "Write a state file beside every snapshot, for --resume.  [default: true]"),
     Option("--keep-states", Int(0, 1_000_000), "How many state files to keep; 0 = all.  [default: 3]"),
     Option("--on-nan", _Choice(["stop", "warn"]), "What to do when weights or losses are not finite.  [default: stop]"),
-    Option("--DiffAugment", _PolicyType(), f"Differentiable augmentation: any of {','.join(POLICIES)}.  [default: none]"),
-    Option("--apa", bool, "Adaptive pseudo augmentation: fakes among D's reals.  [default: false]", bare=True),
-    Option("--apa-target", FiniteFloat(-1, 1), "APA: mean of sign(D(real)) to keep.  [default: 0.6]"),
-    Option("--apa-kimg", _MANY, "APA: kimg in which p can move by 1.  [default: 500]"),
-    Option("--apa-interval", _MANY, "APA: iterations between two moves of p.  [default: 4]"),
-    Option("--stability", bool, "Log how far images of fixed latents move from tick to tick.  [default: false]", bare=True),
     Option("--hook", _HookType(), "Methods of your own, by the dotted names of their classes.  [default: none]"),
     Option("--metricdata", UserPath(), "Zip or folder of images to compare with.  [default: the training images]"),
     Option("--metric-detector", UserPath(), "TorchScript file of the feature network.  [default: the host's Inception]"),
     Option("--metrics-every", _MANY, "At every so many snapshots, and the last.  [default: 1]"),
 )
 _HOSTS_OWN = MetricSettings()
-CHANNEL_FIELDS = ("channel_multiple", "channel_min", "importance", "mapping")
-OURS = tuple(option.name for option in OPTIONS)
+
+
+def options() -> Tuple[Option, ...]:
+    """All added options: those of the methods in the methods' order, and those that run the training."""
+    return (*(option for method in methods() for option in _of_method(method)), *_RUN)
 
 
 def click_options() -> List[click.Option]:
-    """The table as click options."""
-    return [_Ours(option) for option in OPTIONS]
+    """The same as click options."""
+    return [Ours(option) for option in options()]
 
 
-class _Ours(click.Option):
-    """An option of the table. Its help has the types that the hosts write, and no bounds: errors name those."""
+class Ours(click.Option):
+    """An added option. Its help has the types that the hosts write, and no bounds: errors name those."""
 
     def __init__(self, option: Option):
-        bare: Dict[str, Any] = {"is_flag": False, "flag_value": "true"} if option.bare else {}
-        metavar = f"[{_metavar(option.type)}]" if option.bare else _metavar(option.type)
-        super().__init__([option.flag, option.name], type=option.type, help=option.help, metavar=metavar, default=None, **bare)
+        self.option = option
+        bare: Dict[str, Any] = {"is_flag": False, "flag_value": "true"} if option.is_bare else {}
+        metavar = f"[{_metavar(option.type)}]" if option.is_bare else _metavar(option.type)
+        super().__init__(
+            [option.flag, option.name],
+            type=option.type,
+            help=option.help,
+            metavar=metavar,
+            default=None,
+            hidden=option.is_hidden,
+            **bare,
+        )
 
-    def get_help_record(self, ctx: click.Context) -> Tuple[str, str]:
-        return f"{self.opts[0]} {self.metavar}", str(self.help)
+    def get_help_record(self, ctx: click.Context) -> Optional[Tuple[str, str]]:
+        return None if self.hidden else (f"{self.opts[0]} {self.metavar}", str(self.help))
 
 
 def _metavar(kind: Any) -> str:
@@ -249,32 +218,26 @@ class Request:
     """What was asked for on the command line.
 
     Args:
-        settings: fields of ``ReconfigurationConfig``, lengths not yet in iterations; None = Re-GAN is off.
+        methods: name of each method that is on → the settings that were given or that its preset has, lengths as ``Length``.
         device: "auto", "cpu" or "cuda".
         loop: batch_gpu, cbase, cmax and tick, as far as they were given.
         states: whether state files are written.
-        keep_states: how many are kept; 0 = all.
+        keep_states: number of state files that are kept; 0 = all.
         on_nan: "stop" or "warn" when weights or losses are not finite at the end of a tick.
-        max_hours: stop after this time; None = never.
-        pairs: which sparse-dense pairs are kept, "last", "all" or "none".
-        diffaugment: policies of differentiable augmentation; empty = off.
-        apa: what was given of the settings of ``AdaptivePseudoAugmentation``; None = off.
-        stability: whether the images' movement from tick to tick is logged.
+        max_hours: hours after which the run stops; None = never.
+        pairs: sparse-dense pairs that are kept, "last", "all" or "none".
         own_hooks: dotted names of further hooks, constructed without arguments.
         metrics: what metrics compare with what, and when; without the names of the metrics, which are the host's option.
     """
 
-    settings: Optional[Dict[str, Any]]
-    device: str
-    loop: Dict[str, int]
+    methods: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+    device: str = "auto"
+    loop: Dict[str, int] = field(default_factory=dict)
     states: bool = True
     keep_states: int = 3
     on_nan: str = "stop"
     max_hours: Optional[float] = None
     pairs: str = "last"
-    diffaugment: Tuple[str, ...] = ()
-    apa: Optional[Dict[str, Any]] = None
-    stability: bool = False
     own_hooks: Tuple[str, ...] = ()
     metrics: MetricSettings = _HOSTS_OWN
 
@@ -283,37 +246,25 @@ def resolve(values: Mapping[str, Any]) -> Request:
     """Turn option values (by name; None = not given) into a request.
 
     Raises:
-        click.UsageError: Re-GAN options without a ratio; options of whole channels where single weights are pruned; options of
-            APA without it.
+        click.UsageError: settings of a method that is off, settings that do nothing beside others, or methods that cannot be
+            combined.
     """
-    given = {o.field: values[o.name] for o in OPTIONS if o.field is not None and values.get(o.name) is not None}
-    preset = values.get("regan_preset")
-    settings: Optional[Dict[str, Any]] = None
-    if preset is not None or given:
-        if "ratio" not in given and preset is None:
-            first = next(o.flag for o in OPTIONS if o.field is not None and o.field in given)
-            raise click.UsageError(f"{first} needs --regan-ratio (for example --regan-ratio=0.3) or --regan-preset")
-        settings = {**presets.settings(preset), **given}
-        for option in OPTIONS:
-            if option.field in CHANNEL_FIELDS and option.field in given and settings.get("granularity") != "channel":
-                raise click.UsageError(f"{option.flag} needs --regan-granularity=channel")
-        if "exclude" in settings:
-            patterns = settings["exclude"]
-            settings["exclude"] = [] if patterns.lower() == "none" else [p.strip() for p in patterns.split(",") if p.strip()]
-    loop = {key: values[key] for key in ("batch_gpu", "cbase", "cmax", "tick") if values.get(key) is not None}
+    asked = {method.name: _asked(method, values) for method in methods()}
+    on = {name: settings for name, settings in asked.items() if settings is not None}
+    for method in methods():
+        other = next((name for name in method.excludes if name in on), None)
+        if method.name in on and other is not None:
+            raise click.UsageError(f"{method.switch_flag} cannot be combined with {other}: {method.excludes[other]}")
     keep = values.get("keep_states")
     return Request(
-        settings,
+        on,
         values.get("device") or "auto",
-        loop,
+        {key: values[key] for key in ("batch_gpu", "cbase", "cmax", "tick") if values.get(key) is not None},
         states=values.get("states") is not False,
         keep_states=3 if keep is None else keep,
         on_nan=values.get("on_nan") or "stop",
         max_hours=values.get("max_hours"),
         pairs=values.get("pairs") or "last",
-        diffaugment=values.get("diffaugment") or (),
-        apa=_apa(values),
-        stability=bool(values.get("stability")),
         own_hooks=values.get("hook") or (),
         metrics=MetricSettings(
             _absolute(values.get("metricdata")), _absolute(values.get("metric_detector")), values.get("metrics_every") or 1
@@ -325,32 +276,61 @@ def _absolute(path: Optional[str]) -> Optional[str]:
     return None if path is None else os.path.abspath(path)
 
 
-def _apa(values: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
-    given = {key: values[f"apa_{key}"] for key in ("target", "kimg", "interval") if values.get(f"apa_{key}") is not None}
-    if values.get("apa"):
-        return given
-    if given:
-        raise click.UsageError(f"--apa-{next(iter(given))} needs --apa")
-    return None
+def _asked(method: Method, values: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    """The settings of a method that is on; None of one that is off."""
+    named = {each.name: _parameter(method.flag(each.name)) for each in method.settings}
+    given = {name: values[parameter] for name, parameter in named.items() if values.get(parameter) is not None}
+    settings = {**presets.settings(method, values.get(f"{method.name}_preset")), **given}
+    is_on = values.get(_parameter(method.switch_flag)) if method.switch is None else method.switch in settings
+    if given and not is_on:
+        raise click.UsageError(f"{method.flag(next(iter(given)))} needs {_ways_on(method)}")
+    for each in method.settings:
+        if each.name in given and each.needs is not None:
+            name, value = each.needs
+            if settings.get(name) != value:
+                raise click.UsageError(f"{method.flag(each.name)} needs {method.flag(name)}={value}")
+    return settings if is_on and (method.switch is None or settings[method.switch]) else None
 
 
-def configuration(settings: Mapping[str, Any], batch_size: int) -> ReconfigurationConfig:
-    """The configuration with lengths in iterations of ``batch_size`` images.
+def _parameter(flag: str) -> str:
+    return flag[2:].replace("-", "_").lower()
+
+
+def _ways_on(method: Method) -> str:
+    """How a method is switched on, such as "--regan-ratio (for example --regan-ratio=0.3) or --regan-preset"."""
+    default = getattr(method.config(), method.switch) if method.switch is not None else None
+    example = f" (for example {method.switch_flag}={default:g})" if isinstance(default, float) else ""
+    return f"{method.switch_flag}{example}" + (f" or --{method.name}-preset" if method.presets else "")
+
+
+def configuration(method: Method, settings: Mapping[str, Any], batch_size: int) -> Config:
+    """The configuration of a method with lengths in iterations of ``batch_size`` images.
 
     Raises:
         click.BadParameter: a length that makes less than one iteration, or values that do not go together.
     """
     values = dict(settings)
-    for field in ("interval", "warmup"):
-        if field in values:
-            length: Length = values[field]
-            values[field] = length.iterations(batch_size)
-            if values[field] == 0 and length.value > 0:
-                raise click.BadParameter(
-                    f"{length} is less than one iteration of {batch_size} images", param_hint=f"--regan-{field}"
-                )
+    for name, length in settings.items():
+        if isinstance(length, Length):
+            values[name] = length.iterations(batch_size)
+            if values[name] == 0 and length.value > 0:
+                what = f"{length} is less than one iteration of {batch_size} images"
+                raise click.BadParameter(what, param_hint=method.flag(name))
     try:
-        return ReconfigurationConfig.from_dict(values)
+        return method.config.from_dict(values)
     except ValueError as err:
-        field = str(err).split(" ", 1)[0].replace("_", "-")
-        raise click.BadParameter(str(err), param_hint=f"--regan-{field}") from err
+        raise of_setting(method, err) from err
+
+
+def of_setting(method: Method, err: ValueError, otherwise: Optional[str] = None) -> click.BadParameter:
+    """An error of a configuration as one of the option of the setting that its message begins with.
+
+    Args:
+        method: method that the setting is of.
+        err: error whose message begins with the setting's name.
+        otherwise: setting that is to blame where it begins with none; None = the switch.
+    """
+    name = str(err).split(" ", 1)[0].rstrip(":").partition("=")[0]
+    if name not in {each.name for each in method.settings}:
+        name = otherwise or method.switch or ""
+    return click.BadParameter(str(err), param_hint=method.flag(name) if name else method.switch_flag)

@@ -2,60 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
-from training_hooks.core.schedule import Span
-from training_hooks.methods.apa.hook import AdaptivePseudoAugmentation
-from training_hooks.methods.regan.config import ReconfigurationConfig
-from training_hooks.nvidia import host_loop as loop
+from training_hooks.core.schedule import Schedule, Span
+from training_hooks.methods.method import Config, Method
 
 from ..support.text import counted
-from .options import Request
 
 __all__ = ["describe"]
 
-_ALWAYS = ("ratio", "interval", "warmup", "lr_scale", "target", "finish", "granularity")  # settings, whatever they are
+_FEW = 4  # settings, of a method that tells all of them
 
 
-def describe(args: Mapping[str, Any], request: Request) -> List[str]:
-    """Lines about a run with a method; none about the host's own.
+def describe(plan: Mapping[str, Any], methods: Sequence[Tuple[Method, Config]]) -> List[str]:
+    """Lines about a run with methods; none about the host's own.
 
     Args:
-        args: keyword arguments of the loop, edited.
-        request: what was asked for.
+        plan: iterations, batch size, and what each method plans, see ``methods.add``.
+        methods: methods that are on, with their settings.
     """
-    hooks: List[Dict[str, Any]] = args["loss_kwargs"].get("hooks", [])
-    hook = next((hook for hook in hooks if "plan" in hook), None)
-    methods = _others(request)
-    if hook is None and not methods:
+    if not methods:
         return []
-    total, batch = loop.total_iterations(args), args["batch_size"]
-    head = f"Plan: {total} iterations of {batch} images, {total * batch / 1000:g} kimg"
-    return ["", head, *([] if hook is None else _reconfiguration(hook, total, batch)), *methods]
+    total, batch = plan["iterations"], plan["batch_size"]
+    lines = ["", f"Plan: {total} iterations of {batch} images, {total * batch / 1000:g} kimg"]
+    for method, config in methods:
+        schedule = config.schedule(total)
+        if schedule is not None:
+            lines += _of_phases(schedule, plan["methods"][method.name], total, batch)
+        lines.append(f"{method.title}: {_settings(method, config)}")
+    return lines
 
 
-def _reconfiguration(hook: Mapping[str, Any], total: int, batch: int) -> List[str]:
-    plan = hook["plan"]
-    config = ReconfigurationConfig.from_dict({k: v for k, v in hook.items() if k not in ("class_name", "plan")})
-    schedule = config.schedule(total)
+def _settings(method: Method, config: Config) -> str:
+    """The settings that were chosen, and of methods with few settings all."""
+    if method.observes or not method.settings:
+        return "on" if method.describe is None else method.describe(config)
+    values, default = config.to_dict(), method.config().to_dict()
+    told = {each.name for each in method.settings if each.search is not None or (not each.is_hidden and len(values) <= _FEW)}
+    shown = {name: value for name, value in values.items() if name in told or value != default[name]}
+    rest = "" if len(shown) == len(values) else "; the rest as by default"
+    return ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in shown.items()) + rest
+
+
+def _of_phases(schedule: Schedule, plan: Mapping[str, Any], total: int, batch: int) -> List[str]:
     first, left_out, last = schedule.outline(total)
     rows = [("phase", "iterations", "kimg", "share of the run"), *(_row(span, total, batch) for span in first)]
     rows += [(f"... {left_out} more", "", "", "")] if left_out else []
     rows += [_row(span, total, batch) for span in last]
-    sparse = schedule.sparse_iterations(total) / total
-    phases = counted(plan["sparse_phases"], "phase")
-    weights = f"{plan['selected_weights']} weights in {plan['selected_tensors']} tensors"
-    default = ReconfigurationConfig().to_dict()
-    told = {name: v for name, v in config.to_dict().items() if name in _ALWAYS or v != default[name]}
-    return [
-        "",
-        *_aligned(rows),
-        "",
-        f"Sparse: {sparse:.1%} of the run in {phases}, {config.ratio:.3g} of the {weights}",
-        *_cost(plan["theory"], config.granularity == "channel"),
-        *([f"Masks: {plan['exploration']}"] if "exploration" in plan else []),
-        f"Re-GAN: {_listed(told)}; the rest as by default",
-    ]
+    lines = ["", *_aligned(rows), ""]
+    if "selected_weights" in plan:
+        sparse, phases = plan["sparse_iterations"] / total, counted(plan["sparse_phases"], "phase")
+        weights = f"{plan['selected_weights']} weights in {plan['selected_tensors']} tensors"
+        lines.append(f"Sparse: {sparse:.1%} of the run in {phases}, of the {weights}")
+    return [*lines, *_cost(plan.get("theory") or {}), *_exploration(plan.get("exploration"))]
+
+
+def _exploration(found: Optional[Mapping[str, Any]]) -> List[str]:
+    if found is None:
+        return []
+    reach = f"a regrown weight moves by about {found['reach']:.2g} at most in a dense phase"
+    return [f"Masks: {reach}, fresh weights are pruned below {found['threshold']:.2g}"]
 
 
 def _row(span: Span, total: int, batch: int) -> "tuple[str, str, str, str]":
@@ -69,30 +75,16 @@ def _aligned(rows: List["tuple[str, str, str, str]"]) -> List[str]:
     return ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
-def _cost(theory: Mapping[str, Any], saves: bool) -> List[str]:
+def _cost(theory: Mapping[str, Any]) -> List[str]:
     if not theory:
         return []
     dense, sparse = theory["generator_gmacs"], theory["sparse_generator_gmacs"]
     run, dense_run = theory["run_pflops"], theory["dense_run_pflops"]
-    time = "" if saves else "; single weights save no time, zeros are counted as left out"
+    time = "" if "channels" in theory else "; single weights save no time, zeros are counted as left out"
     return [
         f"Cost by theory: a forward pass of G {sparse:g} GMACs sparse, {dense:g} dense;",
         f"  the run {run:g} PFLOPs, {dense_run:g} if it were dense{time}",
     ]
-
-
-def _others(request: Request) -> List[str]:
-    """The methods beside Re-GAN, with all their settings."""
-    lines = [f"DiffAugment: {','.join(request.diffaugment)}"] if request.diffaugment else []
-    if request.apa is not None:
-        lines.append("APA: " + _listed({**AdaptivePseudoAugmentation.defaults(), **request.apa}))
-    if request.stability:
-        lines.append("Stability: logged once per tick")
-    return lines
-
-
-def _listed(settings: Mapping[str, Optional[Any]]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in settings.items())
 
 
 def _text(value: Any) -> str:

@@ -1,74 +1,70 @@
-"""What a preset of Re-GAN sets: of Re-GAN, by name or from a file, and of the host's own options that are left unset."""
+"""What a method's preset sets: of the method, by name or from a file, and of the host's own options that are left unset."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, MutableMapping, Optional
+from typing import Any, Dict, List, Mapping, MutableMapping, Optional, Tuple
 
 from training_hooks.core.schedule import Length
-from training_hooks.methods.regan.config import PRESETS, ReconfigurationConfig
+from training_hooks.methods.method import Method, Preset, Setting, methods
 
 from ..support.paths import expanded
 from ..support.reading import Damaged, read_json
 from ..support.text import echo
 
-__all__ = ["HOST_PRESETS", "fill", "read_file", "say", "settings"]
-
-_LENGTHS = ("interval", "warmup")
-
-# The network, budget, batch and R1 weight of StyleGAN2 in its own paper (config F) and in the code published with Re-GAN;
-# snapshots so often that the best of them can be chosen. DiffAugment's few-shot runs set the 300 kimg.
-HOST_PRESETS: Dict[str, Dict[str, Any]] = {
-    "few-shot": {
-        "cfg": "stylegan2",
-        "kimg": 300,
-        "batch": 16,
-        "gamma": 10.0,
-        "snap": 10,
-        "metrics": ["fid5k_full", "kid5k_full"],
-    },
-    "ffhq": {"cfg": "stylegan2", "kimg": 25000, "batch": 32, "gamma": 10.0, "snap": 80},
-}
+__all__ = ["fill", "read_file", "say", "settings", "words"]
 
 
-def fill(preset: Optional[str], values: MutableMapping[str, Any]) -> List[str]:
+def words(setting: Setting, text: str) -> Tuple[str, ...]:
+    """The words of a text with commas between them, as the value of a setting of several; none of "none"."""
+    if text.strip().lower() == "none":
+        return ()
+    parts = tuple(part.strip() for part in text.split(","))
+    return tuple(filter(None, parts)) if setting.kind == "patterns" else parts
+
+
+def fill(preset: Optional[Preset], values: MutableMapping[str, Any]) -> List[str]:
     """Set in place the host's options that have no value, and return them as they would be given.
 
     Args:
-        preset: name of a preset of Re-GAN; None and those without options of the host set nothing.
-        values: the host's options by the names of its callback's arguments; None = not given.
+        preset: preset of a method; None sets nothing.
+        values: host's options by the names of its callback's arguments; None = not given.
     """
-    missing = {n: v for n, v in HOST_PRESETS.get(preset or "", {}).items() if n in values and values[n] is None}
+    wanted = {} if preset is None else preset.host
+    missing = {name: value for name, value in wanted.items() if name in values and values[name] is None}
     values.update(missing)
     return [f"--{name}={_text(value)}" for name, value in missing.items()]
 
 
-def say(preset: Optional[str], values: MutableMapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """The same, with a line on stderr about all that the preset sets.
+def say(values: MutableMapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """The same for the presets of all methods, with a line on stderr about all that a preset sets.
 
     Args:
-        preset: its name or file; None says nothing.
-        values: the host's options.
+        values: host's options.
         ours: this package's options, by the names of their parameters; None = not given.
     """
-    filled = fill(preset, values)
-    unset = {name: value for name, value in settings(preset).items() if ours.get(f"regan_{name}") is None}
-    flags = {name: f"--regan-{name.replace('_', '-')}" if f"regan_{name}" in ours else name for name in unset}
-    told = [f"{flags[name]}={_text(value)}" for name, value in unset.items()]
-    if told or filled:
-        echo(f"Preset {preset}: {' '.join([*told, *filled])}", err=True)
+    for method in methods():
+        preset = ours.get(f"{method.name}_preset")
+        filled = fill(method.presets.get(preset or ""), values)
+        flags = {each.name: method.flag(each.name) for each in method.settings}
+        given = {name for name, flag in flags.items() if ours.get(flag[2:].replace("-", "_").lower()) is not None}
+        told = [f"{flags[name]}={_text(value)}" for name, value in settings(method, preset).items() if name not in given]
+        if told or filled:
+            echo(f"Preset {preset}: {' '.join([*told, *filled])}", err=True)
 
 
-def settings(preset: Optional[str]) -> Dict[str, Any]:
-    """Fields of ``ReconfigurationConfig``, lengths not yet in iterations; of a name, of a file that ends in .json, or none.
+def settings(method: Method, preset: Optional[str]) -> Dict[str, Any]:
+    """Settings of a method, lengths as ``Length``: of a preset's name, of a file that ends in .json, or none.
 
     Raises:
         ValueError: the file is no preset.
     """
-    return read_file(preset) if preset is not None and preset.endswith(".json") else dict(PRESETS.get(preset or "", {}))
+    if preset is not None and preset.endswith(".json"):
+        return read_file(method, preset)
+    return dict(method.presets[preset].settings) if preset is not None else {}
 
 
-def read_file(path: str) -> Dict[str, Any]:
+def read_file(method: Method, path: str) -> Dict[str, Any]:
     """The settings in a preset's file, as ``regan-ext tune`` writes it.
 
     Raises:
@@ -79,29 +75,31 @@ def read_file(path: str) -> Dict[str, Any]:
         content = read_json(file)
     except Damaged as err:
         raise ValueError(f"{path} {err}" + (f" ({err.__cause__})" if isinstance(err.__cause__, ValueError) else "")) from err
-    values = content.get("regan") if isinstance(content, dict) else None
-    if not isinstance(values, dict) or "ratio" not in values:
-        raise ValueError(f'{path} is no preset: it has no "regan" with a "ratio" in it')
+    values = content.get(method.name) if isinstance(content, dict) else None
+    if not isinstance(values, dict) or method.switch not in (None, *values):
+        raise ValueError(f'{path} is no preset: it has no "{method.name}" with a "{method.switch}" in it')
     try:
-        return _checked(values)
+        return _checked(method, method.upgraded(values))
     except (TypeError, ValueError) as err:
         raise ValueError(f"{path}: {err}") from err
 
 
-def _checked(values: Mapping[str, Any]) -> Dict[str, Any]:
-    """The values with lengths as lengths; each has to be one that a configuration can have, but patterns are a text."""
-    checked = {name: Length.parse(str(value)) if name in _LENGTHS else value for name, value in values.items()}
-    if not isinstance(checked.get("exclude", ""), str):
-        raise ValueError(f"exclude must be a text of patterns, got {checked['exclude']!r}")
+def _checked(method: Method, values: Mapping[str, Any]) -> Dict[str, Any]:
+    """The values with lengths as lengths, lists as tuples; each has to be one that a configuration can have."""
+    lengths = {each.name: int(each.least or 0) for each in method.settings if each.kind == "length"}
+    lists = {each.name: each for each in method.settings if each.kind in ("patterns", "choices")}
+    checked: Dict[str, Any] = {name: Length.parse(str(value)) if name in lengths else value for name, value in values.items()}
+    for name in [name for name in lists if isinstance(checked.get(name), str)]:
+        checked[name] = words(lists[name], checked[name])
     # Lengths in kimg have no number of iterations before the batch size is known.
-    whole = {name: 1 if name in _LENGTHS else value for name, value in checked.items() if name != "exclude"}
-    ReconfigurationConfig.from_dict(whole)
-    if "interval" in checked and checked["interval"].value == 0:
-        raise ValueError("interval must be at least 1 iteration, got 0")
+    method.config.from_dict({name: max(1, lengths[name]) if name in lengths else value for name, value in checked.items()})
+    for name, least in lengths.items():
+        if name in checked and checked[name].value == 0 and least > 0:
+            raise ValueError(f"{name} must be at least {least} iteration, got 0")
     return checked
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(value)
+    if isinstance(value, (list, tuple)):
+        return ",".join(value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Type
 
-from training_hooks.core.engine import dotted_name, look_up
+from training_hooks.core.engine import look_up
 from training_hooks.core.hook import Hook
-from training_hooks.methods.regan.hook import Reconfiguration
+from training_hooks.methods.method import Entry, entries
+from training_hooks.nvidia.state import of_hook
 
 from ..support.errors import UserError
 from ..support.text import echo
@@ -27,8 +29,8 @@ _LISTED = 6
 def check(snapshot: Path, saved: Optional[Mapping[str, Any]], args: Mapping[str, Any]) -> None:
     """Compare the options of a state with those of this run.
 
-    Hooks are compared by their class. A setting that one side lacks has its default there; hooks that only look on may come
-    and go.
+    Methods are compared by their names, hooks of anybody's own by their classes. A setting that one side lacks has its default
+    there; what only looks on may come and go.
 
     Args:
         snapshot: that the run goes on from, for the message.
@@ -40,7 +42,7 @@ def check(snapshot: Path, saved: Optional[Mapping[str, Any]], args: Mapping[str,
     """
     if saved is None:
         return
-    differing = [*_hooks_differing(_hooks(saved), _hooks(args)), *_differing(_hosts(saved), _hosts(args))]
+    differing = [*_hooks_differing(_binding(saved), _binding(args)), *_differing(_hosts(saved), _hosts(args))]
     if differing:
         more = f"; and {len(differing) - _LISTED} more" if len(differing) > _LISTED else ""
         remedy = "to begin a new run from its networks, copy it into another folder and name the copy"
@@ -55,28 +57,31 @@ def check_hooks(
 
     Args:
         state_file: for the message.
-        states: class name without its module → state.
+        states: method's name, or class name without its module → state.
         args: keyword arguments of this run's loop.
         networks: its "G" and "D".
 
     Raises:
         UserError: one is missing or cannot be used.
     """
-    for name, settings in _hooks(args, everyone=True).items():
-        found, short = _hook_class(name), name.rstrip("'").rpartition(".")[2]
-        if found is None or (found.observes and short not in states):
+    for entry in entries(args):
+        found = _hook_class(entry)
+        saved = None if found is None else of_hook(states, found)
+        if found is None or (found.observes and saved is None):
             continue
         try:
-            found.check_state(states[short], networks)
-            # What another hook calls so is its own business.
-            config = states[short]["config"] if issubclass(found, Reconfiguration) else settings
-            noted = {**found.defaults(), **config}
-            other = [*_differing({key: noted[key] for key in settings}, settings)]
+            if saved is None:
+                raise KeyError(entry.name)
+            found.check_state(saved, networks)
+            # What a hook of anybody's own calls so is its own business.
+            noted = None if entry.method is None else saved.get("config")
+            other = [] if noted is None else [*_hooks_differing({"": _with(entry, noted)}, {"": entry})]
         except Exception as err:  # of any kind, as ``check_state`` says
-            what = f"{short}'s part is missing or absurd ({type(err).__name__}: {err})"
+            what = f"{_title(entry)}'s part is missing or absurd ({type(err).__name__}: {err})"
             raise UserError(f"--resume: {state_file}: the state cannot be used: {what}") from err
         if other:
-            raise UserError(f"--resume: {state_file}: the state cannot be used: its {short} and its options differ: {other[0]}")
+            what = f"its {_title(entry)} and its options differ: {other[0]}"
+            raise UserError(f"--resume: {state_file}: the state cannot be used: {what}")
 
 
 def _differing(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -119,42 +124,57 @@ def _flat(value: Any, prefix: str = "") -> Dict[str, Any]:
 # ---------------------------------------------------------------- hooks
 
 
-def _hooks(options: Mapping[str, Any], everyone: bool = False) -> Dict[str, Dict[str, Any]]:
-    """Class name → settings, of the hooks that change the run, or of ``everyone``; one that is there twice has a mark after its
-    name."""
-    loss = options.get("loss_kwargs")
-    listed = loss.get("hooks") if isinstance(loss, Mapping) else None
-    hooks: Dict[str, Dict[str, Any]] = {}
-    for hook in listed or []:
-        name = key = dotted_name(str(hook["class_name"]))
-        while key in hooks:
+def _binding(options: Mapping[str, Any]) -> Dict[str, Entry]:
+    """Name → hook, of those that change a run; one that is there twice has a mark after its name."""
+    found: Dict[str, Entry] = {}
+    for entry in entries(options):
+        kind, key = _hook_class(entry), entry.name
+        while key in found:
             key += "'"
-        if everyone or not getattr(_hook_class(name), "observes", False):
-            hooks[key] = {setting: value for setting, value in hook.items() if setting not in ("class_name", "plan")}
-    return hooks
+        if kind is None or not kind.observes:
+            found[key] = entry
+    return found
 
 
-def _hook_class(name: str) -> Optional[Type[Hook]]:
+def _hook_class(entry: Entry) -> Optional[Type[Hook]]:
     """The hook's class; None where there is none by that name any more."""
+    if entry.method is not None:
+        return entry.method.hook_class()
     try:
-        found = look_up(name.rstrip("'"))
+        found = look_up(entry.name)
     except (ImportError, AttributeError, ValueError):
         return None
     return found if isinstance(found, type) and issubclass(found, Hook) else None
 
 
-def _hooks_differing(saved: Mapping[str, Dict[str, Any]], now: Mapping[str, Dict[str, Any]]) -> Iterator[str]:
+def _with(entry: Entry, settings: Mapping[str, Any]) -> Entry:
+    return replace(entry, settings=settings if entry.method is None else entry.method.upgraded(settings))
+
+
+def _title(entry: Entry) -> str:
+    return entry.name.rpartition(".")[2] if entry.method is None else entry.method.title
+
+
+def _hooks_differing(saved: Mapping[str, Entry], now: Mapping[str, Entry]) -> Iterator[str]:
     for name in {**saved, **now}:
-        short = name.rpartition(".")[2]
+        entry = now.get(name) or saved[name]
         if name not in saved or name not in now:
-            yield f"{short} was {'on' if name in saved else 'off'}, is {'on' if name in now else 'off'}"
+            yield f"{_title(entry)} was {'on' if name in saved else 'off'}, is {'on' if name in now else 'off'}"
             continue
-        found = _hook_class(name)
-        defaults = {} if found is None else found.defaults()
-        unknown = [setting for setting in saved[name] if setting not in defaults and setting not in now[name]]
-        _warn(short, {setting: saved[name][setting] for setting in unknown})
-        before = {setting: value for setting, value in saved[name].items() if setting not in unknown}
-        yield from _differing(_flat({**defaults, **before}), _flat({**defaults, **now[name]}))
+        defaults, free = _defaults(entry)
+        before, after = ({k: v for k, v in each[name].settings.items() if k not in free} for each in (saved, now))
+        unknown = [setting for setting in before if setting not in defaults and setting not in after]
+        _warn(_title(entry), {setting: before.pop(setting) for setting in unknown})
+        yield from _differing(_flat({**defaults, **before}), _flat({**defaults, **after}))
+
+
+def _defaults(entry: Entry) -> Tuple[Dict[str, Any], Set[str]]:
+    """The settings' defaults as JSON has them, and the names of those that may change."""
+    if entry.method is None:
+        kind = _hook_class(entry)
+        return ({} if kind is None else kind.defaults()), set()
+    free = {each.name for each in entry.method.settings if not each.binds}
+    return {name: value for name, value in entry.method.config().to_dict().items() if name not in free}, free
 
 
 def _warn(hook: str, unknown: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple, Union
 
 from training_hooks.core.schedule import Length
-from training_hooks.methods.regan.config import CHOICES
+from training_hooks.methods.regan import METHOD
 
 from ..support.errors import UserError
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Choices", "Range", "Space", "parse"]
 
 _PAIRS = 2  # sparse-dense pairs that have to fit into a run
-_CHOICES = {name: CHOICES[name] for name in ("granularity", "moments")}
-_FIELDS = ("ratio", "interval", "warmup", "lr_scale", *_CHOICES)
+_SETTINGS = {each.name: each for each in METHOD.settings if each.search is not None}
+_CHOICES = {name: each.choices for name, each in _SETTINGS.items() if each.kind == "choice"}
+_FIELDS = tuple(_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Space:
         """Values as options of ``train``."""
         warmup = round(values["warmup"] * self.iterations)
         written = {**values, "ratio": f"{values['ratio']:.4g}", "lr_scale": f"{values['lr_scale']:.4g}", "warmup": warmup}
-        return [f"--regan-{name.replace('_', '-')}={value}" for name, value in written.items()]
+        return [f"{METHOD.flag(name)}={value}" for name, value in written.items()]
 
     def known(self) -> List[Dict[str, Any]]:
         """What is tried before anything is searched, as near as the space allows.
@@ -135,18 +136,11 @@ def parse(text: str, iterations: int, batch: int) -> Space:
         if name in given:
             raise UserError(f"--space: {name} is given twice")
         given[name] = _field(name, [each.strip() for each in value.split(":")], batch)
-    warmup = given.get("warmup", Range(0.0, 0.4))
+    warmup = given.get("warmup", _searched("warmup"))
     assert isinstance(warmup, Range)
     longest = int(iterations * (1 - warmup.high) / (2 * _PAIRS) + 1e-9)
-    defaults: Dict[str, Union[Range, Choices]] = {
-        "ratio": Range(0.1, 0.7),
-        "interval": Range(min(50, max(1, longest // 16)), max(1, longest), log=True, whole=True),
-        "warmup": warmup,
-        "lr_scale": Range(0.05, 1.0, log=True),
-        "granularity": Choices(("weight", "channel")),
-        "moments": Choices(("keep", "restore")),
-    }
-    fields = {**defaults, **given}
+    by_length = {"interval": Range(min(50, max(1, longest // 16)), max(1, longest), log=True, whole=True)}
+    fields = {name: given.get(name) or by_length.get(name) or _searched(name) for name in _FIELDS}
     interval = fields["interval"]
     assert isinstance(interval, Range)
     if interval.high > longest:
@@ -155,6 +149,13 @@ def parse(text: str, iterations: int, batch: int) -> Space:
             f"sparse-dense pairs of interval {longest}, not {interval.high:g}; train longer, or give a shorter interval"
         )
     return Space(fields, iterations)
+
+
+def _searched(name: str) -> Union[Range, Choices]:
+    """What is searched of a setting by its declaration."""
+    each = _SETTINGS[name]
+    assert each.search is not None
+    return Choices(each.search) if name in _CHOICES else Range(each.search[0], each.search[1], each.log)
 
 
 def _field(name: str, parts: List[str], batch: int) -> Union[Range, Choices]:
@@ -176,7 +177,7 @@ def _field(name: str, parts: List[str], batch: int) -> Union[Range, Choices]:
     fits, what = allowed[name]
     if not fits:
         raise UserError(f"--space: {name}={':'.join(parts)}: {name} has to be {what}")
-    return Range(low, high, log=name in ("interval", "lr_scale"), whole=name == "interval")
+    return Range(low, high, log=_SETTINGS[name].log, whole=name == "interval")
 
 
 def _number(name: str, text: str, batch: int) -> float:

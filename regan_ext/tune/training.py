@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
+from training_hooks.methods.regan import METHOD
 from training_hooks.nvidia import host_loop as loop
 
 from ..runs.folder import Run
 from ..runs.metric import MetricPoint
 from ..support.errors import UserError
 from ..support.process import error_of, module_command
-from ..train.options import CHANNEL_FIELDS
-from ..train.presets import HOST_PRESETS, fill
+from ..train.presets import fill
 
 __all__ = ["Plan", "Refused", "Training", "dry_run", "tidy"]
 
 _SNAPSHOTS = 10  # in a run, where the user does not say how often
-_SEARCHED = tuple(f"--regan-{name}" for name in ("ratio", "interval", "warmup", "lr-scale", "granularity", "moments"))
+_SEARCHED = tuple(METHOD.flag(each.name) for each in METHOD.settings if each.search is not None)
 # Options that are the search's own, and how to say what they would say.
 _RESERVED = {
     "--outdir": "runs lie beside the study",
@@ -99,15 +99,15 @@ class Training:
             flag, equals, value = option.partition("=")
             value = value if equals else next(rest, "")
             preset = value if flag == "--regan-preset" else preset
-        unset = {name: None for name in HOST_PRESETS.get(preset or "", {}) if not self._has(f"--{name}")}
-        filled = fill(preset, dict(unset))
+        known = METHOD.presets.get(preset or "")
+        filled = fill(known, {name: None for name in (known.host if known else {}) if not self._has(f"--{name}")})
         return Training((*options, *(o for o in filled if not o.startswith(("--metrics=", "--snap=")))), self.metric)
 
     def _options(self, more: Sequence[str]) -> List[str]:
         """The user's options; those of whole channels would be refused where single weights are pruned."""
         if "--regan-granularity=weight" not in more:
             return list(self.options)
-        channel = tuple(f"--regan-{field.replace('_', '-')}" for field in CHANNEL_FIELDS)
+        channel = tuple(METHOD.flag(each.name) for each in METHOD.settings if each.needs == ("granularity", "channel"))
         kept: List[str] = []
         rest = iter(self.options)
         for option in rest:

@@ -40,12 +40,21 @@ def look_up(name: str) -> Any:
     return getattr(importlib.import_module(module), leaf)
 
 
-def construct_hook(class_name: str, **kwargs: Any) -> Hook:
-    """The hook of the dotted name ``class_name``, constructed with ``kwargs``.
+# Makes the hook of a method by its name. It is on a floor above.
+_CONSTRUCT = "training_hooks.methods.method.construct"
+
+
+def construct_hook(class_name: str = _CONSTRUCT, **kwargs: Any) -> Hook:
+    """The hook of a run's options: of the dotted name ``class_name``, or of a method by its name.
+
+    Args:
+        class_name: dotted name of a class of hooks.
+        kwargs: what the class is constructed with; or "method", "version" and "settings".
 
     Raises:
         ImportError, AttributeError: no such class.
         TypeError: it is not a ``Hook``.
+        ValueError: no such method.
     """
     hook = look_up(class_name)(**kwargs)
     if not isinstance(hook, Hook):

@@ -27,6 +27,8 @@ from typing import Any, Dict, Mapping, Optional
 
 import torch
 
+from .schedule import Schedule
+
 __all__ = ["MAIN_PHASES", "Hook", "Round", "Step", "Training"]
 
 MAIN_PHASES = ("main", "both")
@@ -99,6 +101,12 @@ class Hook:
 
     #: Hooks see each event in the order of this number; equal ones in the order in which they are listed.
     order: int = 0
+
+    #: The sparse and dense phases of the run, once it has started, of a method that has some.
+    schedule: Optional[Schedule] = None
+
+    #: What its state is kept by; "" = the name of its class.
+    name: str = ""
 
     #: Whether the hook only looks on, so that the run is the host's own but for it.
     observes: bool = False

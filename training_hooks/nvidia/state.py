@@ -13,7 +13,7 @@ import sys
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Type
 
 import torch
 
@@ -24,8 +24,8 @@ from ..core.state_check import check_fields, check_fit
 from .host_loop import HostLoop
 
 __all__ = [
-    "VERSION", "StateError", "collect", "fingerprint", "in_order", "kimg_of", "load", "prune_old", "restore", "save",
-    "state_path",
+    "VERSION", "StateError", "collect", "fingerprint", "in_order", "kimg_of", "load", "of_hook", "prune_old", "restore",
+    "save", "state_path",
 ]  # fmt: skip
 
 VERSION = 2
@@ -188,7 +188,7 @@ def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
         "optimizers": {name: opt.state_dict() for name, opt in loop.optimizers.items()},
         "augment_p": None if augment is None else float(augment.p),
         "ada_pending": None if ada is None else _pending(ada),
-        "hooks": {type(hook).__name__: hook.state_dict() for hook in hooks},
+        "hooks": {hook.name or type(hook).__name__: hook.state_dict() for hook in hooks},
         "ranks": _gather(_rank_state(loop), loop.device, loop.num_ranks),
     }
     options = Path(str(loop.run_dir)) / "training_options.json"
@@ -221,10 +221,16 @@ def restore(state: Mapping[str, Any], loop: HostLoop, hooks: Sequence[Hook]) -> 
     if loop.adaptation is not None and state["ada_pending"] is not None:
         _set_pending(loop.adaptation, loop.collector, state["ada_pending"])
     for hook in hooks:
-        if type(hook).__name__ in state["hooks"]:
-            hook.load_state_dict(state["hooks"][type(hook).__name__])
+        saved = of_hook(state["hooks"], type(hook))
+        if saved is not None:
+            hook.load_state_dict(saved)
     set_random_states(mine["random"], loop.device)
     loop.set_counters(state["cur_nimg"], state["batch_idx"], state["cur_tick"])
+
+
+def of_hook(states: Mapping[str, Any], kind: Type[Hook]) -> Optional[Any]:
+    """The state of a hook among those of a run; None where there is none. 0.1.0 has kept all by the names of their classes."""
+    return states.get(kind.name, states.get(kind.__name__))
 
 
 def _pending(ada: Any) -> Optional[torch.Tensor]:

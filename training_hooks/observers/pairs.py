@@ -17,7 +17,6 @@ from ..core import health, own_snapshots
 from ..core.files import copy_whole, tolerate_write_failure, whole_file, whole_path
 from ..core.hook import Hook, Training
 from ..core.schedule import Phase, Schedule
-from ..methods.regan.config import ReconfigurationConfig
 from ..nvidia.current import engine_or_none
 from ..nvidia.host_loop import HostLoop, SampleGrid
 
@@ -75,18 +74,14 @@ class Pairs(Hook):
     have the same number. Beside each, ``fakes-pair-KKKKKK-sparse.png`` and ``-dense.png`` are its samples.
 
     Args:
-        reconfiguration: the settings of that hook.
         every: keep the members of every switch; otherwise those of the run's last one.
     """
 
     observes = True
     order = -1  # it has to see the networks before Reconfiguration changes them
 
-    def __init__(self, reconfiguration: Mapping[str, Any], every: bool = False):
-        settings = {key: value for key, value in reconfiguration.items() if key not in ("class_name", "plan")}
-        self._config = ReconfigurationConfig.from_dict(settings)
+    def __init__(self, every: bool = False):
         self._every = every
-        self._schedule: Optional[Schedule] = None
         self._total = 0
         self._training: Optional[Training] = None
         self._switch_kimg: Optional[int] = None
@@ -97,10 +92,19 @@ class Pairs(Hook):
         if training.total_iterations is None or training.batch_size is None:
             raise ValueError("pairs need to know the length of the run and its batch size")
         self._total = training.total_iterations
-        self._schedule = self._config.schedule(self._total)
+
+    @property
+    def _schedule(self) -> Schedule:
+        """The phases, of the method that has some."""
+        engine = engine_or_none()
+        schedules = [hook.schedule for hook in (() if engine is None else engine.hooks)]
+        found = next((schedule for schedule in schedules if schedule is not None), None)
+        if found is None:
+            raise RuntimeError("pairs need a method with sparse and dense phases")
+        return found
 
     def on_iteration(self, iteration: int) -> None:
-        assert self._schedule is not None and self._training is not None and self._training.batch_size is not None
+        assert self._training is not None and self._training.batch_size is not None
         span = self._schedule.span(iteration)
         if iteration != span.start or span.cycle == 0:
             return
@@ -114,7 +118,7 @@ class Pairs(Hook):
 
     def on_tick(self) -> None:
         loop = HostLoop.running()
-        if loop.is_done and self._switch_kimg is not None and self._schedule is not None:
+        if loop.is_done and self._switch_kimg is not None:
             self._write(self._schedule.span(loop.iteration - 1).phase)
 
     def state_dict(self) -> Dict[str, Any]:

@@ -6,15 +6,52 @@ CVPR 2023: mean squared difference between images of the same latents in success
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Mapping, Optional
 
 import torch
 
 from ..core.hook import Hook, Training
+from ..methods.method import Config, Method, Statistic, setting
 
-__all__ = ["Stability"]
+__all__ = ["METHOD", "Stability", "StabilityConfig"]
 
 _CHUNK = 4  # images at a time
+
+
+@dataclass(frozen=True)
+class StabilityConfig(Config):
+    """Settings of the measure.
+
+    Args:
+        images: number of latents, at least 1; 16 by default.
+        seed: seed of the latents; 0 by default.
+
+    Raises:
+        ValueError: less than one image.
+    """
+
+    images: int = setting(16, "Number of latents.", least=1, is_hidden=True)
+    seed: int = setting(0, "Seed of the latents.", least=0, is_hidden=True)
+
+
+METHOD = Method(
+    name="stability",
+    title="Stability",
+    hook="training_hooks.observers.stability.Stability",
+    config=StabilityConfig,
+    help="Log how far images of fixed latents move from tick to tick.",
+    source="Saxena, Cao, Xu, Kulshrestha, CVPR 2023, figure 7",
+    order=200,
+    observes=True,
+    describe=lambda config: "logged once per tick",
+    statistics=(
+        Statistic(
+            "Stability/mse", "Change of the averaged generator's images", "squared change per tick", "no unit",
+            "mean squared difference between images of the same latents at the end of two ticks in turn",
+        ),
+    ),
+)  # fmt: skip
 
 
 class Stability(Hook):
@@ -32,13 +69,13 @@ class Stability(Hook):
         ValueError: less than one image.
     """
 
+    name = "stability"
     observes = True
     order = -1  # a run that goes on has to see the networks before they change, as the run before did
 
     def __init__(self, images: int = 16, seed: int = 0):
-        if images < 1:
-            raise ValueError(f"images must be at least 1, got {images}")
-        self._number, self._seed = images, seed
+        config = StabilityConfig(images, seed)
+        self._number, self._seed = config.images, config.seed
         self._training: Optional[Training] = None
         self._before: Optional[torch.Tensor] = None  # on rank 0 alone
         self._due = False

@@ -19,6 +19,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 import torch
 
 from ...core.hook import MAIN_PHASES, Hook, Round, Training
+from .config import APAConfig
 
 __all__ = ["AdaptivePseudoAugmentation", "adjusted", "mix"]
 
@@ -53,12 +54,11 @@ class AdaptivePseudoAugmentation(Hook):
         ValueError: a value out of its range.
     """
 
+    name = "apa"
+
     def __init__(self, target: float = 0.6, kimg: float = 500, interval: int = 4):
-        if not -1 <= target <= 1:
-            raise ValueError(f"target must be in [-1, 1], got {target}")
-        if not kimg > 0 or interval < 1:
-            raise ValueError(f"kimg must be above 0 and interval at least 1, got {kimg} and {interval}")
-        self.target, self.kimg, self.interval = target, kimg, interval
+        config = APAConfig(target, kimg, interval)
+        self.target, self.kimg, self.interval = config.target, config.kimg, config.interval
         #: Probability that a real gives way to a fake.
         self.p = 0.0
         self._fakes: List[Tuple[torch.Tensor, Optional[torch.Tensor]]] = []  # images and labels of every round

@@ -20,6 +20,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 import torch
 
 from ...core.hook import Hook, Step, Training
+from .config import DiffAugmentConfig
 
 __all__ = [
     "POLICIES", "DiffAugment", "augment", "brightness", "contrast", "cutout", "parse_policy", "saturation", "translation",
@@ -123,17 +124,11 @@ def parse_policy(text: str) -> Tuple[str, ...]:
     Raises:
         ValueError: one is unknown, or named twice.
     """
-    policy = tuple(name.strip() for name in text.split(","))
-    _check(policy)
-    return policy
+    return _checked([name.strip() for name in text.split(",")])
 
 
-def _check(policy: Sequence[str]) -> None:
-    unknown = [name for name in policy if name not in POLICIES]
-    if unknown:
-        raise ValueError(f"{unknown[0]!r} is no augmentation; choose from {', '.join(POLICIES)}")
-    if len(set(policy)) < len(policy):
-        raise ValueError(f"{','.join(policy)!r} names an augmentation twice")
+def _checked(policy: Sequence[str]) -> Tuple[str, ...]:
+    return DiffAugmentConfig(tuple(policy)).policy
 
 
 def augment(images: torch.Tensor, policy: Sequence[str], generator: Generator = None) -> torch.Tensor:
@@ -149,8 +144,7 @@ def augment(images: torch.Tensor, policy: Sequence[str], generator: Generator = 
     Raises:
         ValueError: an unknown policy.
     """
-    _check(policy)
-    for name in policy:
+    for name in _checked(policy):
         images = POLICIES[name](images, generator)
     return images
 
@@ -193,9 +187,10 @@ class DiffAugment(Hook):
         ValueError: an unknown policy.
     """
 
+    name = "diffaugment"
+
     def __init__(self, policy: Sequence[str]):
-        _check(policy)
-        self.policy = tuple(policy)
+        self.policy = _checked(policy)
         self._pipe: Optional[AugmentedPipe] = None
 
     def start(self, training: Training) -> None:

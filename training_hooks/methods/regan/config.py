@@ -2,166 +2,170 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ...core.schedule import Length, Schedule
+from ...sparsity.selection import SCOPES
+from ..method import Config, Preset, setting
 
-__all__ = ["CHOICES", "PRESETS", "ReconfigurationConfig"]
+__all__ = ["PRESETS", "QUIRKS", "ReconfigurationConfig", "upgraded"]
 
-#: Field → values that it may have.
-CHOICES = {
-    "target": ("G", "D", "both"),
-    "rule": ("exact", "quantile"),
-    "refresh": ("phase", "iteration"),
-    "steps": ("all", "main"),
-    "moments": ("keep", "restore", "reset"),
-    "ema": ("follow", "off"),
-    "finish": ("as-is", "dense", "sparse"),
-    "prune_at": ("forward", "step"),
-    "granularity": ("weight", "channel"),
-    "importance": ("writers", "readers", "both"),
-    "mapping": ("dense", "weight"),
-}
-
-# What only single weights can have: whole channels are chosen once per phase, before its first forward.
-_WEIGHT_ONLY = {"target": "G", "rule": "exact", "refresh": "phase", "steps": "all", "prune_at": "forward", "first_extra": 0}
+#: What the StyleGAN2 code published with the paper does otherwise than the paper → what it is.
+QUIRKS = {
+    "quantile": "prune what is strictly below the tensor's quantile, not exactly floor(ratio · n) entries",
+    "refresh": "choose the masks anew in every sparse iteration, not once per phase",
+    "main-steps": "let masks hold through the main optimizer step of an iteration only, not through regularisation",
+    "late": "prune after the first backward pass of a phase, just before the optimizer's step, not before the first forward",
+    "long-first": "make the first sparse phase longer by one iteration",
+    "forget-lazy": "from the second sparse iteration on, use the learning rate without lazy regularisation's factor",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class ReconfigurationConfig:
+class ReconfigurationConfig(Config):
     """Settings of architectural reconfiguration (Re-GAN, CVPR 2023, section 3 and algorithm 1).
 
     Args:
-        ratio: share of every selected tensor that is pruned in sparse phases, in [0, 1).
-        interval: iterations of each sparse and each dense phase, g in the paper.
-        warmup: iterations trained dense before the first pruning, Δw in the paper.
-        lr_scale: factor on the learning rate of dense phases after a sparse one.
-        target: networks to reconfigure, "G", "D" or "both".
-        scope: see ``training_hooks.sparsity.selection.select``.
-        exclude: shell patterns of parameter names left dense; None = the layers that write or read RGB.
-        rule: "exact" prunes floor(ratio · n) entries, "quantile" what is below the quantile (reference code).
-        refresh: masks are chosen once per sparse "phase", or anew at each sparse "iteration" (reference code).
-        steps: masks hold through "all" optimizer steps of an iteration, or the "main" one only (reference code).
-        moments: policy for Adam's moments, see ``training_hooks.sparsity.moments``.
-        ema: the averaged generator's pruned entries "follow" to zero, or are left alone ("off").
-        finish: see ``training_hooks.core.schedule.Schedule``.
-        prune_at: weights are pruned before the first "forward" of a sparse phase, or after its first backward, just
-            before the optimizer "step" (reference code).
-        first_extra: iterations by which the first sparse phase is longer (reference code: 1).
-        forget_lazy_lr: from the first sparse phase on, but for its extra iterations, use the learning rate without the
-            factor that lazy regularisation put on it (reference code).
-        granularity: prune single entries ("weight"), or whole channels of G's synthesis network ("channel"), which then
-            computes with the others alone.
-        channel_multiple: with channels, the number that stays is rounded up to a multiple of this.
-        channel_min: with channels, at least so many of each feature map stay.
-        importance: with channels, see ``training_hooks.sparsity.channels.choose_channels``.
-        mapping: with channels, the mapping network stays "dense", or its single weights are pruned ("weight").
+        ratio: share of every selected tensor that is pruned in sparse phases, in [0, 1); 0.3 by default.
+        interval: iterations of each sparse and each dense phase, g in the paper; 100 by default.
+        warmup: iterations trained dense before the first pruning, Δw in the paper; 0 by default.
+        lr_scale: factor on the learning rate of dense phases after a sparse one, above 0; 0.1 by default.
+        target: networks to reconfigure, "G" (default), "D" or "both".
+        scope: parameters that are pruned, see ``training_hooks.sparsity.selection.select``; "weights" by default.
+        exclude: shell patterns of parameter names left dense; None (default) = the layers that write or read RGB.
+        moments: policy for Adam's moments, see ``training_hooks.sparsity.moments``; "keep" by default.
+        ema: whether the averaged generator's pruned entries "follow" to zero (default), or are left alone ("off").
+        finish: phase that the run ends in, see ``training_hooks.core.schedule.Schedule``; "as-is" by default.
+        granularity: prune single entries ("weight", default), or whole channels of G's synthesis network ("channel"), which
+            then computes with the others alone.
+        channel_multiple: number of which the kept channels of a layer are a multiple, rounded up; 8 by default.
+        channel_min: least number of channels of each feature map that stay; 8 by default.
+        importance: norm of which weights ranks channels, see ``training_hooks.sparsity.channels.choose_channels``.
+        mapping: with channels, the mapping network stays "dense" (default), or its single weights are pruned ("weight").
+        quirks: names of ``QUIRKS``, departures of the published code from the paper; none by default.
 
     Raises:
         ValueError: a value out of range; the message begins with the field's name.
     """
 
-    ratio: float = 0.3
-    interval: int = 100
-    warmup: int = 0
-    lr_scale: float = 0.1
-    target: str = "G"
-    scope: str = "weights"
-    exclude: "Tuple[str, ...] | None" = None
-    rule: str = "exact"
-    refresh: str = "phase"
-    steps: str = "all"
-    moments: str = "keep"
-    ema: str = "follow"
-    finish: str = "as-is"
-    prune_at: str = "forward"
-    first_extra: int = 0
-    forget_lazy_lr: bool = False
-    granularity: str = "weight"
-    channel_multiple: int = 8
-    channel_min: int = 8
-    importance: str = "writers"
-    mapping: str = "dense"
+    ratio: float = setting(
+        0.3, "Share of G's weights pruned in sparse phases; 0 is off.", least=0, most=1, excludes_most=True, told="0",
+        search=(0.1, 0.7),
+    )  # fmt: skip
+    interval: int = setting(
+        100, "Length of each sparse and dense phase, in iterations or as 5kimg.", kind="length", least=1, log=True, search=()
+    )
+    warmup: int = setting(0, "Dense training before the first pruning.", kind="length", least=0, search=(0.0, 0.4))
+    lr_scale: float = setting(
+        0.1, "Factor on the learning rate of dense phases.", least=0, most=1000, excludes_least=True, log=True,
+        search=(0.05, 1.0),
+    )  # fmt: skip
+    target: str = setting("G", "Network to reconfigure.", choices=("G", "D", "both"))
+    scope: str = setting(
+        "weights",
+        "What is pruned: weights (tensors of 2 or more dimensions), reference (biases too), or name patterns such as "
+        "'synthesis.*.weight'.",
+    )
+    exclude: Optional[Tuple[str, ...]] = setting(
+        None, "Name patterns to leave dense, or none.", kind="patterns", told="the RGB layers"
+    )
+    moments: str = setting(
+        "keep", "Adam's moments at regrowth.", choices=("keep", "restore", "reset"), search=("keep", "restore")
+    )
+    ema: str = setting("follow", "Does the average follow the masks?", choices=("follow", "off"))
+    finish: str = setting("as-is", "Phase that the run ends in.", choices=("as-is", "dense", "sparse"))
+    granularity: str = setting(
+        "weight", "Prune single weights, or whole channels, which makes sparse phases faster.", choices=("weight", "channel"),
+        search=("weight", "channel"),
+    )  # fmt: skip
+    channel_multiple: int = setting(
+        8, "Round the number of channels that stay up to a multiple of this.", least=1, most=65536,
+        needs=("granularity", "channel"),
+    )  # fmt: skip
+    channel_min: int = setting(
+        8, "Least number of channels that stay in a layer.", least=1, most=65536, needs=("granularity", "channel")
+    )
+    importance: str = setting(
+        "writers", "Norm of which weights makes a channel important.", choices=("writers", "readers", "both"),
+        needs=("granularity", "channel"),
+    )  # fmt: skip
+    mapping: str = setting(
+        "dense", "With channels, leave the mapping network dense or prune its weights.", choices=("dense", "weight"),
+        needs=("granularity", "channel"),
+    )  # fmt: skip
+    quirks: Tuple[str, ...] = setting(
+        (), "Departures of the published code from the paper.", choices=tuple(QUIRKS), is_hidden=True, told="none"
+    )
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.ratio < 1:
-            raise ValueError(f"ratio must be in [0, 1), got {self.ratio:g}")
-        if not 0 < self.lr_scale < math.inf:
-            raise ValueError(f"lr_scale must be greater than 0 and finite, got {self.lr_scale:g}")
-        for field, allowed in CHOICES.items():
-            if getattr(self, field) not in allowed:
-                raise ValueError(f"{field} must be one of {', '.join(allowed)}, got {getattr(self, field)!r}")
-        for field in ("channel_multiple", "channel_min"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+    def check(self) -> None:
         if self.granularity == "channel":
-            for field, only in _WEIGHT_ONLY.items():
-                if getattr(self, field) != only:
-                    raise ValueError(f"granularity channel needs {field}={only}, got {field}={getattr(self, field)}")
-        if isinstance(self.exclude, str):
-            raise ValueError(f"exclude must be a list of patterns, got {self.exclude!r}; [{self.exclude!r}] is one")
-        if self.exclude is not None:
-            object.__setattr__(self, "exclude", tuple(self.exclude))
+            if self.target != "G":
+                raise ValueError(f"granularity channel needs target=G, got target={self.target}")
+            if self.quirks:
+                raise ValueError(f"granularity channel has no quirks, got quirks={','.join(self.quirks)}")
+        if self.target == "both":
+            # One set of patterns cannot speak of the names of two networks.
+            if self.scope not in SCOPES:
+                raise ValueError(f"scope must be {' or '.join(SCOPES)} with target=both, got {self.scope!r}")
+            if self.exclude:
+                raise ValueError(f"exclude must be none or left out with target=both, got {','.join(self.exclude)}")
         Schedule(self.warmup, self.interval, first_extra=self.first_extra)
 
-    def schedule(self, total: "int | None" = None) -> Schedule:
-        """The schedule for a run of ``total`` iterations."""
-        return Schedule(self.warmup, self.interval, total, self.finish, self.first_extra)
+    @property
+    def first_extra(self) -> int:
+        """Iterations by which the first sparse phase is longer."""
+        return int("long-first" in self.quirks)
 
-    def to_dict(self) -> Dict[str, Any]:
-        """Plain JSON values."""
-        values = dataclasses.asdict(self)
-        values["exclude"] = None if self.exclude is None else list(self.exclude)
-        return values
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ReconfigurationConfig":
-        """Inverse of ``to_dict``.
+    def schedule(self, total: Optional[int] = None) -> Schedule:
+        """The schedule for a run of ``total`` iterations.
 
         Raises:
-            ValueError: an unknown field, a value of another type, or one out of range.
+            ValueError: ``finish`` needs a length, or a greater one.
         """
-        known = {f.name for f in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"unknown fields {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
-        for field in dataclasses.fields(cls):
-            if field.name in values and not _fits(values[field.name], field.default):
-                raise ValueError(f"{field.name} must be of the type of {field.default!r}, got {values[field.name]!r}")
-        return cls(**values)
+        return Schedule(self.warmup, self.interval, total, self.finish, self.first_extra)
 
 
-def _fits(value: Any, default: Any) -> bool:
-    """Whether a value from a file is of the type of its field; what has no default is None or patterns."""
-    if default is None:
-        return value is None or (isinstance(value, (list, tuple)) and all(isinstance(pattern, str) for pattern in value))
-    return type(value) is type(default) or (isinstance(default, float) and type(value) is int)
+# Setting of version 1 → what the paper has, what the published code has, and the quirk's name.
+_VERSION_1 = {
+    "rule": ("exact", "quantile", "quantile"),
+    "refresh": ("phase", "iteration", "refresh"),
+    "steps": ("all", "main", "main-steps"),
+    "prune_at": ("forward", "step", "late"),
+    "first_extra": (0, 1, "long-first"),
+    "forget_lazy_lr": (False, True, "forget-lazy"),
+}
 
 
-# Lengths here may be in kimg; they become iterations once the batch size is known.
-PRESETS: Dict[str, Dict[str, Any]] = {
+def upgraded(settings: Mapping[str, Any]) -> Dict[str, Any]:
+    """Settings of version 1, which had a setting for each quirk, in the form of version 2; all others stay as they are."""
+    kept, quirks = dict(settings), []
+    for name, (plain, odd, quirk) in _VERSION_1.items():
+        if kept.get(name) in (plain, odd):
+            quirks += [quirk] if kept.pop(name) == odd else []
+    return {**kept, "quirks": quirks} if quirks else kept
+
+
+# Lengths here may be in kimg; they become iterations once the batch size is known. The host's options are the network, budget,
+# batch and R1 weight of StyleGAN2 in its own paper (config F) and in the code published with Re-GAN, and snapshots so often
+# that the best of them can be chosen. DiffAugment's few-shot runs set the 300 kimg.
+PRESETS: Dict[str, Preset] = {
     # Section 4 and figure 6 of the paper: ratio 0.3 for StyleGAN2, interval 100 "with only G", learning rate / 10 while
     # growing. The paper prints no number for its warm-up.
-    "paper": dict(ratio=0.3, interval=Length(100), warmup=Length(0), finish="dense"),
+    "paper": Preset(dict(ratio=0.3, interval=Length(100), warmup=Length(0), finish="dense")),
     # The StyleGAN2 code published with the paper: its example's numbers and its behaviour, quirks included.
-    "reference": dict(
-        ratio=0.3,
-        interval=Length(5000),
-        warmup=Length(10000),
-        scope="reference",
-        rule="quantile",
-        refresh="iteration",
-        steps="main",
-        prune_at="step",
-        first_extra=1,
-        forget_lazy_lr=True,
+    "reference": Preset(
+        dict(ratio=0.3, interval=Length(5000), warmup=Length(10000), scope="reference", quirks=tuple(QUIRKS)),
     ),
     # The shares of a run that the published code's few-shot example gives to warm-up (a quarter) and to each phase (an
     # eighth), of 300 kimg: three whole cycles. In images, so that a phase shows the network as many whatever the batch.
-    "few-shot": dict(ratio=0.3, interval=Length(37, "kimg"), warmup=Length(75, "kimg"), finish="dense"),
+    "few-shot": Preset(
+        dict(ratio=0.3, interval=Length(37, "kimg"), warmup=Length(75, "kimg"), finish="dense"),
+        dict(cfg="stylegan2", kimg=300, batch=16, gamma=10.0, snap=10, metrics=["fid5k_full", "kid5k_full"]),
+    ),
     # The ratio of the paper's FFHQ runs. It prints no interval for them: the 5000 iterations of 32 images of that example.
-    "ffhq": dict(ratio=0.3, interval=Length(160, "kimg"), warmup=Length(320, "kimg"), finish="dense"),
+    "ffhq": Preset(
+        dict(ratio=0.3, interval=Length(160, "kimg"), warmup=Length(320, "kimg"), finish="dense"),
+        dict(cfg="stylegan2", kimg=25000, batch=32, gamma=10.0, snap=80),
+    ),
 }

@@ -30,12 +30,11 @@ from ...sparsity.masked_network import MaskedNetwork
 from ...sparsity.narrowing import SynthesisSwitch
 from ...sparsity.selection import parameter_shapes
 from .channel_network import ChannelNetwork
-from .config import ReconfigurationConfig
+from .config import ReconfigurationConfig, upgraded
 from .own_loop import OwnLoop
 from .phase_clock import PhaseClock
 from .phase_lines import PhaseLines, fact
 from .plan import (
-    check_patterns,
     check_rgb,
     plan_channels,
     select_parameters,
@@ -63,13 +62,14 @@ class Reconfiguration(OwnLoop, Hook):
         ValueError: a selection that matches nothing, or a finish that needs a longer run.
     """
 
+    name = "regan"
+
     def __init__(
         self,
         generator: Optional[torch.nn.Module] = None,
         config: Optional[ReconfigurationConfig] = None,
         **settings: Any,
     ):
-        settings.pop("plan", None)
         self.config = config if config is not None else ReconfigurationConfig.from_dict(settings)
         self.schedule = self.config.schedule(None) if self.config.finish == "as-is" else None
         self._generator = generator
@@ -85,10 +85,6 @@ class Reconfiguration(OwnLoop, Hook):
         self._lines: Optional[PhaseLines] = None  # on the rank that prints
         self._seconds, self._iterations_timed = 0.0, 0
 
-    @classmethod
-    def defaults(cls) -> Dict[str, Any]:
-        return ReconfigurationConfig().to_dict()
-
     @property
     def selected_weights(self) -> int:
         """Number of weights that are reconfigured, once training has started."""
@@ -102,7 +98,6 @@ class Reconfiguration(OwnLoop, Hook):
         self.schedule = config.schedule(training.total_iterations)
         if training.rank == 0 and training.run_dir is not None and training.batch_size and training.total_iterations:
             self._lines = PhaseLines(training.batch_size, training.total_iterations)
-        check_patterns(config, {kind: parameter_shapes(training.networks[kind]) for kind in targets(config)})
         for kind in targets(config):
             if kind not in training.optimizers:
                 raise ValueError(f"target={config.target} needs the optimizer of {kind}")
@@ -145,7 +140,7 @@ class Reconfiguration(OwnLoop, Hook):
         with self._timed():
             if step.network in self._pending or self._refreshes(step):
                 self._prune(step.network)
-            elif network.sparse and step.is_main and self.config.steps == "main":
+            elif network.sparse and step.is_main and "main-steps" in self.config.quirks:
                 network.zero_ema()  # weights that moved at an extra step have leaked into it
             if self._switch is not None:
                 self._switch.check_gradients(step.phase)
@@ -186,8 +181,8 @@ class Reconfiguration(OwnLoop, Hook):
 
     def on_member(self, name: str, network: torch.nn.Module) -> None:
         masked = self._networks.get(name[0])
-        # With steps="main" the extra steps since the last main one have moved pruned weights.
-        if masked is not None and masked.sparse and self.config.steps == "main" and (name != "G_ema" or masked.ema):
+        # With the quirk "main-steps" the extra steps since the last main one have moved pruned weights.
+        if masked is not None and masked.sparse and "main-steps" in self.config.quirks and (name != "G_ema" or masked.ema):
             masked.zero_copy(network)
 
     def is_sparse(self) -> bool:
@@ -225,7 +220,7 @@ class Reconfiguration(OwnLoop, Hook):
         Raises:
             ValueError: the state is of other settings or of other parameters. The length of the run may differ.
         """
-        mine, saved = self.config.to_dict(), {**self.defaults(), **state["config"]}
+        mine, saved = self.config.to_dict(), {**ReconfigurationConfig().to_dict(), **upgraded(state["config"])}
         other = [name for name in mine if mine[name] != saved[name]]
         if other:
             raise ValueError(
@@ -249,10 +244,10 @@ class Reconfiguration(OwnLoop, Hook):
     # ---------------------------------------------------------------- what happens at a switch
 
     def _holds_through(self, step: Step) -> bool:
-        return self.config.steps == "all" or step.is_main
+        return step.is_main or "main-steps" not in self.config.quirks
 
     def _refreshes(self, step: Step) -> bool:
-        return self.config.refresh == "iteration" and self._networks[step.network].sparse and step.is_main
+        return "refresh" in self.config.quirks and self._networks[step.network].sparse and step.is_main
 
     def _begin(self, iteration: int) -> None:
         assert self.schedule is not None
@@ -263,7 +258,7 @@ class Reconfiguration(OwnLoop, Hook):
         if before is None or (before.phase, before.start) != (span.phase, span.start):
             if span.phase == Phase.SPARSE:
                 self._pending = set(self._networks)
-                if self.config.prune_at == "forward":
+                if "late" not in self.config.quirks:
                     for kind in self._networks:
                         self._prune(kind)
             else:
@@ -282,7 +277,7 @@ class Reconfiguration(OwnLoop, Hook):
         """Choose the masks of ``kind`` and zero its pruned weights, and those of its average."""
         network, first = self._networks[kind], kind in self._pending
         before = network.keep
-        network.choose(self.config.rule, self.config.ratio)
+        network.choose("quantile" if "quantile" in self.config.quirks else "exact", self.config.ratio)
         if first:
             self._pending.discard(kind)
             checksum = network.note_change(before)
@@ -335,7 +330,7 @@ class Reconfiguration(OwnLoop, Hook):
         config = self.config
         scale = config.lr_scale if span.phase == Phase.DENSE else 1.0
         # The reference code first sets its rate in the second sparse iteration: its counter starts one too low.
-        forgotten = config.forget_lazy_lr and self._iteration >= config.warmup + config.first_extra
+        forgotten = "forget-lazy" in config.quirks and self._iteration >= config.warmup + config.first_extra
         for kind, rates in self._rates.items():
             rates.set(scale, self._training.configured_lr.get(kind) if forgotten else None)
 

@@ -12,11 +12,11 @@ import torch
 from ...sparsity import masks
 from ...sparsity.channels import PREFIX, Layout, kept_channels
 from ...sparsity.operations import RunCost, layer_operations, narrow_shapes
-from ...sparsity.selection import SCOPES, SelectionError, listed, select, split_patterns
+from ...sparsity.selection import SelectionError, listed, select
 from .config import ReconfigurationConfig
 
 __all__ = [
-    "ChannelPlan", "check_patterns", "check_rgb", "describe_cost", "knows_rgb", "left_dense", "plan_channels",
+    "ChannelPlan", "check_rgb", "describe_cost", "knows_rgb", "left_dense", "plan_channels",
     "select_parameters", "sparse_cost", "targets",
 ]  # fmt: skip
 
@@ -45,7 +45,9 @@ def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mappi
         plan = plan_channels(config, shapes)
         return [*plan.readers, *plan.mapping]
     names = _chosen(config, network, shapes)
-    return names if config.rule != "exact" else _without_thin(config.ratio, network, {name: shapes[name] for name in names})
+    return (
+        names if "quantile" in config.quirks else _without_thin(config.ratio, network, {name: shapes[name] for name in names})
+    )
 
 
 def left_dense(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Dict[str, Any]:
@@ -57,46 +59,16 @@ def left_dense(config: ReconfigurationConfig, network: str, shapes: Mapping[str,
     if config.granularity == "channel":
         names = _mapping_in_scope(config, shapes)
     else:
-        names = _chosen(config, network, shapes) if config.rule == "exact" else []
+        names = [] if "quantile" in config.quirks else _chosen(config, network, shapes)
     return {name: shapes[name] for name in names if _is_thin(config.ratio, shapes[name])}
 
 
 def _chosen(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> List[str]:
-    return select(shapes, _scope(config, shapes), _exclude(config, network, shapes), strict=config.exclude is not None)
+    return select(shapes, config.scope, _exclude(config, network), strict=config.exclude is not None)
 
 
-def _scope(config: ReconfigurationConfig, shapes: Mapping[str, Any]) -> str:
-    """``config.scope``; of two networks, its patterns that are for this one."""
-    if config.target != "both" or config.scope in SCOPES:
-        return config.scope
-    return ",".join(_matching(split_patterns(config.scope), shapes)) or config.scope
-
-
-def _exclude(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Sequence[str]:
-    """Patterns to leave dense; of two networks, those that are for this one."""
-    if config.exclude is None:
-        return DEFAULT_EXCLUDE[network]
-    return config.exclude if config.target != "both" else _matching(config.exclude, shapes)
-
-
-def _matching(patterns: Iterable[str], shapes: Iterable[str]) -> List[str]:
-    return [pattern for pattern in patterns if fnmatch.filter(shapes, pattern)]
-
-
-def check_patterns(config: ReconfigurationConfig, networks: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check that each pattern of ``config`` is for one of the networks ("G", "D") with these parameters, if there are two.
-
-    Raises:
-        SelectionError: one matches nothing in either.
-    """
-    if config.target != "both":
-        return
-    scope = [] if config.scope in SCOPES else split_patterns(config.scope)
-    names = [name for kind in targets(config) for name in networks[kind]]
-    for what, patterns in (("scope", scope), ("exclude", config.exclude or ())):
-        for pattern in patterns:
-            if not fnmatch.filter(names, pattern):
-                raise SelectionError(f"{what} pattern {pattern!r} matches no parameter of G or D")
+def _exclude(config: ReconfigurationConfig, network: str) -> Sequence[str]:
+    return DEFAULT_EXCLUDE[network] if config.exclude is None else config.exclude
 
 
 def knows_rgb(config: ReconfigurationConfig, network: str, names: Iterable[str]) -> bool:
@@ -108,7 +80,7 @@ def knows_rgb(config: ReconfigurationConfig, network: str, names: Iterable[str])
         names: of its parameters, frozen ones included.
     """
     given = config.exclude is not None or config.granularity == "channel"  # the image's own channels are never narrowed
-    return given or bool(_matching(DEFAULT_EXCLUDE[network], list(names)))
+    return given or any(fnmatch.filter(list(names), pattern) for pattern in DEFAULT_EXCLUDE[network])
 
 
 def check_rgb(config: ReconfigurationConfig, network: str, names: Sequence[str]) -> None:
@@ -194,7 +166,7 @@ def describe_cost(
     if config.granularity == "channel":
         plan = plan_channels(config, generator)
         features = zip(plan.layout.features, plan.kept)
-        told["channels"] = {f.name: f"{kept} of {f.channels}" for f, kept in features if kept < f.channels}
+        told["channels"] = {f.name: [kept, f.channels] for f, kept in features if kept < f.channels}
     return told
 
 
@@ -212,11 +184,9 @@ def _sparse_operations(config: ReconfigurationConfig, network: str, shapes: Mapp
     return {n: count * (1 - config.ratio if n in pruned else 1) for n, count in layer_operations(shapes).items()}
 
 
-def _layers(config: ReconfigurationConfig, shapes: Mapping[str, Any]) -> Dict[str, str]:
-    """G's layer, its style's affine included → such as "dense 0.59, weights 0.413, channels 0.332": mega-multiply–accumulates
-    for one image, dense, and sparse at both granularities as far as each can be had. One string, because hosts print options
-    with a line for each number.
-    """
+def _layers(config: ReconfigurationConfig, shapes: Mapping[str, Any]) -> Dict[str, Dict[str, float]]:
+    """G's layer, its style's affine included → mega-multiply–accumulates for one image, "dense", and sparse with "weights" and
+    with "channels" as far as each can be had."""
     counts: Dict[str, Mapping[str, float]] = {"dense": layer_operations(shapes)}
     for granularity in ("weight", "channel"):
         try:
@@ -228,7 +198,7 @@ def _layers(config: ReconfigurationConfig, shapes: Mapping[str, Any]) -> Dict[st
         for name, count in of_weights.items():
             layer = layers.setdefault(name[: -len(".weight")].replace(".affine", ""), {})
             layer[kind] = layer.get(kind, 0) + count
-    return {n: ", ".join(f"{kind} {_rounded(c / 1e6):g}" for kind, c in layer.items()) for n, layer in layers.items()}
+    return {name: {kind: _rounded(c / 1e6) for kind, c in layer.items()} for name, layer in layers.items()}
 
 
 def _at(config: ReconfigurationConfig, granularity: str) -> ReconfigurationConfig:

@@ -1,0 +1,94 @@
+"""The methods of a request as hooks of a host's loop, and what they plan to do."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from training_hooks.methods.method import Config, Facts, Method, find
+from training_hooks.nvidia import host_loop as loop
+
+from ..support.text import echo
+from . import options
+
+__all__ = ["add", "configured"]
+
+_LAZY = {"G": 4, "D": 16}  # the host's loop regularises in every so many iterations unless it is told otherwise
+_Shapes = Mapping[str, Mapping[str, Tuple[int, ...]]]  # network → name of a weight or bias → shape
+_OBSERVERS = "training_hooks.observers"
+
+
+def configured(request: options.Request, batch_size: int) -> List[Tuple[Method, Config]]:
+    """The methods that are on, with their settings, in the methods' order.
+
+    Raises:
+        click.BadParameter: a length that makes less than one iteration, or values that do not go together.
+    """
+    found = []
+    for name, settings in request.methods.items():
+        method = find(name)
+        assert method is not None
+        found.append((method, options.configuration(method, settings, batch_size)))
+    return found
+
+
+def add(args: Any, request: options.Request, hooks: List[Dict[str, Any]], shapes: _Shapes, trained: _Shapes) -> Tuple[str, Any]:
+    """Put the hooks of the methods, what goes with them, and the seams that they need into a loop's keyword arguments.
+
+    Args:
+        args: keyword arguments of the loop, edited in place.
+        request: what was asked for.
+        hooks: further hooks.
+        shapes: "G" and "D" → name of a weight or bias → shape.
+        trained: the same without those that are frozen.
+
+    Returns:
+        The suffix of the run's description, and the plan: iterations, batch size, and "methods", what each plans, as JSON.
+
+    Raises:
+        click.BadParameter: a method cannot do what it was asked for.
+    """
+    facts = Facts(
+        args["batch_size"], loop.total_iterations(args), shapes, trained, {k: _optimizer(args, k) for k in ("G", "D")}
+    )
+    on = configured(request, facts.batch_size)
+    plans = {method.name: _plan(method, config, facts) for method, config in on}
+    suffix = "".join(method.suffix(request.methods[method.name], config) for method, config in on)
+    listed = [*(method.entry(config) for method, config in on), *hooks]
+    if request.pairs != "none" and any(config.schedule(facts.total) is not None for _, config in on):
+        listed.append({"class_name": f"{_OBSERVERS}.pairs.Pairs", "every": request.pairs == "all"})
+    listed += [{"class_name": name} for name in request.own_hooks]
+    if listed or args["num_gpus"] > 1:
+        listed.append({"class_name": f"{_OBSERVERS}.progress.Progress"})
+        needed = ("G", *(network for method, config in on for network in method.networks(config)))
+        _install_seams(args, listed, tuple(dict.fromkeys(needed)))
+    return suffix, {"iterations": facts.total, "batch_size": facts.batch_size, "methods": plans}
+
+
+def _optimizer(args: Mapping[str, Any], network: str) -> Dict[str, Any]:
+    kwargs = args[f"{network}_opt_kwargs"]
+    regularised = args.get(f"{network}_reg_interval", _LAZY[network])
+    return {"lr": kwargs["lr"], "betas": kwargs.get("betas", (0.9, 0.999)), "reg_interval": regularised}
+
+
+def _plan(method: Method, config: Config, facts: Facts) -> Mapping[str, Any]:
+    if method.plan is None:
+        return {}
+    try:
+        plan = method.plan(config, facts)
+    except ValueError as err:
+        raise options.of_setting(method, err) from err
+    for note in plan.notes:
+        echo(f"Note: {note}", err=True)
+    return plan.values
+
+
+def _install_seams(args: Any, hooks: List[Dict[str, Any]], needed: Sequence[str]) -> None:
+    """Put our classes' names where the host reads class names; the host's own go to ``inner``."""
+    easy = type(args["loss_kwargs"])
+    args["loss_kwargs"] = easy(
+        class_name="training_hooks.nvidia.seams.HookedLoss", inner=dict(args["loss_kwargs"]), hooks=hooks
+    )
+    for network in needed:
+        kwargs = args[f"{network}_opt_kwargs"]
+        kwargs["inner"], kwargs["class_name"] = kwargs["class_name"], "training_hooks.nvidia.seams.hooked_optimizer"
+        kwargs["network"], kwargs["configured_lr"] = network, kwargs["lr"]

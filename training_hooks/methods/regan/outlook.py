@@ -1,0 +1,93 @@
+"""What a run with these settings will do: phases, selected weights, cost by theory, and whether masks can move."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, List, Optional, Tuple
+
+from ..method import Facts, Plan
+from . import exploration
+from .config import PRESETS, ReconfigurationConfig
+from .plan import check_rgb, describe_cost, left_dense, select_parameters, targets
+
+__all__ = ["describe", "label", "outlook"]
+
+
+def describe(config: ReconfigurationConfig) -> str:
+    """The settings as one line for the reader of a report."""
+    text = f"ratio {config.ratio:g}, phases of {config.interval} iterations, warm-up {config.warmup}"
+    text += ", whole channels" if config.granularity == "channel" else ""
+    return text + ("" if config.finish == "as-is" else f", ending {config.finish}")
+
+
+def label(given: Any, config: ReconfigurationConfig) -> str:
+    """Such as "-regan0.3-g100", what the name of a run folder says."""
+    kind = "ch" if config.granularity == "channel" else ""
+    return f"-regan{kind}{config.ratio:g}-g{given.get('interval', config.interval)}"
+
+
+def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
+    """What a run will do.
+
+    Args:
+        config: settings of the run.
+        facts: networks, length and optimizers of the run.
+
+    Raises:
+        ValueError: a pattern matches nothing, RGB layers are not known, the ratio is too high, or the run too short.
+    """
+    total, dense = facts.total, _left_dense(config, facts)
+    try:
+        schedule = config.schedule(total)
+    except ValueError as err:
+        raise ValueError(f"{err}; give more --kimg, or a shorter --regan-warmup and --regan-interval") from err
+    selected = _selected(config, facts)
+    values: Dict[str, Any] = {
+        "selected_tensors": sum(map(len, selected.values())),
+        "selected_weights": sum(math.prod(facts.shapes[kind][name]) for kind in selected for name in selected[kind]),
+        "sparse_phases": schedule.sparse_phases(total),
+        "sparse_iterations": schedule.sparse_iterations(total),
+        "ends_in": schedule.span(total - 1).phase.name.lower(),
+        "left_dense": dense,
+        "theory": describe_cost(config, facts.shapes["G"], facts.shapes["D"], facts.batch_size, total),
+    }
+    notes = []
+    if dense:
+        notes.append(f"{', '.join(dense)} stay dense, the ratio would take whole output channels of them.")
+    if values["sparse_phases"] == 0:
+        remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
+        notes.append(f"Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.")
+    elif config.granularity == "weight" and "G" in targets(config):
+        values["exploration"], note = _exploration(config, facts)
+        notes += [] if note is None else [note]
+    return Plan(values, tuple(notes))
+
+
+def _left_dense(config: ReconfigurationConfig, facts: Facts) -> List[str]:
+    """Parameters in scope that are not pruned, as a reader knows them."""
+    found = {kind: left_dense(config, kind, facts.trained[kind]) for kind in targets(config)}
+    return [f"{kind}.{name} {list(shape)}" for kind, tensors in found.items() for name, shape in tensors.items()]
+
+
+def _selected(config: ReconfigurationConfig, facts: Facts) -> Dict[str, List[str]]:
+    """ "G", "D" or both → names of the parameters that are pruned, of those that are trained."""
+    for kind in targets(config):
+        check_rgb(config, kind, list(facts.shapes[kind]))
+    return {kind: select_parameters(config, kind, facts.trained[kind]) for kind in targets(config)}
+
+
+def _exploration(config: ReconfigurationConfig, facts: Facts) -> Tuple[Dict[str, Any], Optional[str]]:
+    """Whether G's masks can change, and what could make them."""
+    of_g = facts.optimizers["G"]
+    lr, beta2 = of_g["lr"] * config.lr_scale, of_g["betas"][1]
+    rest = lr, beta2, of_g["reg_interval"], config.moments != "restore"
+    found = exploration.estimate(config.ratio, config.interval, *rest)
+    values = {"reach": found.reach, "threshold": found.threshold, "is_possible": found.is_possible}
+    if found.is_possible:
+        return values, None
+    needed = exploration.shortest_interval(config.ratio, *rest)
+    return {**values, "shortest_interval": needed}, (
+        f"phases of {config.interval} iterations are short. {str(found).capitalize()}: every pruning will choose "
+        f"nearly the same weights again. From --regan-interval={needed} on others could come in, sooner with a larger "
+        f"--regan-lr-scale; --regan-preset=few-shot has phases of {PRESETS['few-shot'].settings['interval'].value:g} kimg."
+    )
