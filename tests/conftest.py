@@ -59,6 +59,12 @@ class Run:
         return json.loads((self.folder / "training_options.json").read_text())
 
     @property
+    def plan(self) -> Dict[str, Any]:
+        """What Re-GAN planned."""
+        plan: Dict[str, Any] = json.loads((self.folder / "regan-plan.json").read_text())
+        return dict(plan["methods"]["regan"])
+
+    @property
     def stats(self) -> List[Dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / "stats.jsonl").read_text().splitlines()]
 

@@ -35,8 +35,8 @@ def build(folder: Path) -> Path:
     theory = {
         "generator_gmacs": 2.0,
         "sparse_generator_gmacs": 1.0,
-        "layers": {"b4": "dense 1, weights 2"},
-        "channels": {"b": "1 of 2"},
+        "layers": {"b4": {"dense": 1, "weights": 2}},
+        "channels": {"b": [1, 2]},
     }
     make_run(run, lines, {**HOOK, "plan": {"theory": theory}}, augment_kwargs={"xflip": 1}, resume_pkl=None)
     add_metric(run, "fid5k_full", {0: 90.0, 3: 80.0, 6: 70.0})

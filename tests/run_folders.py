@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 from PIL import Image
 
-HOOK = {"class_name": "training_hooks.methods.regan.hook.Reconfiguration", "ratio": 0.3, "interval": 200, "warmup": 100}
+HOOK = {"ratio": 0.3, "interval": 200, "warmup": 100}
 
 
 def stat(value: Any) -> Dict[str, Any]:
@@ -40,13 +40,16 @@ def tick(number: int, kimg: float, length: float = 1.0, sec_per_kimg: float = 10
 def make_run(
     folder: Path, ticks: Sequence[Dict[str, Any]], hook: Optional[Dict[str, Any]] = None, kimg: int = 9, **options: Any
 ) -> Path:
-    """A run of batch 10; with a ``hook``, of Re-GAN."""
+    """A run of batch 10; with a ``hook``, of Re-GAN with these settings, and with what it has under "plan"."""
     folder.mkdir(parents=True)
     loss: Dict[str, Any] = {"class_name": "training.loss.StyleGAN2Loss", "r1_gamma": 10}
     optimizer: Dict[str, Any] = {"class_name": "torch.optim.Adam", "lr": 0.0025}
     if hook is not None:
-        plan = {"iterations": kimg * 100, "batch_size": 10, **hook.get("plan", {})}
-        loss = {"class_name": "training_hooks.nvidia.seams.HookedLoss", "inner": loss, "hooks": [{**hook, "plan": plan}]}
+        whole = {"iterations": kimg * 100, "batch_size": 10, "methods": {"regan": hook.get("plan", {})}}
+        (folder / "regan-plan.json").write_text(json.dumps({**whole, **hook.get("whole_plan", {})}))
+        settings = {name: value for name, value in hook.items() if name not in ("plan", "whole_plan")}
+        entry = {"method": "regan", "version": 2, "settings": settings}
+        loss = {"class_name": "training_hooks.nvidia.seams.HookedLoss", "inner": loss, "hooks": [entry]}
         optimizer = {**optimizer, "class_name": "training_hooks.nvidia.seams.hooked_optimizer", "inner": "torch.optim.Adam"}
         optimizer.update(network="G", configured_lr=0.0025)
     written = {

@@ -38,10 +38,10 @@ def everything(train: Any) -> Run:
 
 
 def test_options_reach_the_run_and_its_name(everything: Run) -> None:
-    hooks = {hook.pop("class_name"): hook for hook in everything.options["loss_kwargs"]["hooks"]}
-    assert hooks["training_hooks.methods.diffaugment.hook.DiffAugment"] == {"policy": ["color", "translation", "cutout"]}
-    assert hooks["training_hooks.methods.apa.hook.AdaptivePseudoAugmentation"] == {"target": -1, "kimg": 2, "interval": 3}
-    assert hooks["training_hooks.observers.stability.Stability"] == {}
+    settings = {hook.get("method"): hook.get("settings") for hook in everything.options["loss_kwargs"]["hooks"]}
+    assert settings["diffaugment"] == {"policy": ["color", "translation", "cutout"]}
+    assert settings["apa"] == {"target": -1, "kimg": 2, "interval": 3}
+    assert settings["stability"] == {"images": 16, "seed": 0}
     assert everything.folder.name.endswith("-regan0.3-g10-diffaug-color-translation-cutout-apa-target-1-kimg2-interval3")
 
 
@@ -113,14 +113,18 @@ def asked(*arguments: str) -> "Tuple[options.Request, str]":
 def test_options(arguments: List[str], diffaugment: Any, apa: Any, stability: bool) -> None:
     request, output = asked(*arguments)
     assert request is not None, output
-    assert (request.diffaugment, request.apa, request.stability) == (diffaugment, apa, stability)
-    assert request.settings is None
+    expected = {
+        "diffaugment": {"policy": diffaugment} if diffaugment else None,
+        "apa": apa,
+        "stability": {} if stability else None,
+    }
+    assert request.methods == {name: settings for name, settings in expected.items() if settings is not None}
 
 
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["--DiffAugment=colour"], "'colour' is no augmentation; choose from color, translation, cutout"),
+        (["--DiffAugment=colour"], "'colour' is none of color, translation, cutout"),
         (["--DiffAugment=color,color"], "twice"),
         (["--apa-kimg=100"], "--apa-kimg needs --apa"),
         (["--apa", "--apa-target=1.5"], "1.5 is not in the range -1<=x<=1"),
@@ -134,7 +138,9 @@ def test_options_that_mean_nothing(arguments: List[str], said: str) -> None:
 
 def test_a_host_with_an_option_of_that_name_keeps_its_own() -> None:
     """``attach`` leaves out what the host has, by the name that click gives to its parameter."""
-    assert click.Option(["--DiffAugment"]).name == "diffaugment" and "diffaugment" in options.OURS
+    assert click.Option(["--DiffAugment"]).name == "diffaugment" and "diffaugment" in [
+        option.name for option in options.options()
+    ]
 
 
 # ---------------------------------------------------------------- rounds

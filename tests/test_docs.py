@@ -16,7 +16,7 @@ from conftest import TESTS, Run
 
 from regan_ext.cli import main
 from regan_ext.hosts import embedded
-from regan_ext.train.options import OPTIONS
+from regan_ext.train.options import options
 
 ROOT = TESTS.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -157,7 +157,7 @@ def test_every_command_has_its_pages() -> None:
 def test_every_option_is_documented() -> None:
     methods = (ROOT / "docs" / "methods.md").read_text("utf-8")
     readme = (ROOT / "README.md").read_text("utf-8")
-    for option in OPTIONS:
+    for option in options():
         assert f"`{option.flag}`" in (methods if option.flag.startswith("--regan") else readme), option.flag
 
 

@@ -26,10 +26,10 @@ THEORY: Dict[str, Any] = {
     "sparse_generator_gmacs": 1.25,
     "run_pflops": 30.0,
     "dense_run_pflops": 40.0,
-    "channels": {"synthesis.b4.conv1": "48 of 64"},
+    "channels": {"synthesis.b4.conv1": [48, 64]},
     "layers": {
-        "synthesis.b4.conv1": "dense 1200, weights 840, channels 675",
-        "synthesis.b4.torgb": "dense 0.064, weights 0.064, channels 1.2e-05",
+        "synthesis.b4.conv1": {"dense": 1200, "weights": 840, "channels": 675},
+        "synthesis.b4.torgb": {"dense": 0.064, "weights": 0.064, "channels": 1.2e-05},
     },
 }
 
@@ -116,8 +116,28 @@ def test_paces_of_the_real_loop_add_up_to_its_time(regan_run: Run) -> None:
 def test_theory_is_read_from_the_plan(tmp_path: Path) -> None:
     theory = measure(read_run(make_run(tmp_path / "run", [], {**HOOK, "plan": {"theory": THEORY}}))).theory
     assert (theory.sparse_over_dense, theory.run_over_dense) == (0.625, 0.75)
-    assert theory.channels == THEORY["channels"]
+    assert theory.channels == {"synthesis.b4.conv1": "48 of 64"}
     assert theory.layers == {"synthesis.b4.conv1": (1200, 840, 675), "synthesis.b4.torgb": (0.064, 0.064, 1.2e-5)}
+
+
+def test_theory_of_0_1_0_is_read_from_its_options(tmp_path: Path) -> None:
+    """There, the plan was among the keyword arguments of the hook, and some of its numbers in sentences."""
+    run = make_run(tmp_path / "run", [])
+    layers = {
+        "synthesis.b4.conv1": "dense 1200, weights 840, channels 675",
+        "synthesis.b4.torgb": "dense 0.064, weights 0.064, channels 1.2e-05",
+    }
+    theory = {**THEORY, "layers": layers, "channels": {"synthesis.b4.conv1": "48 of 64"}}
+    hook = {"class_name": "training_hooks.reconfiguration.Reconfiguration", "ratio": 0.3, "interval": 200, "rule": "quantile"}
+    options = json.loads((run / "training_options.json").read_text())
+    plan = {"iterations": 900, "batch_size": 10, "theory": theory}
+    options["loss_kwargs"] = {"inner": options["loss_kwargs"], "hooks": [{**hook, "plan": plan}]}
+    (run / "training_options.json").write_text(json.dumps(options))
+    read = read_run(run)
+    assert (
+        measure(read).theory == measure(read_run(make_run(tmp_path / "new", [], {**HOOK, "plan": {"theory": THEORY}}))).theory
+    )
+    assert read.config == ReconfigurationConfig(ratio=0.3, interval=200, quirks=("quantile",)) and read.iterations == 900
 
 
 @pytest.mark.parametrize(
@@ -127,7 +147,7 @@ def test_theory_is_read_from_the_plan(tmp_path: Path) -> None:
 def test_theory_of_another_version_is_not_known(tmp_path: Path, theory: Any) -> None:
     found = measure(read_run(make_run(tmp_path / "run", [], {**HOOK, "plan": {"theory": theory}}))).theory
     assert math.isnan(found.sparse_over_dense) and math.isnan(found.run_over_dense) and not found.channels and not found.layers
-    odd = {**THEORY, "layers": {"a": "dense 1", "b": "dense 1e999, weights -, channels 2", "c": None}}
+    odd = {**THEORY, "layers": {"a": {"dense": 1}, "b": {"dense": 1e999, "weights": "-", "channels": 2}, "c": None}}
     layers = measure(read_run(make_run(tmp_path / "odd", [], {**HOOK, "plan": {"theory": odd}}))).theory.layers
     assert [[count for count in layers[name] if math.isfinite(count)] for name in "abc"] == [[1], [2], []]
 
@@ -171,7 +191,7 @@ def test_layers_are_counted_at_both_granularities(tmp_path: Path, granularity: s
 def test_a_granularity_that_does_not_fit_is_not_counted() -> None:
     narrow = {name: tuple(8 if size == 32 else size for size in shape) for name, shape in SHAPES.items()}
     told = describe_cost(ReconfigurationConfig(0.3), narrow, CRITIC, batch=BATCH, total=900)
-    assert told["layers"]["synthesis.b4.conv1"] == "dense 0.00928, weights 0.006496"
+    assert told["layers"]["synthesis.b4.conv1"] == {"dense": 0.00928, "weights": 0.006496}
     of_critic = describe_cost(ReconfigurationConfig(0.3, target="D"), SHAPES, CRITIC, batch=BATCH, total=900)
     assert "layers" not in of_critic and of_critic["generator_gmacs"] == of_critic["sparse_generator_gmacs"]
 
@@ -221,7 +241,3 @@ def test_dry_run_has_no_cost(host_dir: Path, data_zip: Path, tmp_path: Path, cap
         main.main(args=arguments, prog_name="regan-ext")
     output = capsys.readouterr().out
     assert not stop.value.code and output.rstrip().endswith("Dry run; exiting.")
-    plan = json.JSONDecoder().raw_decode(output[output.index("{", output.index("Training options:")) :])[0]["loss_kwargs"][
-        "hooks"
-    ]
-    assert plan[0]["plan"]["theory"]["layers"]["synthesis.b16.conv1"].startswith("dense ")

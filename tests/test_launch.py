@@ -219,13 +219,10 @@ def resolved(arguments: List[str], data: Path, outdir: Path, capsys: pytest.Capt
 def test_dry_run_shows_the_schedule(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
     args = resolved([*REGAN, "--kimg=1", "--batch=16", "--regan-finish=dense"], data_zip, tmp_path / "runs", capsys)
     hook, *_ = args["loss_kwargs"]["hooks"]
+    assert (hook["method"], hook["version"]) == ("regan", 2)
     assert args["loss_kwargs"]["inner"]["class_name"] == "training.loss.StyleGAN2Loss"
     assert args["G_opt_kwargs"]["inner"] == "torch.optim.Adam" and "inner" not in args["D_opt_kwargs"]
-    assert (hook["ratio"], hook["interval"], hook["warmup"]) == (0.3, 10, 10)
-    plan = hook["plan"]
-    assert plan["iterations"] == 63 and plan["ends_in"] == "dense" and plan["sparse_phases"] == 2
-    assert plan["phases"][0] == "warmup: iterations 0-9 (0-0.16 kimg)"
-    assert plan["phases"][-1] == "dense 2: iterations 40-62 (0.64-1.008 kimg)"
+    assert {name: hook["settings"][name] for name in ("ratio", "interval", "warmup")} == dict(ratio=0.3, interval=10, warmup=10)
 
 
 def test_lengths_in_kimg_become_iterations(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
@@ -235,8 +232,8 @@ def test_lengths_in_kimg_become_iterations(host_dir: Path, data_zip: Path, tmp_p
         tmp_path / "r",
         capsys,
     )
-    hook, *_ = args["loss_kwargs"]["hooks"]
-    assert (hook["interval"], hook["warmup"]) == (125, 62)
+    settings = args["loss_kwargs"]["hooks"][0]["settings"]
+    assert (settings["interval"], settings["warmup"]) == (125, 62)
     assert "-regan0.3-g2kimg" in args["run_dir"]
 
 
@@ -255,9 +252,9 @@ def test_half_precision_on_request(host_dir: Path, data_zip: Path, tmp_path: Pat
 
 def test_preset_and_what_wins_over_it(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
     args = resolved(["--regan-preset=reference", "--regan-interval=50"], data_zip, tmp_path / "r", capsys)
-    hook = args["loss_kwargs"]["hooks"][0]
-    assert (hook["rule"], hook["scope"], hook["interval"], hook["warmup"]) == ("quantile", "reference", 50, 10000)
-    assert hook["forget_lazy_lr"] is True
+    settings = args["loss_kwargs"]["hooks"][0]["settings"]
+    assert (settings["scope"], settings["interval"], settings["warmup"]) == ("reference", 50, 10000)
+    assert "quantile" in settings["quirks"] and "forget-lazy" in settings["quirks"]
 
 
 BAD = [
@@ -366,15 +363,15 @@ def test_what_a_run_will_write() -> None:
 
     shapes = {"G": {"a": (10, 20), "b": (800,)}, "D": {"a": (3000,)}}  # 1000 and 3000 parameters
     args = {"network_snapshot_ticks": 5, "total_kimg": 100, "metrics": [], "loss_kwargs": {}}  # 4 kimg a tick, as in the hosts
-    planned = plan(args, shapes, Request(None, "cpu", {}, keep_states=3))
+    planned = plan(args, shapes, Request(keep_states=3))
     assert (planned.snapshot, planned.state) == (4 * 5000, 8 * 4000 + 500)
     assert (planned.pickles, planned.states) == (6, 4)  # ticks 0, 5, ..., 25
     assert planned.least == 52_500 and planned.whole == 6 * 20_000 + 4 * 32_500
-    regan = {**args, "metrics": ["fid50k_full"], "loss_kwargs": {"hooks": [{"plan": {"sparse_phases": 6}}]}}
+    regan = {**args, "metrics": ["fid50k_full"]}
     for pairs, members in (("last", 2), ("all", 12), ("none", 0)):
-        assert plan(regan, shapes, Request({}, "cpu", {}, pairs=pairs)).pickles == 6 + members + 2
-    assert plan({**args, "kimg_per_tick": 2}, shapes, Request(None, "cpu", {})).pickles == 11
-    none = plan({**args, "network_snapshot_ticks": None}, shapes, Request(None, "cpu", {}, states=False))
+        assert plan(regan, shapes, Request(pairs=pairs), sparse_phases=6).pickles == 6 + members + 2
+    assert plan({**args, "kimg_per_tick": 2}, shapes, Request()).pickles == 11
+    none = plan({**args, "network_snapshot_ticks": None}, shapes, Request(states=False))
     assert (none.pickles, none.state, none.whole) == (0, 0, 0)
 
 
@@ -425,17 +422,22 @@ def test_a_run_that_never_prunes_says_so(host_dir: Path, data_zip: Path, tmp_pat
     assert code == 0 and "prunes nothing here, the warm-up lasts for all 32 iterations" in output
 
 
-def test_patterns_for_two_networks(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
-    regan = [*REGAN, "--kimg=1", "--batch=16", "--regan-target=both"]
-    chosen = resolved(regan, data_zip, tmp_path / "runs", capsys)["loss_kwargs"]["hooks"][0]["plan"]["selected_tensors"]
-    named = resolved([*regan, "--regan-exclude=*torgb*,*fromrgb*"], data_zip, tmp_path / "runs", capsys)
-    assert named["loss_kwargs"]["hooks"][0]["plan"]["selected_tensors"] == chosen
-    scoped = resolved([*regan, "--regan-scope=synthesis.b8.conv1.weight,b8.conv0.weight"], data_zip, tmp_path / "runs", capsys)
-    assert scoped["loss_kwargs"]["hooks"][0]["plan"]["selected_tensors"] == 2
-    common = ["train", "--host=embedded", "-n", f"--outdir={tmp_path}", f"--data={data_zip}", "--metrics=none"]
-    for option, pattern in (("--regan-exclude", "*torgbb*"), ("--regan-scope", "b4.convv.weight")):
-        code, output = call([*common, *regan, f"{option}={pattern}"], capsys)
-        assert code == 2 and option in output and f"'{pattern}' matches no parameter of G or D" in output
+def test_patterns_are_for_one_network(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
+    common = [
+        "train",
+        "--host=embedded",
+        "-n",
+        f"--outdir={tmp_path}",
+        f"--data={data_zip}",
+        "--metrics=none",
+        *REGAN,
+        "--kimg=1",
+    ]
+    for option, pattern in (("--regan-exclude", "*torgb*"), ("--regan-scope", "b4.conv0.weight")):
+        code, output = call([*common, "--regan-target=both", f"{option}={pattern}"], capsys)
+        assert code == 2 and f"Invalid value for {option}" in output and "target=both" in output
+    code, output = call([*common, "--regan-target=both", "--regan-exclude=none"], capsys)
+    assert code == 0
 
 
 def test_a_folder_that_is_no_host(tmp_path: Path, capsys: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import click
@@ -12,21 +13,20 @@ from hypothesis import strategies as st
 
 from regan_ext.train import options
 from training_hooks.core.schedule import Length
-from training_hooks.methods.regan.config import PRESETS, ReconfigurationConfig
+from training_hooks.methods.regan import METHOD
+from training_hooks.methods.regan.config import PRESETS, QUIRKS, ReconfigurationConfig
 
-FIELDS = [option for option in options.OPTIONS if option.field is not None]
+FIELDS = [option for option in options.options() if option.method is METHOD and option.field is not None]
+CHANNEL_FIELDS = [each.name for each in METHOD.settings if each.needs is not None]
 # Option → (text, value of the configuration's field), each other than every preset's and the default.
 EXAMPLES = {
     "ratio": ("0.45", 0.45),
     "interval": ("77", 77),
     "warmup": ("13", 13),
     "lr_scale": ("0.5", 0.5),
-    "target": ("both", "both"),
+    "target": ("D", "D"),
     "scope": ("synthesis.*.weight", "synthesis.*.weight"),
     "exclude": ("*.const, *torgb*", ("*.const", "*torgb*")),
-    "rule": None,
-    "refresh": None,
-    "steps": None,
     "moments": ("restore", "restore"),
     "ema": ("off", "off"),
     "finish": ("sparse", "sparse"),
@@ -35,9 +35,8 @@ EXAMPLES = {
     "channel_min": ("2", 2),
     "importance": ("both", "both"),
     "mapping": ("weight", "weight"),
+    "quirks": ("quantile, late", ("quantile", "late")),
 }
-# Fields with two choices, of which the reference preset takes the one and the default the other.
-OTHER_CHOICE = {"rule": ("quantile", "exact"), "refresh": ("iteration", "phase"), "steps": ("main", "all")}
 
 
 def run(*arguments, batch=32):
@@ -45,10 +44,8 @@ def run(*arguments, batch=32):
 
     def callback(**values):
         request = options.resolve(values)
-        if request.settings is None:
-            click.echo("null")
-        else:
-            click.echo(json.dumps(options.configuration(request.settings, batch).to_dict()))
+        settings = request.methods.get("regan")
+        click.echo(json.dumps(None if settings is None else options.configuration(METHOD, settings, batch).to_dict()))
 
     return CliRunner().invoke(click.Command("train", params=options.click_options(), callback=callback), arguments)
 
@@ -73,12 +70,12 @@ def refusal(*arguments, batch=32):
 
 def test_without_options_nothing_is_on():
     assert configured() is None
-    assert options.resolve({}) == options.Request(None, "auto", {})
+    assert options.resolve({}) == options.Request()
 
 
 def test_the_hosts_own_options_do_not_switch_the_method_on():
     values = {"device": "cpu", "batch_gpu": 4, "cbase": 1024, "cmax": 32, "tick": 2}
-    assert options.resolve(values) == options.Request(None, "cpu", {k: v for k, v in values.items() if k != "device"})
+    assert options.resolve(values) == options.Request(device="cpu", loop={k: v for k, v in values.items() if k != "device"})
 
 
 def test_a_ratio_alone_is_the_papers_method_at_that_ratio():
@@ -88,7 +85,7 @@ def test_a_ratio_alone_is_the_papers_method_at_that_ratio():
 @pytest.mark.parametrize("field", [o.field for o in FIELDS if o.field != "ratio"])
 def test_an_option_without_ratio_or_preset_is_refused(field):
     (option,) = (o for o in FIELDS if o.field == field)
-    text = (EXAMPLES[field] or OTHER_CHOICE[field])[0]
+    text = EXAMPLES[field][0]
     message = refusal(f"{option.flag}={text}")
     assert option.flag in message and "--regan-ratio" in message and "--regan-preset" in message
 
@@ -109,33 +106,24 @@ def test_the_reference_codes_preset_is_in_iterations_whatever_the_batch(batch):
         interval=5000,
         warmup=10000,
         scope="reference",
-        rule="quantile",
-        refresh="iteration",
-        steps="main",
-        prune_at="step",
-        first_extra=1,
-        forget_lazy_lr=True,
+        quirks=tuple(QUIRKS),
     )
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 @pytest.mark.parametrize(
-    "option", [o for o in FIELDS if o.field not in ("granularity", *options.CHANNEL_FIELDS)], ids=lambda o: o.field
+    "option", [o for o in FIELDS if o.field not in ("granularity", *CHANNEL_FIELDS)], ids=lambda o: o.field
 )
 def test_a_given_option_wins_over_the_preset_and_changes_nothing_else(preset, option):
     plain = configured(f"--regan-preset={preset}").to_dict()
-    if EXAMPLES[option.field] is None:
-        first, second = OTHER_CHOICE[option.field]
-        text = value = second if plain[option.field] == first else first
-    else:
-        text, value = EXAMPLES[option.field]
+    text, value = EXAMPLES[option.field]
     changed = configured(f"{option.flag}={text}", f"--regan-preset={preset}").to_dict()
     assert plain[option.field] != changed[option.field]
     expected = {**plain, option.field: list(value) if isinstance(value, tuple) else value}
     assert changed == expected
 
 
-@pytest.mark.parametrize("field", options.CHANNEL_FIELDS)
+@pytest.mark.parametrize("field", CHANNEL_FIELDS)
 def test_options_of_channels_need_channels(field):
     (option,) = (o for o in FIELDS if o.field == field)
     text, value = EXAMPLES[field]
@@ -149,7 +137,7 @@ def test_the_reference_preset_has_no_channels():
 
 
 def test_presets_are_not_changed_by_what_is_asked_for():
-    before = {name: dict(values) for name, values in PRESETS.items()}
+    before = {name: copy.deepcopy(preset) for name, preset in PRESETS.items()}
     configured("--regan-preset=reference", "--regan-ratio=0.9", "--regan-exclude=none")
     assert before == PRESETS
 
@@ -159,8 +147,8 @@ def test_presets_are_not_changed_by_what_is_asked_for():
 
 @given(kimg=st.integers(1, 500), batch=st.integers(1, 256))
 def test_lengths_in_kimg_become_iterations_of_the_batch(kimg, batch):
-    settings = options.resolve({"regan_ratio": 0.3, "regan_interval": Length(kimg, "kimg")}).settings
-    config = options.configuration(settings, batch)
+    settings = options.resolve({"regan_ratio": 0.3, "regan_interval": Length(kimg, "kimg")}).methods["regan"]
+    config = options.configuration(METHOD, settings, batch)
     assert abs(config.interval * batch - kimg * 1000) <= batch / 2
 
 
@@ -187,8 +175,9 @@ def test_an_exclusion_of_none_leaves_nothing_out(text):
     assert configured("--regan-ratio=0.3", f"--regan-exclude={text}").exclude == ()
 
 
-def test_a_ratio_of_zero_is_a_ratio():
-    assert configured("--regan-ratio=0").ratio == 0
+def test_a_ratio_of_zero_is_off():
+    assert configured("--regan-ratio=0") is None
+    assert configured("--regan-preset=few-shot", "--regan-ratio=0") is None
 
 
 @pytest.mark.parametrize(
@@ -209,9 +198,8 @@ def test_a_ratio_of_zero_is_a_ratio():
         ("--regan-lr-scale", "0"),
         ("--regan-lr-scale", "nan"),
         ("--regan-target", "E"),
-        ("--regan-rule", "median"),
-        ("--regan-refresh", "never"),
-        ("--regan-steps", "some"),
+        ("--regan-quirks", "median"),
+        ("--regan-quirks", "late,late"),
         ("--regan-moments", "forget"),
         ("--regan-ema", "on"),
         ("--regan-finish", "wet"),
@@ -236,7 +224,7 @@ def test_a_length_of_less_than_one_iteration_is_refused_with_the_batch():
 def test_a_configuration_error_names_the_option_of_the_field(field):
     bad = {"ratio": 2.0, "lr_scale": -1.0, "interval": Length(0), "warmup": Length(-5), "moments": "none"}
     with pytest.raises(click.BadParameter) as caught:
-        options.configuration({"ratio": 0.3, field: bad[field]}, batch_size=32)
+        options.configuration(METHOD, {"ratio": 0.3, field: bad[field]}, batch_size=32)
     assert caught.value.exit_code == 2
     assert caught.value.param_hint == "--regan-" + field.replace("_", "-")
 
@@ -245,25 +233,14 @@ def test_a_configuration_error_names_the_option_of_the_field(field):
 
 
 def test_every_option_is_named_once_and_explained():
-    names = [o.name for o in options.OPTIONS]
+    names = [o.name for o in options.options()]
     assert len(set(names)) == len(names)
-    assert tuple(names) == options.OURS
-    assert all("[default: " in o.help for o in options.OPTIONS)
+    assert all("[default: " in o.help for o in options.options())
     assert [o.name for o in options.click_options()] == names
 
 
-def test_every_option_sets_a_field_of_the_configuration():
-    known = ReconfigurationConfig().to_dict()
-    assert all(o.field in known for o in FIELDS)
-    assert set(EXAMPLES) == {o.field for o in FIELDS}
-
-
-def test_defaults_told_in_the_help_are_the_configurations_own():
-    default = ReconfigurationConfig()
-    told = {o.field: o.help.split("[default: ")[1].rstrip("]") for o in FIELDS if "[default: " in o.help}
-    assert set(told) == {o.field for o in FIELDS}
-    assert told.pop("exclude") == "the RGB layers" and told.pop("ratio") == "0"
-    assert told == {field: str(getattr(default, field)) for field in told}
+def test_every_setting_has_an_option_and_an_example():
+    assert {o.field for o in FIELDS} == set(ReconfigurationConfig().to_dict()) == set(EXAMPLES)
 
 
 def test_configurations_survive_json():

@@ -35,7 +35,7 @@ def test_phases_cost_and_settings_are_told_in_a_table(data_zip: Path, host_dir: 
     assert "Plan: 63 iterations of 16 images, 1.008 kimg" in lines
     assert any(line.startswith("Cost by theory: a forward pass of G ") for line in lines)
     assert any(line.startswith("Re-GAN: ratio 0.3, interval 10, warmup 10, ") for line in lines)
-    assert "APA: target 0.6, kimg 50, interval 4" in lines and "DiffAugment: color" in lines
+    assert "APA: target 0.6, kimg 50, interval 4" in lines and "DiffAugment: policy color" in lines
 
 
 def test_a_long_schedule_is_short_on_the_page(data_zip: Path, host_dir: Path, capsys: Any) -> None:

@@ -361,9 +361,9 @@ def test_pruning_nothing_at_the_full_rate_is_the_plain_run_bit_for_bit():
     "settings",
     [
         {},
-        {"steps": "main"},
-        {"steps": "main", "refresh": "iteration"},
-        {"prune_at": "step", "rule": "quantile", "scope": "reference"},
+        {"quirks": ("main-steps",)},
+        {"quirks": ("main-steps", "refresh")},
+        {"quirks": ("late", "quantile"), "scope": "reference"},
         {"moments": "restore"},
         {"moments": "reset", "ema": "off"},
     ],
@@ -553,15 +553,15 @@ def test_a_run_ends_in_the_phase_asked_for(finish):
 
 
 def test_pruning_at_the_step_leaves_the_first_forward_of_a_sparse_phase_dense():
-    for prune_at, dense_first in (("forward", False), ("step", True)):
-        loop = Loop(dict(ratio=0.3, interval=4, warmup=3, prune_at=prune_at)).train(3)
+    for quirks, dense_first in (((), False), (("late",), True)):
+        loop = Loop(dict(ratio=0.3, interval=4, warmup=3, quirks=quirks)).train(3)
         dense = []
         loop.train(2, lambda e, d=dense, o=loop: d.append((o.params["conv.weight"] != 0).all()) if e == "forward" else 0)
         assert dense == [dense_first, False]
 
 
 def test_masks_for_the_main_step_alone_let_the_extra_step_move_pruned_weights_until_the_next():
-    loop = Loop(dict(ratio=0.3, interval=12, steps="main")).train(1)  # iteration 0 has an extra step
+    loop = Loop(dict(ratio=0.3, interval=12, quirks=("main-steps",))).train(1)  # iteration 0 has an extra step
     moved = [(loop.params[name] != 0).all() for name in SELECTED]
     assert all(moved)
     leaked = loop.values(SELECTED)
@@ -570,10 +570,10 @@ def test_masks_for_the_main_step_alone_let_the_extra_step_move_pruned_weights_un
         assert torch.count_nonzero(loop.params[name] == 0) == math.floor(0.3 * leaked[name].numel())
 
 
-@pytest.mark.parametrize("refresh", ["phase", "iteration"])
+@pytest.mark.parametrize("refresh", [(), ("refresh",)])
 @pytest.mark.parametrize("door", ["manual", "events"])
 def test_pruned_averages_return_to_zero_at_every_main_step_though_extra_steps_are_not_masked(door, refresh):
-    loop = Loop(dict(ratio=0.3, interval=12, steps="main", refresh=refresh), door=door)
+    loop = Loop(dict(ratio=0.3, interval=12, quirks=("main-steps", *refresh)), door=door)
 
     def watch(event):
         if event == "stepped Gmain":
@@ -584,8 +584,8 @@ def test_pruned_averages_return_to_zero_at_every_main_step_though_extra_steps_ar
 
 
 def test_masks_follow_the_weights_only_if_refreshed():
-    for refresh, may_change in (("phase", False), ("iteration", True)):
-        loop = Loop(dict(ratio=0.3, interval=40, steps="main", refresh=refresh), optimizer=lambda p: adam(p, lr=0.2))
+    for refresh, may_change in (((), False), (("refresh",), True)):
+        loop = Loop(dict(ratio=0.3, interval=40, quirks=("main-steps", *refresh)), optimizer=lambda p: adam(p, lr=0.2))
         zeros = []
         loop.train(40, lambda e, z=zeros, o=loop: z.append(o.params["conv.weight"] == 0) if e == "stepped Gmain" else 0)
         assert all(torch.count_nonzero(z) == math.floor(0.3 * z.numel()) for z in zeros)
@@ -735,7 +735,7 @@ def test_moments_of_weights_that_were_never_pruned_are_left_alone(policy):
 
 
 def test_restored_moments_are_those_of_the_same_weights_though_masks_were_refreshed():
-    refreshed = dict(rule="quantile", refresh="iteration", steps="main")
+    refreshed = dict(quirks=("quantile", "refresh", "main-steps"))
     keep, restore = (
         Loop(dict(ratio=0.3, interval=20, warmup=5, moments=m, **refreshed), optimizer=lambda p: adam(p, lr=0.1))
         for m in ("keep", "restore")
@@ -838,15 +838,12 @@ def test_a_target_whose_optimizer_is_missing_is_refused():
         ("lr_scale", math.nan),
         ("interval", 0),
         ("warmup", -1),
-        ("first_extra", -1),
         ("target", "E"),
-        ("rule", "median"),
-        ("refresh", "never"),
-        ("steps", "extra"),
+        ("quirks", ("median",)),
+        ("quirks", ("late", "late")),
         ("moments", "forget"),
         ("ema", "on"),
         ("finish", "later"),
-        ("prune_at", "dawn"),
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_its_name(field, value):
@@ -862,4 +859,3 @@ def test_unknown_settings_are_refused_with_the_known_ones():
 def test_settings_given_by_keyword_are_those_of_the_configuration():
     config = ReconfigurationConfig(ratio=0.2, interval=7, exclude=("a*", "b"), moments="restore")
     assert Reconfiguration(**config.to_dict()).config == config
-    assert Reconfiguration(**config.to_dict(), plan={"iterations": 3}).config == config

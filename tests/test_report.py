@@ -86,7 +86,7 @@ def test_page_of_a_real_run_needs_nothing_but_itself(regan_run: Run, tmp_path: P
 
 def test_page_of_a_real_run_has_every_part(regan_run: Run, tmp_path: Path) -> None:
     page = written(tmp_path, regan_run.folder)
-    for word in ("Re-GAN, ratio 0.3, phases of 10 iterations, warm-up 10", "16 × 16 pixels", "digits16.zip, 64 images"):
+    for word in ("Re-GAN ratio 0.3, phases of 10 iterations, warm-up 10", "16 × 16 pixels", "digits16.zip, 64 images"):
         assert word in page.words
     assert "No metric was evaluated." in page.words
     assert page.charts == [
@@ -109,7 +109,7 @@ def test_page_of_a_real_run_has_every_part(regan_run: Run, tmp_path: Path) -> No
         "sparse, at 0.96 kimg, right before the switch",
         "dense, at 1.008 kimg, the end of the phase that it began",
     ]
-    assert '<th scope="row">Reconfiguration.interval</th><td>10</td>' in page.source
+    assert '<th scope="row">regan.interval</th><td>10</td>' in page.source
 
 
 def test_pictures_are_the_corner_of_the_hosts_grids(regan_run: Run, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_hundreds_of_phases_are_thinned(tmp_path: Path) -> None:
 
 
 def test_a_run_planned_for_a_billion_phases_is_read_at_once(tmp_path: Path) -> None:
-    plan = {"plan": {"iterations": 10**9, "batch_size": 10}, "interval": 1, "warmup": 0}
+    plan = {"whole_plan": {"iterations": 10**9}, "interval": 1, "warmup": 0}
     run = read_run(make_run(tmp_path / "run", [tick(0, 1e6), tick(1, 1e9)], {**HOOK, **plan}))
     (bar,) = phase_bars([run])
     assert len(bar.spans) <= 60 and bar.every == 10**9
@@ -210,7 +210,7 @@ def test_ticks_longer_than_a_phase_do_not_hide_phases(tmp_path: Path) -> None:
     hook = {**HOOK, "interval": 20, "warmup": 100}
     lines = [tick(i, i + 0.1, ReGAN__sparsity=0.29, ReGAN__lr=0.002, ReGAN__phase=1) for i in range(1, 5)]
     by_name = {chart.name: chart.lines[0] for chart in charts([read_run(make_run(tmp_path / "run", lines, hook))])}
-    sparsity, rate = by_name["sparsity"], by_name["lr"]
+    sparsity, rate = by_name["regan-sparsity"], by_name["regan-lr"]
     assert sparsity.xs[:4] == pytest.approx((0, 1.0, 1.2, 1.4)) and sparsity.xs[-2:] == pytest.approx((4.0, 4.1))
     assert sparsity.ys[:4] == pytest.approx((0, 29, 0, 29)) and len(sparsity.ys) == 1 + 16 + 1
     assert rate.ys[:4] == pytest.approx((0.002, 0.002, 0.0002, 0.002))
@@ -222,9 +222,9 @@ def test_hundreds_of_phases_are_a_band(tmp_path: Path) -> None:
     lines = ticks_of_one_kimg(9, ReGAN__sparsity=0.29, ReGAN__lr=0.002, ReGAN__phase=1)
     run = read_run(make_run(tmp_path / "run", lines, {**HOOK, "interval": 1, "warmup": 100}))
     by_name = {chart.name: chart.lines[0] for chart in charts([run])}
-    assert by_name["sparsity"].xs == pytest.approx((0, 1.0, 8.01))
-    assert by_name["sparsity"].ys == pytest.approx((0, 29, 29)) and by_name["sparsity"].lows == (0, 0, 0)
-    assert by_name["lr"].lows == pytest.approx((0.002, 0.0002, 0.0002))
+    assert by_name["regan-sparsity"].xs == pytest.approx((0, 1.0, 8.01))
+    assert by_name["regan-sparsity"].ys == pytest.approx((0, 29, 29)) and by_name["regan-sparsity"].lows == (0, 0, 0)
+    assert by_name["regan-lr"].lows == pytest.approx((0.002, 0.0002, 0.0002))
 
 
 def test_the_first_pruning_is_no_change_of_masks(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_the_first_pruning_is_no_change_of_masks(tmp_path: Path) -> None:
         first = line["Progress/kimg"]["mean"] < 5
         line.update({"ReGAN/cycle": stat(1 if first else 2), "ReGAN/mask_change": stat(1.0 if first else 0.04)})
     by_name = {chart.name: chart for chart in charts([read_run(make_run(tmp_path / "run", lines, HOOK))])}
-    assert {y for y in by_name["mask-change"].lines[0].ys if math.isfinite(y)} == {4.0}
+    assert {y for y in by_name["regan-mask-change"].lines[0].ys if math.isfinite(y)} == {4.0}
 
 
 # ---------------------------------------------------------------- parts of one run
@@ -325,14 +325,14 @@ def test_other_methods_have_names_and_charts(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", lines, HOOK)
     options = json.loads((run / "training_options.json").read_text())
     options["loss_kwargs"]["hooks"] += [
-        {"class_name": "training_hooks.methods.diffaugment.hook.DiffAugment", "policy": ["color", "cutout"]},
-        {"class_name": "training_hooks.methods.apa.hook.AdaptivePseudoAugmentation", "target": 0.7},
-        {"class_name": "training_hooks.observers.stability.Stability"},
+        {"class_name": "training_hooks.diffaug.DiffAugment", "policy": ["color", "cutout"]},  # as 0.1.0 wrote it
+        {"method": "apa", "version": 1, "settings": {"target": 0.7}},
+        {"method": "stability", "version": 1, "settings": {}},
     ]
     (run / "training_options.json").write_text(json.dumps(options))
     page = written(tmp_path, run)
-    assert "DiffAugment color,cutout; APA, target 0.7; stability measured" in page.words
-    (apa,) = [chart for chart in charts([read_run(run)]) if chart.name == "apa"]
+    assert "DiffAugment color,cutout; APA target 0.7, kimg 500, interval 4; Stability logged once per tick" in page.words
+    (apa,) = [chart for chart in charts([read_run(run)]) if chart.name == "apa-p"]
     assert apa.lines[0].ys[-1] == 0
     assert {"APA p", "Reals that APA replaced", "Change of the averaged generator's images"} <= {
         html.unescape(title) for title in page.charts
@@ -355,8 +355,11 @@ THEORY: Dict[str, Any] = {
     "sparse_generator_gmacs": 1.25,
     "run_pflops": 3000.0,
     "dense_run_pflops": 4000.0,
-    "channels": {"synthesis.b4.conv1": "48 of 64", "synthesis.b8.conv0": "24 of 32"},
-    "layers": {"synthesis.b4.conv1": "dense 1200, weights 840, channels 675", "<b>": "dense 0.064, weights 0.0448"},
+    "channels": {"synthesis.b4.conv1": [48, 64], "synthesis.b8.conv0": [24, 32]},
+    "layers": {
+        "synthesis.b4.conv1": {"dense": 1200, "weights": 840, "channels": 675},
+        "<b>": {"dense": 0.064, "weights": 0.0448},
+    },
 }
 TIMERS = {"ReGAN__sec_warmup": 0.1, "ReGAN__sec_sparse": 0.09, "ReGAN__sec_dense": 0.12}
 
@@ -421,23 +424,13 @@ def test_options_that_differ_are_compared_without_our_seams(tmp_path: Path) -> N
     ours = make_run(tmp_path / "ours", [], HOOK, random_seed=7)
     rows = dict(differing_options([read_run(plain), read_run(ours)]))
     assert rows == {
-        "Reconfiguration.ratio": ["", "0.3"],
-        "Reconfiguration.interval": ["", "200"],
-        "Reconfiguration.warmup": ["", "100"],
+        "regan.ratio": ["", "0.3"],
+        "regan.interval": ["", "200"],
+        "regan.warmup": ["", "100"],
         "random_seed": ["", "7"],
     }
     page = written(tmp_path, plain, ours)
-    assert '<th scope="row">Reconfiguration.ratio</th><td>–</td><td>0.3</td>' in page.source
-
-
-def test_options_of_a_hook_that_another_repeats_are_compared_once(tmp_path: Path) -> None:
-    plain, ours = make_run(tmp_path / "plain", []), make_run(tmp_path / "ours", [], HOOK)
-    options = json.loads((ours / "training_options.json").read_text())
-    pairs = {"class_name": "training_hooks.observers.pairs.Pairs", "every": False, "reconfiguration": HOOK}
-    options["loss_kwargs"]["hooks"].append(pairs)
-    (ours / "training_options.json").write_text(json.dumps(options))
-    names = [name for name, _ in differing_options([read_run(plain), read_run(ours)])]
-    assert names == ["Pairs.every", "Reconfiguration.interval", "Reconfiguration.ratio", "Reconfiguration.warmup"]
+    assert '<th scope="row">regan.ratio</th><td>–</td><td>0.3</td>' in page.source
 
 
 def test_augmentation_is_drawn_where_there_is_any(tmp_path: Path) -> None:

@@ -236,9 +236,8 @@ def test_a_damaged_state_is_refused_or_loads(whole: Run, host_dir: Path, data: A
         optimizer.load_state_dict(broken["optimizers"][kind])
     next(networks["G"].parameters()).grad = torch.ones_like(next(networks["G"].parameters()))
     optimizers["G"].step()
-    settings_of = {k: v for k, v in whole.options["loss_kwargs"]["hooks"][0].items() if k not in ("class_name", "plan")}
-    hook = Reconfiguration(networks["G"], ReconfigurationConfig.from_dict(settings_of))
+    hook = Reconfiguration(networks["G"], ReconfigurationConfig.from_dict(whole.options["loss_kwargs"]["hooks"][0]["settings"]))
     try:
-        hook.attach(optimizers["G"], state=broken["hooks"]["Reconfiguration"])
+        hook.attach(optimizers["G"], state=broken["hooks"]["regan"])
     except ValueError as err:
         assert "the state has" in str(err)  # other settings, which the options of the state tell first

@@ -586,8 +586,6 @@ def test_presets_fill_what_was_left_unset(data_zip: Path, host_dir: Path, capsys
     args, line = resolved(["--regan-preset=few-shot"], data_zip, capsys)
     assert (args["total_kimg"], args["batch_size"], args["network_snapshot_ticks"]) == (300, 16, 10)
     assert args["loss_kwargs"]["inner"]["r1_gamma"] == 10 and args["metrics"] == ["fid5k_full", "kid5k_full"]
-    plan = args["loss_kwargs"]["hooks"][0]["plan"]
-    assert plan["sparse_phases"] == 3 and plan["ends_in"] == "dense"
     expected = "--cfg=stylegan2 --kimg=300 --batch=16 --gamma=10 --snap=10 --metrics=fid5k_full,kid5k_full"
     method = "--regan-ratio=0.3 --regan-interval=37kimg --regan-warmup=75kimg --regan-finish=dense"
     assert line == f"Preset few-shot: {method} {expected}"
@@ -603,13 +601,13 @@ def test_presets_fill_what_was_left_unset(data_zip: Path, host_dir: Path, capsys
 
 def test_the_few_shot_preset_makes_three_whole_cycles_at_every_batch() -> None:
     from regan_ext.train.options import configuration
+    from training_hooks.methods.regan import METHOD
     from training_hooks.methods.regan.config import PRESETS
 
     for batch in (4, 8, 12, 16, 32):
         total = -(-300_000 // batch)
-        assert configuration(PRESETS["few-shot"], batch).schedule(total).sparse_iterations(total) * batch == pytest.approx(
-            111_000, rel=0.01
-        )
+        schedule = configuration(METHOD, PRESETS["few-shot"].settings, batch).schedule(total)
+        assert schedule is not None and schedule.sparse_iterations(total) * batch == pytest.approx(111_000, rel=0.01)
 
 
 def test_data_files_are_packaged() -> None:

@@ -116,7 +116,7 @@ def test_statistics_of_a_tick(regan_run: Run) -> None:
     }  # fmt: skip
     assert (first["ReGAN/phase"]["mean"], first["ReGAN/cycle"]["mean"], first["ReGAN/sparsity"]["mean"]) == (0, 0, 0)
     assert (values["ReGAN/phase"], values["ReGAN/cycle"]) == (2, 3)
-    theory = regan_run.options["loss_kwargs"]["hooks"][0]["plan"]["theory"]
+    theory = regan_run.plan["theory"]
     sparse = theory["sparse_generator_gmacs"] / theory["generator_gmacs"]
     assert 0.7 < sparse < 0.72  # the RGB layers stay dense
     assert values["ReGAN/flops_ratio"] == pytest.approx(1 - (1 - sparse) * 30 / 63, abs=2e-4)
@@ -219,7 +219,7 @@ def test_two_ranks_choose_the_same_masks(train: Any, host_dir: Path) -> None:
 def test_discriminator_too_with_other_options_of_the_host(train: Any, host_dir: Path) -> None:
     """Both networks, quantile masks; conditional, no augmentation, frozen layers, no path length penalty."""
     run = train(
-        *REGAN, "--regan-target=both", "--regan-rule=quantile", "--regan-moments=restore", "--regan-finish=sparse",
+        *REGAN, "--regan-target=both", "--regan-quirks=quantile", "--regan-moments=restore", "--regan-finish=sparse",
         "--cond=1", "--cfg=cifar", "--freezed=1", "--aug=noaug", "--batch=32",
     )  # fmt: skip
     steps = [r for r in events(run, "after_step") if "leaks" in r]

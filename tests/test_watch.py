@@ -40,7 +40,11 @@ def rows(result: Result) -> Dict[str, str]:
 def test_finished_run(regan_run: Run) -> None:
     shown = rows(command(regan_run.folder))
     assert shown["phase"] == "finished" and shown["trained"] == "1.0 of 1 kimg, iteration 63 of 63"
-    assert shown["sparsity"] == "0.0% zeros, measured at 1.0 kimg" and "next switch" not in shown and "time left" not in shown
+    assert (
+        shown["sparsity"] == "0.0% zeros among selected weights, measured at 1.0 kimg"
+        and "next switch" not in shown
+        and "time left" not in shown
+    )
     last = regan_run.stats[-1]
     assert shown["losses"] == f"G {last['Loss/G/loss']['mean']:.3g}, D {last['Loss/D/loss']['mean']:.3g}"
 
@@ -55,7 +59,7 @@ def test_running_run(tmp_path: Path) -> None:
     assert shown["phase"] == "dense, cycle 1" and shown["trained"] == "4.3 of 9 kimg, iteration 430 of 900"
     assert shown["next switch"] == "sparse in 70 iterations, about 0.1 minutes"
     assert shown["time left"] == "about 0.7 minutes" and shown["pace"] == "10 sec/kimg in the last tick"
-    assert shown["sparsity"] == "25.0% zeros, measured at 4.0 kimg" and shown["losses"] == "G 1.5, D 0.5"
+    assert shown["sparsity"] == "25.0% zeros among selected weights, measured at 4.0 kimg" and shown["losses"] == "G 1.5, D 0.5"
     assert shown["metric"] == "fid50k 70 at 2 kimg" and shown["status"].startswith("written 0 s ago")
 
 

@@ -50,7 +50,7 @@ class _ListType(click.ParamType):
         try:
             checked: Tuple[str, ...] = self.setting.checked(words)
         except ValueError as err:
-            self.fail(str(err).partition(": ")[2] or str(err), param, ctx)
+            self.fail(str(err), param, ctx)
         return checked
 
 

@@ -53,7 +53,7 @@ def _of_phases(schedule: Schedule, plan: Mapping[str, Any], total: int, batch: i
     if "selected_weights" in plan:
         sparse, phases = plan["sparse_iterations"] / total, counted(plan["sparse_phases"], "phase")
         weights = f"{plan['selected_weights']} weights in {plan['selected_tensors']} tensors"
-        lines.append(f"Sparse: {sparse:.1%} of the run in {phases}, of the {weights}")
+        lines.append(f"Sparse: {sparse:.1%} of the run in {phases}, {plan['ratio']:.3g} of the {weights}")
     return [*lines, *_cost(plan.get("theory") or {}), *_exploration(plan.get("exploration"))]
 
 

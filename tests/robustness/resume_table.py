@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from common import (
     write_small_digits,
 )
 
+from regan_ext.runs.folder import read_run
 from training_hooks.nvidia import state as states
 
 
@@ -184,12 +184,9 @@ def compare(a: Any, b: Any) -> Tuple[int, List[str]]:
 
 
 def phase(run: Run, iteration: int) -> str:
-    """The phase of an iteration by the run's own plan, such as "dense 1"."""
-    for line in run.options["loss_kwargs"]["hooks"][0]["plan"]["phases"]:
-        match = re.match(r"(.*): iterations (\d+)-(\d+)", line)
-        if match and int(match[2]) <= iteration <= int(match[3]):
-            return match[1]
-    return "?"
+    """The phase of an iteration by the run's own settings, such as "dense 1"."""
+    schedule = read_run(run.folder).schedule
+    return "?" if schedule is None else schedule.span(iteration).name
 
 
 @click.command()

@@ -106,9 +106,9 @@ class Setting:
         if self.kind == "choices":
             unknown = [each for each in value if each not in self.choices]
             if unknown:
-                raise ValueError(f"{self.name}: {unknown[0]!r} is none of {', '.join(self.choices)}")
+                raise ValueError(f"{self.name} {unknown[0]!r} is none of {', '.join(self.choices)}")
             if len(set(value)) < len(value):
-                raise ValueError(f"{self.name}: {','.join(value)!r} names one twice")
+                raise ValueError(f"{self.name} {','.join(value)!r} names one twice")
         return tuple(value)
 
     def _check_number(self, value: Any) -> None:

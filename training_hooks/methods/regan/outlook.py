@@ -43,6 +43,7 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
         raise ValueError(f"{err}; give more --kimg, or a shorter --regan-warmup and --regan-interval") from err
     selected = _selected(config, facts)
     values: Dict[str, Any] = {
+        "ratio": config.ratio,
         "selected_tensors": sum(map(len, selected.values())),
         "selected_weights": sum(math.prod(facts.shapes[kind][name]) for kind in selected for name in selected[kind]),
         "sparse_phases": schedule.sparse_phases(total),
