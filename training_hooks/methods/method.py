@@ -58,6 +58,7 @@ class Setting:
         binds: whether a run that goes on has to have the value that it began with.
         flag: option's flag, where it is not made of the names of method and setting.
         told: default as a reader is told it; None = as it is.
+        more: what the documentation says beyond ``help``.
         is_hidden: whether ``--help`` leaves it out.
     """
 
@@ -76,6 +77,7 @@ class Setting:
     binds: bool = True
     flag: Optional[str] = None
     told: Optional[str] = None
+    more: str = ""
     is_hidden: bool = False
 
     def checked(self, value: Any) -> Any:

@@ -51,7 +51,7 @@ class ReconfigurationConfig(Config):
 
     ratio: float = setting(
         0.3, "Share of G's weights pruned in sparse phases; 0 is off.", least=0, most=1, excludes_most=True, told="0",
-        search=(0.1, 0.7),
+        search=(0.1, 0.7), more="of each selected tensor exactly floor(ratio · n) weights",
     )  # fmt: skip
     interval: int = setting(
         100, "Length of each sparse and dense phase, in iterations or as 5kimg.", kind="length", least=1, log=True, search=()
@@ -59,7 +59,7 @@ class ReconfigurationConfig(Config):
     warmup: int = setting(0, "Dense training before the first pruning.", kind="length", least=0, search=(0.0, 0.4))
     lr_scale: float = setting(
         0.1, "Factor on the learning rate of dense phases.", least=0, most=1000, excludes_least=True, log=True,
-        search=(0.05, 1.0),
+        search=(0.05, 1.0), more="those after a sparse phase; the warm-up has the full rate",
     )  # fmt: skip
     target: str = setting("G", "Network to reconfigure.", choices=("G", "D", "both"))
     scope: str = setting(
@@ -68,13 +68,18 @@ class ReconfigurationConfig(Config):
         "'synthesis.*.weight'.",
     )
     exclude: Optional[Tuple[str, ...]] = setting(
-        None, "Name patterns to leave dense, or none.", kind="patterns", told="the RGB layers"
-    )
+        None, "Name patterns to leave dense, or none.", kind="patterns", told="the RGB layers",
+        more="a pattern that matches nothing is an error, and so are RGB layers of an unknown name",
+    )  # fmt: skip
     moments: str = setting(
-        "keep", "Adam's moments at regrowth.", choices=("keep", "restore", "reset"), search=("keep", "restore")
-    )
+        "keep", "Adam's moments at regrowth.", choices=("keep", "restore", "reset"), search=("keep", "restore"),
+        more="the second moments of regrown weights go on as they are, get back those of the time of pruning, or become 0",
+    )  # fmt: skip
     ema: str = setting("follow", "Does the average follow the masks?", choices=("follow", "off"))
-    finish: str = setting("as-is", "Phase that the run ends in.", choices=("as-is", "dense", "sparse"))
+    finish: str = setting(
+        "as-is", "Phase that the run ends in.", choices=("as-is", "dense", "sparse"),
+        more="with the latter two whole phases only, the last one longer by what is left",
+    )  # fmt: skip
     granularity: str = setting(
         "weight", "Prune single weights, or whole channels, which makes sparse phases faster.", choices=("weight", "channel"),
         search=("weight", "channel"),
@@ -88,6 +93,7 @@ class ReconfigurationConfig(Config):
     )
     importance: str = setting(
         "writers", "Norm of which weights makes a channel important.", choices=("writers", "readers", "both"),
+        more="the L2 norm of the weights that write the channel, of those that read it, or the product of both",
         needs=("granularity", "channel"),
     )  # fmt: skip
     mapping: str = setting(

@@ -1,0 +1,64 @@
+"""A row a method: what the suites over all methods have to know of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Tuple
+
+
+@dataclass(frozen=True)
+class Case:
+    """One method.
+
+    Args:
+        name: name of the method.
+        options: options that switch it on in a run of 63 iterations of 16 images.
+        settings: values of settings as JSON has them, each other than its default, that go together.
+        bad: (setting, value) that have to be refused.
+        suffix: what it adds to the name of that run's folder.
+    """
+
+    name: str
+    options: List[str]
+    settings: Dict[str, Any]
+    bad: List[Tuple[str, Any]]
+    suffix: str = ""
+    off: List[str] = field(default_factory=list)
+
+
+CASES = [
+    Case(
+        "regan",
+        ["--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=10"],
+        {
+            "ratio": 0.45, "interval": 77, "warmup": 13, "lr_scale": 0.5, "target": "D", "scope": "synthesis.*.weight",
+            "exclude": ["*.const", "*rgb*"], "moments": "restore", "ema": "off", "finish": "sparse", "quirks": ["late"],
+        },
+        [("ratio", 1.0), ("ratio", "0.3"), ("interval", 0), ("interval", 1.5), ("lr_scale", float("nan")), ("exclude", "a*")],
+        suffix="-regan0.3-g10",
+        off=["--regan-ratio=0"],
+    ),
+    Case(
+        "diffaugment",
+        ["--DiffAugment=color,cutout"],
+        {"policy": ["cutout", "translation"]},
+        [("policy", ["colour"]), ("policy", "color"), ("policy", ["color", "color"])],
+        suffix="-diffaug-color-cutout",
+        off=["--DiffAugment=none"],
+    ),
+    Case(
+        "apa",
+        ["--apa", "--apa-target=0.5"],
+        {"target": -0.5, "kimg": 20, "interval": 3},
+        [("target", 1.5), ("kimg", 0), ("interval", 0), ("interval", True)],
+        suffix="-apa-target0.5",
+        off=["--apa=false"],
+    ),
+    Case(
+        "stability",
+        ["--stability"],
+        {"images": 4, "seed": 3},
+        [("images", 0), ("seed", -1)],
+        off=["--stability=false"],
+    ),
+]  # fmt: skip

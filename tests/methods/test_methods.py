@@ -1,0 +1,208 @@
+"""What holds for every method, by its declaration and its row of cases."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any, Iterator
+
+import click
+import pytest
+from cases import CASES, Case
+from click.testing import CliRunner
+from conftest import REGAN, SMALL, TESTS, Run
+
+from regan_ext.cli import main
+from regan_ext.train import options
+from training_hooks.core.engine import construct_hook
+from training_hooks.core.hook import Hook
+from training_hooks.methods import method as declarations
+from training_hooks.methods.method import Method, entry_of, find, methods
+
+CARDS = {method.name: Path(sys.modules[method.config.__module__].__file__ or "").parent / "card.md" for method in methods()}
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def method_of(case: Case) -> Method:
+    method = find(case.name)
+    assert method is not None
+    return method
+
+
+def dry_run(data: Path, outdir: Path, *arguments: str) -> Any:
+    """The loop's keyword arguments of a dry run, and all that it prints."""
+    common = ["train", "--host=embedded", "-n", f"--outdir={outdir}", f"--data={data}", *SMALL]
+    result = CliRunner().invoke(main, [*common, *arguments], prog_name="regan-ext")
+    assert result.exit_code == 0, result.output
+    text = result.stdout
+    return json.JSONDecoder().raw_decode(text[text.index("{", text.index("Training options:")) :])[0], result.output
+
+
+def test_every_method_has_a_case_and_every_case_a_method() -> None:
+    assert [case.name for case in CASES] == [method.name for method in methods()]
+
+
+@each_case
+def test_the_hook_is_known_by_the_methods_name(case: Case) -> None:
+    method = method_of(case)
+    assert method.hook_class().name == case.name and method.hook_class().observes == method.observes
+    assert entry_of({"class_name": method.hook}).name == case.name  # as 0.1.0 wrote it
+
+
+@each_case
+def test_settings_survive_json_and_make_a_hook(case: Case) -> None:
+    method = method_of(case)
+    config = method.config.from_dict(case.settings)
+    assert {name: value for name, value in config.to_dict().items() if name in case.settings} == case.settings
+    assert all(config.to_dict()[name] != getattr(method.config(), name) for name in case.settings)
+    entry = json.loads(json.dumps(method.entry(config)))
+    assert entry == {"method": case.name, "version": method.version, "settings": config.to_dict()}
+    assert entry_of(entry).config() == config
+    hook = construct_hook(**entry)
+    assert type(hook) is method.hook_class()
+
+
+@each_case
+def test_bad_values_are_refused_by_the_name_of_the_setting(case: Case) -> None:
+    for name, value in case.bad:
+        with pytest.raises(ValueError, match=f"^{name} "):
+            method_of(case).config.from_dict({name: value})
+    with pytest.raises(ValueError, match=r"no_such_setting.*there are: "):
+        method_of(case).config.from_dict({"no_such_setting": 1})
+
+
+@each_case
+def test_a_setting_needs_its_method(case: Case) -> None:
+    method = method_of(case)
+    command = click.Command("train", params=options.click_options(), callback=lambda **values: options.resolve(values))
+    for each in method.settings:
+        if each.name != method.switch:
+            text = str((case.settings.get(each.name) or [each.default])[0] if each.kind in ("choices", "patterns")
+                       else case.settings.get(each.name, each.default))  # fmt: skip
+            result = CliRunner().invoke(command, [f"{method.flag(each.name)}={text}"])
+            assert result.exit_code == 2, (each.name, result.output)
+            assert f"{method.flag(each.name)} needs {method.switch_flag}" in result.output
+
+
+@each_case
+def test_off_is_the_hosts_own_loop(case: Case, data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
+    assert case.off
+    assert dry_run(data_zip, tmp_path, *case.off)[0] == dry_run(data_zip, tmp_path)[0]
+
+
+@each_case
+def test_what_is_asked_for_reaches_options_folder_and_plan(
+    case: Case, data_zip: Path, host_dir: Path, tmp_path: Path
+) -> None:
+    args, output = dry_run(data_zip, tmp_path, *case.options)
+    method = method_of(case)
+    hook = next(hook for hook in args["loss_kwargs"]["hooks"] if hook.get("method") == case.name)
+    assert entry_of(hook).config() is not None
+    assert args["run_dir"].endswith(f"-cmax16{case.suffix}")
+    assert re.search(rf"^{re.escape(method.title)}: ", output, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def all_at_once(train: Any) -> Run:
+    """A run of all methods that can be combined."""
+    return train(*(option for case in CASES for option in case.options), "--kimg=1", mode="off")
+
+
+@each_case
+def test_every_statistic_is_reported_and_no_other(case: Case, all_at_once: Run) -> None:
+    declared = {statistic.name for statistic in method_of(case).statistics}
+    reported = {name for line in all_at_once.stats for name in line}
+    assert declared <= reported
+    prefixes = {name.partition("/")[0] for name in declared}
+    assert {name for name in reported if name.partition("/")[0] in prefixes} == declared
+
+
+@each_case
+def test_the_card_tells_every_option_and_statistic(case: Case) -> None:
+    card = CARDS[case.name].read_text("utf-8")
+    method = method_of(case)
+    flags = [method.flag(each.name) for each in method.settings if not each.is_hidden]
+    assert [flag for flag in flags if f"`{flag}`" not in card] == []
+    assert [statistic.name for statistic in method.statistics if f"`{statistic.name}`" not in card] == []
+    assert "Evidence and negative results" in card
+
+
+# ---------------------------------------------------------------- somebody else's package
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package with a method of its own, as pip would have installed it."""
+    (tmp_path / "shrinking.py").write_text(
+        "from dataclasses import dataclass\n"
+        "import torch\n"
+        "from training_hooks.core.hook import Hook\n"
+        "from training_hooks.methods.method import Config, Method, Statistic, setting\n"
+        "@dataclass(frozen=True)\n"
+        "class Settings(Config):\n"
+        "    rate: float = setting(0.5, 'Share that stays.', least=0, most=1)\n"
+        "class Shrink(Hook):\n"
+        "    name = 'shrink'\n"
+        "    def __init__(self, rate=0.5):\n"
+        "        self.rate = rate\n"
+        "    def after_step(self, step):\n"
+        "        with torch.no_grad():\n"
+        "            [p.mul_(self.rate) for p in self.training.networks['G'].parameters()]\n"
+        "    def start(self, training):\n"
+        "        self.training = training\n"
+        "    def on_report(self):\n"
+        "        return {'Shrink/rate': self.rate}\n"
+        "METHOD = Method('shrink', 'Shrinking', 'shrinking.Shrink', Settings, help='Shrink G at every step.',\n"
+        "    statistics=(Statistic('Shrink/rate', 'Rate', 'rate', '', 'share that stays'),))\n"
+    )
+    info = tmp_path / "shrinking-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shrinking\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[training_hooks.methods]\nshrink = shrinking:METHOD\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    declarations.methods.cache_clear()
+    yield
+    declarations.methods.cache_clear()
+    sys.modules.pop("shrinking", None)
+
+
+def test_a_method_of_somebody_elses_package_is_one_of_all(
+    installed: None, data_zip: Path, host_dir: Path, tmp_path: Path
+) -> None:
+    assert [point.name for point in importlib.metadata.entry_points(group=declarations.GROUP)] == ["shrink"]
+    help_text = CliRunner().invoke(main, ["train", "--host=embedded", "--help"], prog_name="regan-ext").output
+    assert "--shrink " in help_text and "--shrink-rate FLOAT" in help_text and "Share that stays." in help_text
+    args, output = dry_run(data_zip, tmp_path / "runs", "--shrink", "--shrink-rate=0.25", *REGAN)
+    assert {"method": "shrink", "version": 1, "settings": {"rate": 0.25}} in args["loss_kwargs"]["hooks"]
+    assert args["run_dir"].endswith("-regan0.3-g10-shrink-rate0.25") and "Shrinking: rate 0.25" in output
+    hook = construct_hook(method="shrink", version=1, settings={"rate": 0.25})
+    assert isinstance(hook, Hook) and hook.on_report() == {"Shrink/rate": 0.25}
+
+
+def test_two_methods_of_one_name_are_an_error(installed: None, tmp_path: Path) -> None:
+    path = tmp_path / "shrinking.py"
+    path.write_text(path.read_text().replace("Method('shrink'", "Method('apa'"))
+    with pytest.raises(ValueError, match="two methods are called apa"):
+        methods()
+
+
+def test_methods_that_exclude_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    apa = find("apa")
+    assert apa is not None
+    alone = dataclasses.replace(apa, excludes={"diffaugment": "both change what D sees"})
+    listed = tuple(alone if each.name == "apa" else each for each in methods())
+    monkeypatch.setattr(options, "methods", lambda: listed)
+    with pytest.raises(click.UsageError, match="--apa cannot be combined with diffaugment: both change what D sees"):
+        options.resolve({"apa": True, "diffaugment": ("color",)})
+
+
+def test_a_method_that_is_not_installed_is_named() -> None:
+    with pytest.raises(ValueError, match="no method called shrink is installed; there are: regan, "):
+        construct_hook(method="shrink", version=1, settings={})
+    assert entry_of({"method": "shrink", "version": 1, "settings": {"rate": 1}}).config() is None
+
+
