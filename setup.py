@@ -24,7 +24,7 @@ setup(
         "regan_ext.hosts": ["*.sha256"],
         "regan_ext.patches": ["*.patch"],
         "regan_ext.tables": ["data/*.json"],
-        "training_hooks": ["py.typed"],
+        "training_hooks": ["py.typed", "methods/*/card.md", "observers/*.md"],
     },
     install_requires=[
         "torch>=2.0",

@@ -19,7 +19,8 @@ from regan_ext.hosts import embedded
 from regan_ext.train.options import options
 
 ROOT = TESTS.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CARDS = sorted((ROOT / "training_hooks").rglob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -155,10 +156,8 @@ def test_every_command_has_its_pages() -> None:
 
 
 def test_every_option_is_documented() -> None:
-    methods = (ROOT / "docs" / "methods.md").read_text("utf-8")
-    readme = (ROOT / "README.md").read_text("utf-8")
-    for option in options():
-        assert f"`{option.flag}`" in (methods if option.flag.startswith("--regan") else readme), option.flag
+    text = "".join(page.read_text("utf-8") for page in (ROOT / "README.md", *CARDS))
+    assert [option.flag for option in options() if not option.is_hidden and f"`{option.flag}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

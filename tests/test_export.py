@@ -100,7 +100,7 @@ def state_of(regan_run: Run, snapshot: Path) -> Callable[[Dict[str, Dict[str, to
     def write_state(networks: Dict[str, Dict[str, torch.Tensor]]) -> Path:
         path = states.state_path(snapshot)
         state = states.load(states.state_path(regan_run.snapshot(1)))
-        state["hooks"]["Reconfiguration"]["networks"] = {
+        state["hooks"]["regan"]["networks"] = {
             network: {
                 "names": list(keep),
                 "shapes": [list(k.shape) for k in keep.values()],

@@ -103,7 +103,7 @@ def test_narrow_gives_the_images_of_the_sparse_member_from_fewer_channels(run: R
     said = export(sparse, "--to=narrow")
     before, after = load_networks(sparse, host_dir), load_networks(narrow(sparse), host_dir)
     assert list(after) == list(before) and after["training_set_kwargs"] == before["training_set_kwargs"]
-    kept = torch.load(run.folder / "regan-state-000001.pt")["hooks"]["Reconfiguration"]["networks"]["G"]["kept"]
+    kept = torch.load(run.folder / "regan-state-000001.pt")["hooks"]["regan"]["networks"]["G"]["kept"]
     for kind in ("G", "G_ema"):
         assert widths(after[kind]) == [k.numel() for k in kept] == [12] * 6 != widths(before[kind])
         np.testing.assert_allclose(generate(after[kind]).numpy(), generate(before[kind]).numpy(), atol=1e-5)
@@ -185,7 +185,7 @@ def test_without_pruned_channels_it_says_what_to_do(run: Run, dense: Path) -> No
     remedy = "--regan-granularity=channel, such as its network-pair-NNNNNN-sparse.pkl, or add --ratio"
     assert f"{dense} has no pruned channel; take" in (said := export(dense, "--to=narrow", code=2)) and remedy in said
     state = torch.load(state_path(run.snapshot(1)))
-    network = state["hooks"]["Reconfiguration"]["networks"]["G"]
+    network = state["hooks"]["regan"]["networks"]["G"]
     del network["kept"]  # as of single weights
     torch.save(state, state_path(dense))
     assert remedy in export(dense, "--to=narrow", code=2)

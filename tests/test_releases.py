@@ -23,6 +23,8 @@ from regan_ext.cli import main
 from regan_ext.hosts.embedded_train import host_module
 from regan_ext.runs.chain import read_runs
 from training_hooks.core.engine import look_up
+from training_hooks.methods.method import entry_of
+from training_hooks.methods.regan import METHOD
 from training_hooks.nvidia import state as states
 
 FOLDERS = sorted(path for path in (TESTS / "releases").iterdir() if path.is_dir() and path.name != "__pycache__")
@@ -134,8 +136,8 @@ def test_preset_trains(folder: Path, host_dir: Path, data_zip: Path) -> None:
     assert result.exit_code == 0, result.output
     args = json.JSONDecoder().raw_decode(result.output[result.output.index("{", result.output.index("Training options:")) :])[0]
     wanted = json.loads(preset.read_text())["regan"]
-    hook = args["loss_kwargs"]["hooks"][0]
-    assert len(wanted) > 10 and {name: hook[name] for name in wanted} == wanted
+    config, preset_config = entry_of(args["loss_kwargs"]["hooks"][0]).config(), METHOD.read(wanted)
+    assert len(wanted) > 10 and config == preset_config
 
 
 # ---------------------------------------------------------------- its runs

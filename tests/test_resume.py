@@ -97,7 +97,7 @@ def test_state_files_are_small_and_few(whole: Run) -> None:
     kept = sorted(path.name for path in whole.folder.glob("regan-state-*.pt"))
     assert kept == [f"regan-state-{kimg:06d}.pt" for kimg in (1, 2, 3)]
     state = states.load(whole.folder / kept[-1])
-    masks = state["hooks"]["Reconfiguration"]["networks"]["G"]
+    masks = state["hooks"]["regan"]["networks"]["G"]
     weights = sum(torch.Size(shape).numel() for shape in masks["shapes"])
     packed = sum(bits.numel() for bits in masks["keep"])
     assert weights / 8 <= packed < weights / 8 + len(masks["keep"])
@@ -233,7 +233,7 @@ def test_a_state_of_an_earlier_version_goes_on_with_other_observers(whole: Run, 
     reconfiguration, pairs, *_ = state["options"]["loss_kwargs"]["hooks"]
     assert len(without_defaults(reconfiguration)) < len(reconfiguration) / 2
     state["options"]["loss_kwargs"]["hooks"] = [pairs, without_defaults(reconfiguration)]
-    saved = state["hooks"]["Reconfiguration"]
+    saved = state["hooks"]["regan"]
     saved["config"] = without_defaults(saved["config"])
     states.save(state, path)
     more = ["--stability", "--pairs=none", "--kimg=3"]

@@ -174,9 +174,9 @@ def changed(state: Any, where: Where, value: Any) -> Any:
     (("optimizers", "D", "state", 0, "exp_avg_sq"), ...), (("optimizers", "G", "param_groups", 0, "lr"), math.inf),
     (("optimizers", "G", "param_groups"), []), (("ranks",), []), (("ranks", 0, "pl_mean"), torch.tensor(math.nan)),
     (("ranks", 0, "random", "torch"), torch.zeros(3)), (("ranks", 0, "random"), {}), (("ranks", 0, "averages"), {}),
-    (("hooks",), 3), (("hooks", "Reconfiguration"), ...), (("hooks", "Reconfiguration", "span"), [9, 1, 0]),
-    (("hooks", "Reconfiguration", "networks", "G", "keep", 0), torch.zeros(1, dtype=torch.uint8)),
-    (("hooks", "Reconfiguration", "networks", "G", "names", 0), "synthesis.nothing"), (("snapshot",), None), (("options",), 7),
+    (("hooks",), 3), (("hooks", "regan"), ...), (("hooks", "regan", "span"), [9, 1, 0]),
+    (("hooks", "regan", "networks", "G", "keep", 0), torch.zeros(1, dtype=torch.uint8)),
+    (("hooks", "regan", "networks", "G", "names", 0), "synthesis.nothing"), (("snapshot",), None), (("options",), 7),
 ])  # fmt: skip
 def test_a_state_that_no_run_can_go_on_from(
     whole: Run,

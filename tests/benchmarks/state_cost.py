@@ -56,7 +56,7 @@ def tick_seconds(folder: Path) -> List[float]:
 
 def mask_sizes(saved: Dict[str, Any]) -> Dict[str, Any]:
     """Bytes of the masks in a state, and how many weights they are of."""
-    networks = saved["hooks"]["Reconfiguration"]["networks"].values()
+    networks = saved["hooks"]["regan"]["networks"].values()
     weights = sum(torch.Size(shape).numel() for network in networks for shape in network["shapes"])
     tensors = sum(len(network["shapes"]) for network in networks)
     packed = sum(bits.numel() * bits.element_size() for network in networks for bits in network["keep"])

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Dict, List
@@ -25,7 +24,9 @@ def with_tables(text: str, method: Method) -> str:
     """A card's text with today's tables."""
     for name, table in _tables(method).items():
         mark = f"<!-- {name} -->"
-        text = re.sub(rf"{mark}\n.*?{mark}", lambda _, table=table, mark=mark: f"{mark}\n{table}\n{mark}", text, flags=re.DOTALL)
+        before, _, rest = text.partition(f"{mark}\n")
+        after = rest.partition(f"{mark}\n")[2]
+        text = f"{before}{mark}\n{table}\n{mark}\n{after}" if rest else text
     return text
 
 
@@ -36,7 +37,7 @@ def _tables(method: Method) -> Dict[str, str]:
         meaning = f"start from the settings of {names}, or of a file that [`regan-ext tune`]"
         options.append(f"| `--{method.name}-preset` | none | {meaning}(../../../docs/tune.md) wrote; other options win |")
     if method.switch is None:
-        options.append(f"| `{method.switch_flag}` | off | {method.help} |")
+        options.append(f"| `{method.switch_flag}` | off | {method.help.rstrip('.')} |")
     options += [_row(method, each) for each in method.settings if not each.is_hidden]
     statistics = [f"| `{each.name}` | {each.meaning} |" for each in method.statistics]
     return {"options": "\n".join(options), "statistics": "\n".join(["| statistic | meaning |", "| --- | --- |", *statistics])}
@@ -44,7 +45,7 @@ def _tables(method: Method) -> Dict[str, str]:
 
 def _row(method: Method, each: Setting) -> str:
     default = "off" if each.name == method.switch else each.told or f"{each.default}"
-    told = each.help.rstrip(".") + (f": {_listed(each.choices)}" if each.kind == "choice" else "")
+    told = each.help.rstrip(".?") + (f": {_listed(each.choices)}" if each.kind == "choice" else "")
     more = f"; {each.more}" if each.more else ""
     return f"| `{method.flag(each.name)}` | {default} | {told}{more} |"
 
