@@ -12,13 +12,28 @@ if TYPE_CHECKING:
     from .core.hook import Hook, Round, Step, Training
     from .methods.apa.hook import AdaptivePseudoAugmentation
     from .methods.diffaugment.hook import DiffAugment, augment, parse_policy
+    from .methods.method import Config, Method, Statistic, setting
     from .methods.regan.config import PRESETS, ReconfigurationConfig
     from .methods.regan.hook import Reconfiguration
     from .observers.stability import Stability
 
 __all__ = [
-    "PRESETS", "AdaptivePseudoAugmentation", "DiffAugment", "Hook", "Reconfiguration", "ReconfigurationConfig", "Round",
-    "Stability", "Step", "Training", "augment", "parse_policy",
+    "PRESETS",
+    "AdaptivePseudoAugmentation",
+    "Config",
+    "DiffAugment",
+    "Hook",
+    "Method",
+    "Reconfiguration",
+    "ReconfigurationConfig",
+    "Round",
+    "Stability",
+    "Statistic",
+    "Step",
+    "Training",
+    "augment",
+    "parse_policy",
+    "setting",
 ]  # fmt: skip
 
 _MODULES = {
@@ -27,6 +42,7 @@ _MODULES = {
     "methods.diffaugment.hook": ("DiffAugment", "augment", "parse_policy"),
     "core.hook": ("Hook", "Round", "Step", "Training"),
     "methods.regan.hook": ("Reconfiguration",),
+    "methods.method": ("Config", "Method", "Statistic", "setting"),
     "observers.stability": ("Stability",),
 }
 
