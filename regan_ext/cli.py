@@ -105,23 +105,22 @@ def patch_apply(folder: str) -> None:
 def patch_check(folder: str) -> None:
     """Say whether DIR/train.py has the two lines.
 
-    Exit code: 0 patched, 1 not patched, 2 broken or not a host, 3 patched and edited afterwards.
+    Exit code: 0 patched, 1 not patched, 2 one of them alone or not a host.
     """
-    from .hosts.patch import check
+    from .hosts.patch import check, name_lines
 
-    state = check(folder)
-    echo(str(state))
-    click.get_current_context().exit({"patched": 0, "not patched": 1, "broken": 2, "edited": 3}[state.kind])
+    lines = check(folder)
+    echo("not patched" if lines is None else f"patched ({name_lines(lines)})")
+    click.get_current_context().exit(lines is None)
 
 
 @patch.command("revert")
 @click.argument("folder", type=UserPath(), metavar="DIR")
-@click.option("--force", is_flag=True, help="Also where the file was edited after the patch; the edits are kept.")
-def patch_revert(folder: str, force: bool) -> None:
+def patch_revert(folder: str) -> None:
     """Delete the two lines from DIR/train.py. Not patched: nothing changes."""
     from .hosts.patch import revert
 
-    echo(revert(folder, force))
+    echo(revert(folder))
 
 
 @patch.command("show")

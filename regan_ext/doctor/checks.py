@@ -22,7 +22,8 @@ from ..hosts import embedded
 from ..hosts.compat import fixes as compat
 from ..hosts.download_cache import dnnlib_cache
 from ..hosts.patch import check as check_patch
-from ..hosts.patch_lines import PatchError
+from ..hosts.patch import name_lines
+from ..support.errors import UserError
 from .findings import Finding, Surroundings, say
 
 __all__ = [
@@ -96,15 +97,14 @@ def patch_state(name: str, around: Surroundings) -> Finding:
         return Finding(name, "info", "no checkout: 'regan-ext train' needs no patch")
     folder = around.checkout.path
     try:
-        state = check_patch(folder)
-    except PatchError as err:
-        return Finding(name, "todo", err.message, "restore train.py, for example with git checkout train.py")
-    if state.kind == "broken":
-        return Finding(name, "todo", state.problem, f"then run: regan-ext patch apply {folder}")
-    if state.kind == "not patched":
+        lines = check_patch(folder)
+    except UserError as err:
+        remedy = f"restore train.py, for example with git checkout train.py, then run: regan-ext patch apply {folder}"
+        return Finding(name, "todo", err.message, remedy)
+    if lines is None:
         use = f"'python train.py' gets the --regan options with: regan-ext patch apply {folder}"
         return Finding(name, "info", f"not patched: 'regan-ext train' works as it is; {use}")
-    return Finding(name, "ok", str(state))
+    return Finding(name, "ok", f"patched ({name_lines(lines)})")
 
 
 def embedded_host(name: str, around: Surroundings) -> Finding:
