@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import warm
 
 TESTS = Path(__file__).parent
 
@@ -110,13 +111,16 @@ def write_small_digits(path: Path) -> None:
         archive.writestr("dataset.json", json.dumps({"labels": labels}))
 
 
+def environment_with(env: Optional[Dict[str, str]]) -> Dict[str, str]:
+    """Of a process that tests: networks this small gain nothing from a second thread, and lose much where cores are busy."""
+    return {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", **(env or {})}
+
+
 def run_python(arguments: List[str], env: Optional[Dict[str, str]] = None, **kwargs: Any) -> "subprocess.CompletedProcess[str]":
     """Run this Python in a process of its own, stdout and stderr together."""
-    # Networks this small gain nothing from a second thread, and lose much where the cores are busy.
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", **(env or {})}
     return subprocess.run(
         [sys.executable, *arguments],
-        env=environment,
+        env=environment_with(env),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -124,6 +128,11 @@ def run_python(arguments: List[str], env: Optional[Dict[str, str]] = None, **kwa
         check=False,
         **kwargs,
     )
+
+
+def drive(mode: str, *arguments: str, env: Optional[Dict[str, str]] = None) -> "subprocess.CompletedProcess[str]":
+    """Run the embedded host through ``drive.py``; see there for the modes."""
+    return warm.drive([mode, *arguments], environment_with(env))
 
 
 def finished_run(outdir: Path, result: "subprocess.CompletedProcess[str]") -> Run:
@@ -143,7 +152,7 @@ def train(host_dir: Path, data_zip: Path, tmp_path_factory: pytest.TempPathFacto
     def run(*options: str, mode: str = "probed") -> Run:
         outdir = tmp_path_factory.mktemp("runs")
         arguments = [f"--outdir={outdir}", f"--data={data_zip}", *SMALL, *options]
-        return finished_run(outdir, run_python([str(TESTS / "drive.py"), mode, *arguments]))
+        return finished_run(outdir, drive(mode, *arguments))
 
     return run
 

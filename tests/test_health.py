@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import pytest
 import torch
-from conftest import SCHEDULE, SMALL, TESTS, Run, load_networks, run_python
+from conftest import SCHEDULE, SMALL, Run, drive, load_networks
 from test_resume import assert_same, resumed
 
 from regan_ext.metrics.install import install
@@ -26,7 +26,7 @@ from training_hooks.observers.pairs import Pairs
 def poisoned(data: Path, outdir: Path, *options: str) -> "tuple[Path, int, str]":
     """Run folder, exit code and output of a run with a NaN from iteration 40 on."""
     arguments = [f"--outdir={outdir}", f"--data={data}", *SMALL, *SCHEDULE, *options]
-    result = run_python([str(TESTS / "drive.py"), "poisoned", *arguments])
+    result = drive("poisoned", *arguments)
     (folder,) = outdir.iterdir()
     return folder, result.returncode, result.stdout
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from conftest import SMALL, TESTS, Run, finished_run, run_python
+from conftest import SMALL, Run, drive, finished_run
 from PIL import Image
 from run_folders import make_run, ticks_of_one_kimg
 
@@ -397,7 +397,7 @@ def measured(data_zip: Path, host_dir: Path, tmp_path_factory: pytest.TempPathFa
     arguments = [f"--outdir={folder / 'runs'}", f"--data={data_zip}", *SMALL, "--gpus=2", "--batch=128", "--aug=noaug",
                  "--kimg=2", "--states=0", "--metrics=fid1k_full,fid1k_train", f"--metric-detector={detector}",
                  f"--metricdata={test}", "--metrics-every=2"]  # fmt: skip
-    result = run_python([str(TESTS / "drive.py"), "off", *arguments], env={"DNNLIB_CACHE_DIR": str(folder / "cache")})
+    result = drive("off", *arguments, env={"DNNLIB_CACHE_DIR": str(folder / "cache")})
     return finished_run(folder / "runs", result), detector, test
 
 

@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 
 import pytest
 import torch
-from conftest import SMALL, TESTS, finished_run, run_python
+from conftest import SMALL, drive, finished_run, run_python
 
 from regan_ext.metrics.guard import guard_metrics
 
@@ -30,7 +30,7 @@ def test_a_detector_that_cannot_be_had_does_not_end_a_run_of_two_ranks(data_zip:
         "--gpus=2",
         "--metrics=fid50k_full",
     ]
-    result = run_python([str(TESTS / "drive.py"), "off", *arguments], env=environment)
+    result = drive("off", *arguments, env=environment)
     run = finished_run(tmp_path / "runs", result)
     assert run.snapshot(1).is_file() and len(run.stats) == 2
     assert run.output.count("Metric fid50k_full failed") == 2  # once a snapshot, by the process that failed

@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, List
 
 import pytest
 import torch
-from conftest import SCHEDULE, SMALL, TESTS, Run, finished_run, load_networks, run_python
+from conftest import SCHEDULE, SMALL, Run, drive, finished_run, load_networks
 from host_loops import end_tick
 from test_launch import call
 from test_training_loop import differing
@@ -39,7 +39,7 @@ from training_hooks.observers.progress import Progress
 def resumed(whole: Run, snapshot: Path, outdir: Path, options: List[str]) -> Run:
     data = whole.options["training_set_kwargs"]["path"]
     arguments = [f"--outdir={outdir}", f"--data={data}", *SMALL, *options, f"--resume={snapshot}"]
-    return finished_run(outdir, run_python([str(TESTS / "drive.py"), "off", *arguments]))
+    return finished_run(outdir, drive("off", *arguments))
 
 
 def assert_same(a: Run, b: Run, kimg: int, host: Path) -> None:
@@ -414,7 +414,7 @@ def test_a_plain_snapshot_of_the_same_data_goes_on(whole: Run, plain: Path, tmp_
     """It goes on at iteration 63, in the middle of a sparse phase."""
     data = whole.options["training_set_kwargs"]["path"]
     arguments = [f"--outdir={tmp_path / 'runs'}", f"--data={data}", *SMALL, *SCHEDULE, "--kimg=4", f"--resume={plain}"]
-    run = finished_run(tmp_path / "runs", run_python([str(TESTS / "drive.py"), "probed", *arguments]))
+    run = finished_run(tmp_path / "runs", drive("probed", *arguments))
     assert f"{plain} has no state file: going on from its networks, 2 kimg and p=0.5; optimizers, masks and" in run.output
     assert sorted(path.name for path in run.folder.glob("network-snapshot-*")) == [run.snapshot(k).name for k in (3, 4)]
     assert [line["Progress/kimg"]["mean"] for line in run.stats] == pytest.approx([3.04, 4.0])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, List
 
 import pytest
-from conftest import SCHEDULE, SMALL, TESTS, Run, finished_run, run_python
+from conftest import SCHEDULE, SMALL, TESTS, Run, drive, finished_run, run_python
 from test_resume import assert_same, resumed
 
 from training_hooks.core.hook import Hook
@@ -119,7 +119,7 @@ def test_two_ranks_stop_at_the_same_iteration(data_zip: Path, host_dir: Path, tm
 def test_time_limit(data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
     options: List[str] = ["--kimg=100", "--tick=50", "--max-hours=0.006"]
     arguments = [f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, *options]
-    run = finished_run(tmp_path, run_python([str(TESTS / "drive.py"), "off", *arguments]))
+    run = finished_run(tmp_path, drive("off", *arguments))
     assert "The time of --max-hours=0.006 is up." in run.output
     assert f"Stopped by --max-hours=0.006. The same command with --resume={run.folder} goes on." in run.output
     assert last_state(run)["batch_idx"] > 0
