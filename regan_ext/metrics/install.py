@@ -11,6 +11,7 @@ import importlib
 import io
 import os
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ContextManager, Dict, Mapping, Optional
 
@@ -21,16 +22,17 @@ from training_hooks.core.random_state import kept_random_states
 from training_hooks.nvidia.current import engine_or_none
 from training_hooks.nvidia.host_loop import HostLoop
 
-from .cache import StatisticsCache
 from .check import reference_of, too_few
+from .content import read_content
 from .half_precision import common_factor, scaled
-from .protocol import Protocol
+from .protocol import Protocol, detector_sha256
 from .registry import register
 from .settings import MetricSettings
 
 __all__ = ["install"]
 
 _INSTALLED = "_regan_ext_installed"
+_FEW = 2000  # images
 _DIRECT = 25  # vectors; PyTorch compares no more than these one by one, for which the CPU knows no half precision
 
 
@@ -72,7 +74,6 @@ class _Metrics:
         self._protocol: Optional[Protocol] = None
         self._metric = ""  # the one that is being computed
         self._easy = utils.dnnlib.EasyDict
-        self._cache = StatisticsCache(utils, self.get_feature_detector)
 
     # ---------------------------------------------------------------- metric_main
 
@@ -147,15 +148,25 @@ class _Metrics:
             self._protocol.detector_url = url
         return detector
 
-    def compute_feature_stats_for_dataset(self, opts: Any, detector_url: str, *args: Any, **kwargs: Any) -> Any:
-        """The host's, of the images that are to be compared with, unless the cache knows them."""
-        reference = self._reference(opts)
-        given, opts.dataset_kwargs = opts.dataset_kwargs, reference
+    def compute_feature_stats_for_dataset(self, opts: Any, detector_url: str, detector_kwargs: Any, **kwargs: Any) -> Any:
+        """The host's, of the images that are to be compared with. It keeps them by the text of its arguments, which is one of
+        the hashes of images and detector here: it would serve those of other images where a folder was changed in place."""
+        reference, url = self._reference(opts), self._settings.detector or detector_url
+        # Before its hash is asked for, so that one process downloads it and the others wait.
+        self.get_feature_detector(url, device=opts.device, num_gpus=opts.num_gpus, rank=opts.rank)
+        dnnlib, path = self._utils.dnnlib, reference.get("path")
+        there = isinstance(path, str) and Path(path).exists()
+        content = read_content(Path(path), Path(dnnlib.make_cache_dir_path("gan-metrics"))) if there else None
+        facts = {**reference, "path": path if content is None else content.sha256, "max_items": kwargs.get("max_items")}
+        call = _known(detector_kwargs, [detector_sha256(url, dnnlib.util.open_url), detector_kwargs])
+        if opts.device.type == "cpu" or (content is not None and content.images <= _FEW):
+            # Starting processes that load data would take longer than the loading, and there is no pinned memory on the CPU.
+            kwargs = {"data_loader_kwargs": {"num_workers": 0}, **kwargs}
+        given, opts.dataset_kwargs = opts.dataset_kwargs, _known(reference, facts)
         try:
-            url = self._settings.detector or detector_url
-            stats, content = self._cache.statistics(
-                self._plain["compute_feature_stats_for_dataset"], opts, url, *args, **kwargs
-            )
+            # The loader draws a number; without that, a value depends on the seed and not on what the cache knows.
+            with torch.random.fork_rng(devices=[]):
+                stats = self._plain["compute_feature_stats_for_dataset"](opts, url, call, **kwargs)
         finally:
             opts.dataset_kwargs = given
         if self._protocol is not None:
@@ -180,6 +191,11 @@ class _Metrics:
         if fault is not None:
             raise ValueError(fault)
         return self._easy(found)
+
+
+def _known(arguments: Any, facts: Any) -> Any:
+    """The same arguments, with a text that is that of ``facts``."""
+    return type("Known", (type(arguments),), {"__repr__": lambda self: repr(facts)})(arguments)
 
 
 def _for_readers(result: Mapping[str, Any], snapshot: Optional[str]) -> str:
