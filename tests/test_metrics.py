@@ -583,7 +583,7 @@ def test_fetch_refuses_another_file_in_one_line(tmp_path: Path, monkeypatch: pyt
     assert "its SHA-256 is" in command("fetch", f"--from={good}", "--sha256=00ff", code=2)
     assert "is not a TorchScript file" in command("fetch", f"--from={text}", code=2)
     assert "is not a TorchScript file" in command("fetch", f"--from={cut}", code=2)
-    assert "expected [2, 2048]" in command("fetch", f"--from={write_detector(tmp_path / 'small.pt')}", code=2)
+    assert "24 features, expected 2048" in command("fetch", f"--from={write_detector(tmp_path / 'small.pt')}", code=2)
     assert "does not exist" in command("fetch", f"--from={tmp_path / 'none.pt'}", code=2)
     assert not (tmp_path / "cache").exists()
     other = tmp_path / "cache" / "downloads" / (fetch.DETECTORS["inception"].prefix + "other.pt")

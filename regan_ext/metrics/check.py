@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 from training_hooks.nvidia.metrics import kind_of
 
@@ -15,6 +15,7 @@ from .settings import MetricSettings
 
 __all__ = [
     "check_counts", "check_data", "check_detector", "check_names", "check_place", "check_settings", "reference_of", "too_few",
+    "tried_detector",
 ]  # fmt: skip
 
 
@@ -144,26 +145,38 @@ def check_detector(path: Path, names: Sequence[str] = (), side: int = 64) -> Non
     Raises:
         UserError: it is no TorchScript file, or gives no features, or no probabilities where ``names`` has an inception score.
     """
-    import torch
-
     if not path.is_file():
         raise UserError(f"--metric-detector: {path} does not exist")
     try:
-        detector = torch.jit.load(str(path), map_location="cpu").eval()
-    except (RuntimeError, ValueError, OSError) as err:
-        raise UserError(f"--metric-detector: {path} is not a TorchScript file") from err
-    images = torch.zeros([2, 3, side, side], dtype=torch.uint8)
-    try:
-        with torch.no_grad():
-            features = detector(images, return_features=True)
-    except RuntimeError as err:
-        said = [line.strip() for line in str(err).splitlines() if line.strip()] or [""]
-        raise UserError(
-            f"--metric-detector: {path} does not take uint8 images [N, 3, H, W] and return_features=True ({said[0][:160]})"
-        ) from err
-    if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != 2:
-        raise UserError(f"--metric-detector: {path} gives no features [N, F] with return_features=True")
+        detector, _ = tried_detector(path, side)
+    except ValueError as err:
+        raise UserError(f"--metric-detector: {path} {err}") from err
     arguments = [argument.name for argument in detector.forward.schema.arguments]
     scores = [name for name in names if name.startswith("is")]
     if scores and "no_output_bias" not in arguments:
         raise UserError(f"--metric-detector: {path} gives no probabilities (no_output_bias=True), which {scores[0]} needs")
+
+
+def tried_detector(path: Path, side: int = 64) -> Tuple[Any, Any]:
+    """A feature network on the CPU, and the features that it gives of two black images of ``side`` pixels.
+
+    Raises:
+        ValueError: it gives none; the message says why, to follow its name.
+    """
+    import torch
+
+    if not zipfile.is_zipfile(path):
+        raise ValueError("is not a TorchScript file, or is not whole")
+    try:
+        detector: Any = torch.jit.load(str(path), map_location="cpu").eval()
+    except (RuntimeError, ValueError, OSError) as err:
+        raise ValueError("is not a TorchScript file, or is not whole") from err
+    try:
+        with torch.no_grad():
+            features = detector(torch.zeros([2, 3, side, side], dtype=torch.uint8), return_features=True)
+    except RuntimeError as err:
+        said = [line.strip() for line in str(err).splitlines() if line.strip()] or [""]
+        raise ValueError(f"does not take uint8 images [N, 3, H, W] and return_features=True ({said[0][:160]})") from err
+    if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != 2:
+        raise ValueError("gives no features [N, F] with return_features=True")
+    return detector, features

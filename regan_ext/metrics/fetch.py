@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Dict, List, Optional
 
 from training_hooks.core.files import copy_whole
 
@@ -14,6 +13,7 @@ from ..data.download import DownloadError, Progress, download
 from ..data.manifest import Archive
 from ..hosts.download_cache import dnnlib_cache
 from ..support.errors import UserError
+from .check import tried_detector
 from .content import file_sha256
 
 __all__ = ["DETECTORS", "HostDetector", "fetch"]
@@ -105,27 +105,11 @@ def _check(name: str, source: Path, sha256: Optional[str]) -> str:
         raise UserError(f"--from: {source} cannot be read: {err.strerror or err}") from err
     if sha256 is not None and found != sha256.lower():
         raise UserError(f"--from: {source} is another file: its SHA-256 is {found}, expected {sha256.lower()}")
-    _try(name, source)
-    return found
-
-
-def _try(name: str, source: Path) -> None:
-    import torch
-
-    not_torchscript = UserError(f"--from: {source} is not a TorchScript file, or is not whole")
-    if not zipfile.is_zipfile(source):
-        raise not_torchscript
-    try:
-        network: Callable[..., object] = torch.jit.load(str(source), map_location="cpu").eval()
-    except (RuntimeError, ValueError, OSError) as err:
-        raise not_torchscript from err
     expected = DETECTORS[name].features
     try:
-        with torch.no_grad():
-            features = network(torch.zeros([2, 3, 64, 64], dtype=torch.uint8), return_features=True)
-    except RuntimeError as err:
-        raise UserError(f"--from: {source} is a TorchScript file but not NVIDIA's {name}: it gives no features") from err
-    shape = list(getattr(features, "shape", []))
-    if len(shape) != 2 or (expected is not None and shape[1] != expected):
-        said = f"its features have the shape {shape}, expected [2, {expected or 'any'}]"
-        raise UserError(f"--from: {source} is a TorchScript file but not NVIDIA's {name}: {said}")
+        _, features = tried_detector(source)
+    except ValueError as err:
+        raise UserError(f"--from: {source} {err}") from err
+    if expected not in (None, features.shape[1]):
+        raise UserError(f"--from: {source} is not NVIDIA's {name}: it gives {features.shape[1]} features, expected {expected}")
+    return found
