@@ -37,7 +37,7 @@ from regan_ext.data.download import DownloadError, download
 from regan_ext.data.fetch import ask
 from regan_ext.data.images import encode, fit, mend, pixel_hash, what_is_done, what_is_wrong
 from regan_ext.data.layouts.folder import chosen
-from regan_ext.data.manifest import Archive, Limits, Source
+from regan_ext.data.manifest import Archive, Limits
 from regan_ext.data.unpack import UnpackError, unpack
 from regan_ext.metrics.content import resize_filter
 from regan_ext.support.errors import UserError
@@ -104,7 +104,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def fetch(url: str, target: Path, **known: Any) -> List[int]:
     """Download; returns the offsets that were reported."""
     seen: List[int] = []
-    download(url, target, Archive("x", (), **known), lambda done, total: seen.append(done))
+    download(url, target, Archive("x", **known), lambda done, total: seen.append(done))
     return seen
 
 
@@ -160,7 +160,7 @@ def test_ctrl_c_leaves_the_part_and_no_file(server: Server, tmp_path: Path) -> N
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        download(server.put("/x", BODY), tmp_path / "x", Archive("x", ()), interrupt)
+        download(server.put("/x", BODY), tmp_path / "x", Archive("x"), interrupt)
     assert listing(tmp_path) == ["x.part"]
     fetch(server.url + "/x", tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == BODY
@@ -224,7 +224,7 @@ def test_a_file_is_fetched_by_one_at_a_time(server: Server, tmp_path: Path) -> N
             with pytest.raises(UserError, match="another regan-ext is fetching this file"):
                 fetch(url, tmp_path / "x")
 
-    download(url, tmp_path / "x", Archive("x", ()), meanwhile)
+    download(url, tmp_path / "x", Archive("x"), meanwhile)
     assert tried and (tmp_path / "x").read_bytes() == BODY and listing(tmp_path) == ["x", "x.json"]
 
 
@@ -400,10 +400,10 @@ def test_the_table_is_consistent() -> None:
     for known in table.DATA_SETS:
         assert known.resolution & (known.resolution - 1) == 0 and known.licence
         for archive in known.archives:
-            assert archive.sources and all(source.direct for source in archive.sources)
+            assert archive.url.startswith("http") and archive.offered_by
             assert len(archive.md5 or "0" * 32) == 32 and len(archive.sha256 or "0" * 64) == 64
-        for source in known.pages:
-            assert not source.direct and "FastGAN" not in source.url + source.steps
+        for page in known.pages:
+            assert page[0].startswith("https://") and "FastGAN" not in "".join(page)
     text = cli("list")
     assert all(known.name in text for known in table.DATA_SETS)
 
@@ -464,19 +464,10 @@ def test_nothing_is_asked_of_a_server_before_the_licence_is_accepted(server: Ser
     assert "--accept-licence" in output and not server.requests and listing(tmp_path) == []
 
 
-def test_sources_are_tried_in_order(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = tuple(Source(server.url + path, True, "a test") for path in ("/gone", "/page", "/x"))
-    server.put("/page", b"<html>quota", headers={"Content-Type": "text/html"})
-    server.put("/x", zipped({"1.png": b""}))
-    flowers = table.get("flowers")
-    archive = replace(flowers.archives[0], sources=sources, md5=None)
-    sets = (replace(flowers, archives=(archive,)),)
-    monkeypatch.setattr(table, "DATA_SETS", sets)
-    cli("get", "oxford-flowers", "--dir", tmp_path, "--accept-licence")
-    assert [request["path"] for request in server.requests] == ["/gone", "/page", "/x"]
-    monkeypatch.setattr(table, "DATA_SETS", (replace(flowers, archives=(replace(archive, sources=sources[:2]),)),))
-    output = cli("get", "oxford-flowers", "--dir", tmp_path / "new", "--accept-licence", code=1)
-    assert "404" in output and "quota" in output and "By hand:" in output and listing(tmp_path / "new") == []
+def test_where_a_server_refuses_the_way_by_hand_is_told(server: Server, tmp_path: Path) -> None:
+    url = server.put("/page", b"<html>quota", headers={"Content-Type": "text/html"})
+    output = cli("get", "oxford-flowers", "--dir", tmp_path / "new", "--accept-licence", "--url", url, code=1)
+    assert "quota" in output and "By hand:" in output and "vgg/data/flowers" in output and listing(tmp_path / "new") == []
 
 
 def test_several_archives_come_from_one_folder(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

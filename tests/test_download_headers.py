@@ -67,7 +67,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refused(url: str, folder: Path, size: int = 10**6) -> str:
     with pytest.raises(DownloadError) as caught:
-        download.download(url, folder / "x.zip", Archive("x.zip", (), max_bytes=size), lambda done, total: None)
+        download.download(url, folder / "x.zip", Archive("x.zip", max_bytes=size), lambda done, total: None)
     assert "\n" not in caught.value.message and not (folder / "x.zip").exists()
     return caught.value.message
 
@@ -113,7 +113,7 @@ def test_a_server_that_does_not_end_is_left(tmp_path: Path, start: bytes, drip: 
 def test_headers_that_lie_are_one_line(tmp_path: Path, headers: bytes) -> None:
     with sending(HEAD + headers + b"\r\n\r\n" + BODY) as url:
         try:
-            found = download.download(url, tmp_path / "x.zip", Archive("x.zip", (), max_bytes=10**6), lambda done, total: None)
+            found = download.download(url, tmp_path / "x.zip", Archive("x.zip", max_bytes=10**6), lambda done, total: None)
         except DownloadError as err:
             assert "\n" not in err.message
         else:
@@ -159,7 +159,7 @@ def test_no_answer_is_a_traceback(tmp_path: Path, lines: List[object], status: b
     head = b"".join(f"{name}: ".encode() + value + b"\r\n" for name, value in lines)  # type: ignore[misc,attr-defined]
     with sending(b"HTTP/1.1 " + status + b" X\r\n" + head + b"\r\n" + BODY[:300]) as url:
         try:
-            download.download(url, tmp_path / "x.zip", Archive("x.zip", (), max_bytes=1000), lambda done, total: None)
+            download.download(url, tmp_path / "x.zip", Archive("x.zip", max_bytes=1000), lambda done, total: None)
         except DownloadError as err:
             assert "\n" not in err.message
     for left in tmp_path.iterdir():

@@ -7,7 +7,7 @@ from typing import Dict, Optional, Tuple
 
 from ..support.errors import UserError
 from .layouts.folder import Folder
-from .manifest import Archive, Source
+from .manifest import Archive
 
 __all__ = ["DataSet"]
 
@@ -20,7 +20,7 @@ class DataSet:
         name: what the command line calls it.
         aliases: other names of it, and of its folder or zip inside a shared archive.
         archives: files to download; empty where nothing can be fetched without a person.
-        pages: where a person gets it, in order; also the way out where a download fails.
+        pages: (address, what to do there) where a person gets it, in order; also the way out where a download fails.
         splits: name of a part → number of its images; the first is the one to train on.
         resolution: side of the prepared images, in pixels.
         raw_size: side of the original images, in pixels; None where they vary.
@@ -37,7 +37,7 @@ class DataSet:
     name: str
     aliases: Tuple[str, ...]
     archives: Tuple[Archive, ...]
-    pages: Tuple[Source, ...]
+    pages: Tuple[Tuple[str, str], ...]
     splits: Tuple[Tuple[str, int], ...]
     resolution: int
     raw_size: Optional[int]

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Optional
 
-__all__ = ["Archive", "Limits", "Source", "normalised"]
+__all__ = ["Archive", "Limits", "normalised"]
 
 _GB = 10**9
-
-
-@dataclass(frozen=True)
-class Source:
-    """A place that a data set can be had from.
-
-    Args:
-        url: address of the file, or of the page where a person gets it.
-        direct: whether a plain GET of ``url`` answers with the file.
-        steps: what to do on that page, or who offers the file.
-    """
-
-    url: str
-    direct: bool
-    steps: str
 
 
 @dataclass(frozen=True)
@@ -47,15 +32,19 @@ class Archive:
 
     Args:
         filename: what it is called on disk.
-        sources: where it is, to be tried in this order.
-        size, md5, sha256: as published, in bytes and hexadecimal; None where nobody published one.
+        url: where it is.
+        offered_by: who has it there, for a reader.
+        size: in bytes, as published; None where nobody published it.
+        md5: hash in hexadecimal, as published; None where nobody published it.
+        sha256: hash in hexadecimal, as published; None where nobody published it.
         max_bytes: a download longer than this is broken off.
         limits: for unpacking; None for a file that is kept as it is.
         shared: whether several sets lie in it, each in a folder or zip of its name.
     """
 
     filename: str
-    sources: Tuple[Source, ...]
+    url: str = ""
+    offered_by: str = ""
     size: Optional[int] = None
     md5: Optional[str] = None
     sha256: Optional[str] = None

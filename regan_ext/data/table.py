@@ -14,7 +14,7 @@ from .layouts.flowers import Flowers
 from .layouts.folder import Folder
 from .layouts.own import Own
 from .layouts.tiny_imagenet import TinyImageNet
-from .manifest import Archive, Limits, Source, normalised
+from .manifest import Archive, Limits, normalised
 
 __all__ = ["DATA_SETS", "get"]
 
@@ -23,10 +23,9 @@ _FFHQ_STEPS = (
     "repository. Drive limits how often a file may be fetched in a day; after its quota page, wait a day."
 )
 _FFHQ_PAGES = (
-    Source("https://github.com/NVlabs/ffhq-dataset", False, _FFHQ_STEPS),
-    Source(
+    ("https://github.com/NVlabs/ffhq-dataset", _FFHQ_STEPS),
+    (
         "https://www.kaggle.com/datasets/rahulbhalley/ffhq-1024x1024",
-        False,
         "Kaggle, a third party's copy: log in and download. Compare with --pixel-md5 of regan-ext data check.",
     ),
 )
@@ -36,26 +35,19 @@ _FFHQ_LICENCE = (
 )
 _FEW_SHOT_ARCHIVE = Archive(
     "data-efficient-gans.zip",
-    (
-        Source(
-            "https://www.dropbox.com/scl/fi/f641djlqsyen5emxnh22r/data-efficient-gans.zip"
-            "?rlkey=xlmkf445fzwfno91i7954sp60&st=0itvqzdc&dl=1",
-            True,
-            "the one archive that the README of mit-han-lab/data-efficient-gans names; all few-shot sets lie in it",
-        ),
-    ),
+    "https://www.dropbox.com/scl/fi/f641djlqsyen5emxnh22r/data-efficient-gans.zip"
+    "?rlkey=xlmkf445fzwfno91i7954sp60&st=0itvqzdc&dl=1",
+    "the one archive that the README of mit-han-lab/data-efficient-gans names; all few-shot sets lie in it",
     limits=Limits(files=100_000),
     shared=True,
 )
 _FEW_SHOT_PAGES = (
-    Source(
+    (
         "https://github.com/mit-han-lab/data-efficient-gans",
-        False,
         "its README links one Dropbox archive with all few-shot sets: download and unpack it.",
     ),
-    Source(
+    (
         "https://huggingface.co/datasets/Flolight/few-shot-images",
-        False,
         "Hugging Face, a third party's copy: download the folder of the set.",
     ),
 )
@@ -109,13 +101,14 @@ _CIFAR10 = DataSet(
     archives=(
         Archive(
             "cifar-10-python.tar.gz",
-            (Source("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", True, "the authors; can be slow"),),
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            "the authors; can be slow",
             size=170_498_071,
             md5="c58f30108f718f92721af3b95e74349a",
             sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
         ),
     ),
-    pages=(Source("https://www.cs.toronto.edu/~kriz/cifar.html", False, "download the Python version."),),
+    pages=(("https://www.cs.toronto.edu/~kriz/cifar.html", "download the Python version."),),
     splits=(("train", 50_000), ("test", 10_000)),
     resolution=32,
     raw_size=32,
@@ -131,14 +124,15 @@ _TINY_IMAGENET = DataSet(
     archives=(
         Archive(
             "tiny-imagenet-200.zip",
-            (Source("http://cs231n.stanford.edu/tiny-imagenet-200.zip", True, "the course it was made for"),),
+            "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+            "the course it was made for",
             size=248_100_043,
             md5="90528d7ca1a48142e341f4ef8d21d0de",
             sha256="6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
             limits=Limits(files=200_000, bytes=2 * 10**9),
         ),
     ),
-    pages=(Source("https://www.kaggle.com/datasets/akash2sharma/tiny-imagenet", False, "Kaggle: log in, download, unpack."),),
+    pages=(("https://www.kaggle.com/datasets/akash2sharma/tiny-imagenet", "Kaggle: log in, download, unpack."),),
     splits=(("train", 100_000), ("val", 10_000)),
     resolution=64,
     raw_size=64,
@@ -156,24 +150,27 @@ _FLOWERS = DataSet(
     archives=(
         Archive(
             "102flowers.tgz",
-            (Source(_FLOWERS_BASE + "102flowers.tgz", True, "the authors"),),
+            _FLOWERS_BASE + "102flowers.tgz",
+            "the authors",
             md5="52808999861908f626f3c1f4e79d11fa",
             limits=Limits(files=20_000, bytes=2 * 10**9),
         ),
         Archive(
             "imagelabels.mat",
-            (Source(_FLOWERS_BASE + "imagelabels.mat", True, "the authors"),),
+            _FLOWERS_BASE + "imagelabels.mat",
+            "the authors",
             md5="e0620be6f572b9609742df49c70aed4d",
             max_bytes=10**7,
         ),
         Archive(
             "setid.mat",
-            (Source(_FLOWERS_BASE + "setid.mat", True, "the authors"),),
+            _FLOWERS_BASE + "setid.mat",
+            "the authors",
             md5="a5357ecc9cb78c4bef273ce3793fc85c",
             max_bytes=10**7,
         ),
     ),
-    pages=(Source("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/", False, "download the images and the labels."),),
+    pages=(("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/", "download the images and the labels."),),
     splits=(("all", 8_189),),
     resolution=256,
     raw_size=None,

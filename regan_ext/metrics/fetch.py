@@ -75,7 +75,7 @@ def fetch(name: str, source: Optional[Path], sha256: Optional[str], progress: Pr
     if source is None:
         fetched = source = dnnlib_cache() / "regan-ext" / target.name
         try:
-            download(detector.url, fetched, Archive(target.name, (), sha256=sha256, max_bytes=10**9), progress)
+            download(detector.url, fetched, Archive(target.name, sha256=sha256, max_bytes=10**9), progress)
         except DownloadError as err:
             raise DownloadError(f"{err.message}; or fetch it elsewhere and bring it with --from=FILE") from err
     found = _check(name, source, sha256)
