@@ -6,18 +6,17 @@ import contextlib
 import json
 import zipfile
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Iterator, List, Optional, Sequence, Tuple, Type
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 from training_hooks.core.files import whole_file
 
-from ..support.errors import UserError
+from ..support.errors import UserError, writing
 from ..support.folders import passing_folder
 from ..support.text import printable
 
 __all__ = [
-    "FILTER_KEY", "ImageZip", "beside", "check_file", "check_target", "indices_path", "member_name", "numbered", "same",
-    "same_target", "write_list",
+    "FILTER_KEY", "ImageZip", "beside", "check_file", "check_target", "image_zip", "indices_path", "member_name", "numbered",
+    "same", "same_target", "write_list",
 ]  # fmt: skip
 
 FILTER_KEY = "resize_filter"  # of dataset.json; the hosts read its "labels" only
@@ -54,10 +53,8 @@ def check_file(path: Path, *sources: Path) -> None:
     Raises:
         UserError: it is a folder or a device, its folder cannot be made, or it is one of ``sources``.
     """
-    try:
+    with writing(path):
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise UserError(f"{path} cannot be written: {err.strerror or err}") from err
     if path.exists() and not path.is_file():
         raise UserError(f"{path} cannot be written: it is {'a folder' if path.is_dir() else 'no regular file'}")
     if any(same(path, source) for source in sources):
@@ -83,29 +80,20 @@ def beside(out: Path, prefix: str) -> Iterator[Path]:
     Raises:
         UserError: it, or something in it, cannot be written.
     """
-    try:
-        with passing_folder(out.resolve().parent, prefix) as temporary:
-            yield temporary
-    except OSError as err:
-        raise UserError(f"{out} cannot be written: {err.strerror or err}") from err
+    with writing(out), passing_folder(out.resolve().parent, prefix) as temporary:
+        yield temporary
 
 
 class ImageZip:
-    """A zip that gets its name when the block ends without an exception, and is deleted otherwise."""
+    """A zip of images that is being written; see ``image_zip``.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Attributes:
+        count: images so far.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._zip = archive
         self.count = 0
-
-    def __enter__(self) -> "ImageZip":
-        try:
-            with contextlib.ExitStack() as stack:
-                file = stack.enter_context(whole_file(self.path))
-                self._zip = stack.enter_context(zipfile.ZipFile(file, "w", zipfile.ZIP_STORED))
-                self._stack = stack.pop_all()
-        except OSError as err:
-            raise UserError(f"{self.path} cannot be written: {err.strerror or err}") from err
-        return self
 
     def add(self, name: str, data: bytes) -> None:
         """Write one member."""
@@ -119,15 +107,16 @@ class ImageZip:
         named = {} if resize is None else {FILTER_KEY: resize}
         self.add("dataset.json", json.dumps({"labels": whole if len(whole) == len(labels) else None, **named}).encode())
 
-    def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
-        try:
-            self._stack.__exit__(kind, error, trace)
-        except OSError as err:
-            raise UserError(f"{self.path} cannot be written: {err.strerror or err}") from err
-        if isinstance(error, OSError) and error.errno is not None:
-            raise UserError(f"{self.path} cannot be written: {error.strerror or error}") from error
+
+@contextlib.contextmanager
+def image_zip(path: Path) -> Iterator[ImageZip]:
+    """A zip that gets its name when the block ends without an exception, and is deleted otherwise.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with writing(path), whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        yield ImageZip(archive)
 
 
 def _member(name: str) -> zipfile.ZipInfo:
@@ -149,8 +138,5 @@ def write_list(path: Path, head: List[str], rows: Sequence[str]) -> None:
         UserError: it cannot be written.
     """
     lines = [*(f"# {printable(line)}" for line in head), *rows]
-    try:
-        with whole_file(path) as file:
-            file.write(("\n".join(lines) + "\n").encode())
-    except OSError as err:
-        raise UserError(f"{path} cannot be written: {err.strerror or err}") from err
+    with writing(path), whole_file(path) as file:
+        file.write(("\n".join(lines) + "\n").encode())

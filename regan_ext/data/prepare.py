@@ -8,7 +8,7 @@ from typing import Callable, List, Optional, Sequence
 
 from ..support.errors import UserError
 from ..support.text import counted
-from .archive import ImageZip, check_target, indices_path, member_name, numbered, same_target, write_list
+from .archive import ImageZip, check_target, image_zip, indices_path, member_name, numbered, same_target, write_list
 from .data_set import DataSet
 from .dataset_json import Label
 from .entries import Entry
@@ -58,7 +58,7 @@ def prepare(
         seen = survey([entries[number] for number in first]) if data_set.own else Survey(data_set.mode)
         plan = _plan(request, data_set, seen)
         written = [
-            pack([entries[number] for number in part], stack.enter_context(ImageZip(out)), plan, report)
+            pack([entries[number] for number in part], stack.enter_context(image_zip(out)), plan, report)
             for out, part in zip(outs, parts)
         ]
     if count is not None:

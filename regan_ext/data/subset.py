@@ -9,7 +9,7 @@ from typing import List, Optional
 
 from ..support.errors import UserError
 from ..support.reading import LINES_BYTES, Damaged, parse, read_text
-from .archive import ImageZip, check_target, indices_path, numbered, same, same_target, write_list
+from .archive import ImageZip, check_target, image_zip, indices_path, numbered, same, same_target, write_list
 from .containers import Zipped, image_names, open_container
 from .dataset_json import filter_of, labels_of
 from .decoding import Unreadable
@@ -118,7 +118,7 @@ def subset(
     lines = []
     with ExitStack() as stack:
         for path, part in zip(outs, [first, others]):
-            _copy(container, stack.enter_context(ImageZip(path)), part)
+            _copy(container, stack.enter_context(image_zip(path)), part)
     numbers = {name: number for number, name in enumerate(names)}
     for path, part in zip(outs, [first, others]):
         if indices is None or not same(indices, indices_path(path)):

@@ -37,13 +37,11 @@ def detector(name: str, out: Path, seed: int, folds: int) -> None:
     digits: a classifier of scikit-learn's 1797 handwritten digits; half a minute on one core. Printed is its accuracy on digits
     that it had not seen, over five networks trained without a fifth of them each; the one that is written has seen all.
     """
-    from ..support.errors import UserError
+    from ..support.errors import writing
     from .digit_detector import Training, train_detector
 
-    try:
+    with writing(out):
         facts = train_detector(out, Training(seed=seed, folds=folds))
-    except OSError as err:
-        raise UserError(f"{out} cannot be written: {err.strerror or err}") from err
     echo(f"{out}: trained on {facts['images']} digits, {facts['training_accuracy']:.2%} of them right")
     if folds:
         echo(f"{facts['held_out_accuracy']:.2%} right of digits that were held out ({folds} folds)")

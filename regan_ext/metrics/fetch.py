@@ -12,7 +12,7 @@ from training_hooks.core.files import copy_whole
 from ..data.download import DownloadError, Progress, download
 from ..data.manifest import Archive
 from ..hosts.download_cache import dnnlib_cache
-from ..support.errors import UserError
+from ..support.errors import UserError, writing
 from .check import tried_detector
 from .content import file_sha256
 
@@ -79,11 +79,9 @@ def fetch(name: str, source: Optional[Path], sha256: Optional[str], progress: Pr
         except DownloadError as err:
             raise DownloadError(f"{err.message}; or fetch it elsewhere and bring it with --from=FILE") from err
     found = _check(name, source, sha256)
-    try:
+    with writing(target):
         folder.mkdir(parents=True, exist_ok=True)
         copy_whole(source, target)
-    except OSError as err:
-        raise UserError(f"{target} cannot be written: {err.strerror or err}") from err
     if fetched is not None:
         for path in (fetched, fetched.with_name(fetched.name + ".json")):
             path.unlink(missing_ok=True)

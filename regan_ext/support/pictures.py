@@ -9,7 +9,7 @@ from PIL import Image
 
 from training_hooks.core.files import whole_file
 
-from .errors import UserError
+from .errors import writing
 
 __all__ = ["contact_sheet", "write_png"]
 
@@ -48,8 +48,5 @@ def write_png(picture: Image.Image, path: Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    try:
-        with whole_file(path) as file:
-            picture.save(file, format="png")
-    except OSError as err:
-        raise UserError(f"{path} cannot be written: {err.strerror or err}") from err
+    with writing(path), whole_file(path) as file:
+        picture.save(file, format="png")
