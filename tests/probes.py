@@ -80,6 +80,9 @@ class Recorder(Hook):
         self.record("on_report")
         return {"Probe/one": 1.0}
 
+    def on_metrics(self, values, kimg):
+        self.record("on_metrics", values=dict(values), kimg=kimg)
+
     def on_tick(self):
         self.record("on_tick")
 

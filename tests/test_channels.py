@@ -501,8 +501,8 @@ def test_state_of_a_warm_up_goes_on(networks: Any) -> None:
 
 def test_a_loss_without_a_synthesis_network_is_refused(networks: Any) -> None:
     G = generator(networks)
-    with pytest.raises(ValueError, match="needs a loss that calls G_synthesis; object has none"):
-        SynthesisSwitch(G, layout_of(G), object(), 1)
+    with pytest.raises(ValueError, match="needs a forward pass that goes through G_synthesis; object has none"):
+        SynthesisSwitch(G, layout_of(G), Training({"G": G}, {}, loss=object()))
 
 
 class OwnLoop:

@@ -397,7 +397,7 @@ def measured(data_zip: Path, host_dir: Path, tmp_path_factory: pytest.TempPathFa
     arguments = [f"--outdir={folder / 'runs'}", f"--data={data_zip}", *SMALL, "--gpus=2", "--batch=128", "--aug=noaug",
                  "--kimg=2", "--states=0", "--metrics=fid1k_full,fid1k_train", f"--metric-detector={detector}",
                  f"--metricdata={test}", "--metrics-every=2"]  # fmt: skip
-    result = drive("off", *arguments, env={"DNNLIB_CACHE_DIR": str(folder / "cache")})
+    result = drive("probed", *arguments, env={"DNNLIB_CACHE_DIR": str(folder / "cache")})
     return finished_run(folder / "runs", result), detector, test
 
 
@@ -413,6 +413,18 @@ def test_a_run_is_measured_with_another_detector_and_reference(measured: Tuple[R
         line = rf"^{name} \d[\d.e+]* of network-snapshot-000002.pkl \(\d+ s\)$"
         assert re.search(line, run.output, re.MULTILINE) and '"results"' not in run.output  # a line for readers
     assert "failed" not in run.output
+
+
+def test_every_rank_hears_of_what_was_measured_before_its_tick_ends(measured: Tuple[Run, Path, Path]) -> None:
+    run, *_ = measured
+    lines = [(run.folder / f"metric-fid1k_{of}.jsonl").read_text().splitlines() for of in ("full", "train")]
+    results = [{**json.loads(full)["results"], **json.loads(train)["results"]} for full, train in zip(*lines)]
+    for rank in (0, 1):
+        records = [r for r in run.records if r["rank"] == rank and r["event"] in ("on_report", "on_metrics", "on_tick")]
+        assert [r["event"] for r in records] == ["on_report", "on_metrics", "on_tick", "on_report", "on_tick",
+                                                 "on_report", "on_metrics", "on_tick"]  # fmt: skip
+        heard = [r for r in records if r["event"] == "on_metrics"]
+        assert [r["values"] for r in heard] == results and [r["kimg"] for r in heard] == [0.128, 2.048]
 
 
 def command(*arguments: Any, code: int = 0, **kwargs: Any) -> str:

@@ -115,6 +115,11 @@ class Engine:
             batch = hook.on_round(batch)
         return {name: getattr(batch, name) for name in given}
 
+    def measured(self, values: Mapping[str, float], kimg: float) -> None:
+        """Metrics of a snapshot have been measured, with the same values on every rank."""
+        for hook in self.hooks:
+            hook.on_metrics(values, kimg)
+
     def end_tick(self) -> None:
         """The host has finished a tick. Hosts also announce the start of training this way, which is no tick."""
         if self.iteration < 0:

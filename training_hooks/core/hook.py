@@ -13,21 +13,27 @@ One iteration of a StyleGAN2-ADA loop, and when each event fires::
         Dreg   ─ every 16th iteration before_step / after_step  Step("D", "Dreg", i), likewise
         (each round of every phase ·· on_round(batch)          what it is about to compute with)
         G_ema follows G
-        tick:  snapshot, metrics, statistics ······ on_tick()
+        tick:  snapshot, metrics, statistics
+               ─ metrics measured ·· on_metrics(values, kimg)  on every rank, the same values
+               ─ state written
+               ─ all done ·········· on_tick()
 
 The first regularisation steps fall into iteration 0. A loop without lazy regularisation has one phase ``Gboth`` instead
 of ``Gmain`` and ``Greg``. Several rounds of gradient accumulation still make one iteration.
+
+Into the forward pass itself there is one way, ``Training.wrap``.
 """
 
 from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
 import torch
 
 from .schedule import Schedule
+from .wraps import Wrap, Wraps
 
 __all__ = ["MAIN_PHASES", "Hook", "Round", "Step", "Training"]
 
@@ -82,6 +88,7 @@ class Training:
         configured_lr: "G" and "D" → learning rate as configured, before the loop scaled it for lazy regularisation.
         loss: the host's own loss; None outside a host.
         stats: the host's own module ``training_stats``; None outside a host.
+        wraps: wrappers around the parts of the forward pass; None = those of the loss, see ``wrap``.
     """
 
     networks: Dict[str, torch.nn.Module]
@@ -94,6 +101,29 @@ class Training:
     configured_lr: Dict[str, float] = field(default_factory=dict)
     loss: Any = None
     stats: Any = None
+    wraps: "Wraps | None" = field(default=None, repr=False)
+
+    def wrap(self, part: str, wrapper: Callable[[Any], Any], order: int = 0) -> Wrap:
+        """Put a wrapper around a part of the forward pass.
+
+        The parts are attributes of the host's loss, which looks each up on itself whenever it computes. What a wrapper makes
+        has to do for the loss what the part does: ``run_G`` gives images of the same shape, ``G_synthesis`` is a module.
+
+        Args:
+            part: "run_G", "run_D", "augment_pipe" or "G_synthesis".
+            wrapper: called with what is further inside, it returns what takes its place. It may be called again, whenever
+                something further inside is put on or taken off.
+            order: the hook's; of two wrappers of a part that with the smaller number is further inside, of equals the first.
+
+        Returns:
+            What it is taken off by: ``remove()``.
+
+        Raises:
+            ValueError: there is no such part.
+        """
+        if self.wraps is None:
+            self.wraps = Wraps(self.loss)
+        return self.wraps.add(part, wrapper, order)
 
 
 class Hook:
@@ -137,6 +167,17 @@ class Hook:
     def on_report(self) -> Mapping[str, float]:
         """Statistics (name → value) of the tick that ends with this iteration. Called on every rank."""
         return {}
+
+    def on_metrics(self, values: Mapping[str, float], kimg: float) -> None:
+        """Metrics of a snapshot have been measured. Called on every rank with the same values, in no other tick.
+
+        The snapshot is written already and the state is about to be: what is decided here is in the state, and becomes of
+        effect when the next iteration begins. The networks have to be left alone.
+
+        Args:
+            values: name → value, such as "fid50k_full".
+            kimg: thousands of images that the snapshot was trained on.
+        """
 
     def on_tick(self) -> None:
         """A tick is over: snapshot, metrics and statistics are written. Called on every rank."""

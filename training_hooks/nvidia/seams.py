@@ -110,6 +110,8 @@ class Ticker(Dict[str, Any]):
             return
         fault = health.look(loop.networks, loop.losses, loop.num_ranks)
         if loop.snapshot is not None:
+            if engine is not None and loop.metrics:
+                engine.measured(dict(loop.metrics), loop.images / 1000)
             if fault is not None and fault.in_weights:
                 _set_aside(loop)
             else:

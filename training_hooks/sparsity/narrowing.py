@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
 
 import torch
 
+from ..core.hook import Training
 from ..core.ranks import average_gradients
 from .channels import PREFIX, Layout
 
@@ -110,39 +111,43 @@ def narrowed_copy(generator: torch.nn.Module, layout: Layout, kept: Sequence[tor
 
 
 class SynthesisSwitch:
-    """Gives a host's loss the narrow synthesis network in sparse phases, and its own again in dense ones.
+    """Computes with the narrow synthesis network in sparse phases, and with the generator's own in dense ones.
 
     Args:
         generator: bare.
         layout: of that generator.
-        loss: the host's loss, which calls ``loss.G_synthesis``; None in a loop of one's own, which calls ``synthesis``.
-        num_ranks: number of processes.
+        training: whose forward pass goes through ``G_synthesis``. A loop of one's own calls ``synthesis``.
+        order: of the hook.
 
     Raises:
-        ValueError: the loss holds no synthesis network of its own.
+        ValueError: the forward pass goes through no synthesis network of its own.
     """
 
-    def __init__(self, generator: torch.nn.Module, layout: Layout, loss: Any, num_ranks: int):
-        if loss is not None and not hasattr(loss, "G_synthesis"):
-            raise ValueError(f"granularity=channel needs a loss that calls G_synthesis; {type(loss).__name__} has none")
-        self._narrow = NarrowSynthesis(generator, layout)
-        self._whole: Any = generator.synthesis if loss is None else loss.G_synthesis
-        self._loss, self._num_ranks = loss, num_ranks
+    def __init__(self, generator: torch.nn.Module, layout: Layout, training: Training, order: int = 0):
+        self._narrow, self._is_narrow = NarrowSynthesis(generator, layout), False
+        self._is_own, self._num_ranks = training.loss is None, training.num_ranks
         # A host calls the mapping network through its wrapper in narrow calls too; a loop of one's own may have none at all.
-        self._averaged = list(self._narrow.params.values()) if loss is not None else list(generator.parameters())
+        self._averaged = list(generator.parameters()) if self._is_own else list(self._narrow.params.values())
         self._unchecked: Set[str] = set()  # phases of the loop whose first step in this sparse phase is still to come
         #: What computes images at the moment: latents [batch, num_ws, w_dim] → images.
-        self.synthesis = self._whole
+        self.synthesis: Any = None
+        self._wrap = training.wrap("G_synthesis", self._chosen, order)
+
+    def _chosen(self, whole: Any) -> Any:
+        self.synthesis = self._narrow if self._is_narrow else whole
+        return self.synthesis
 
     def narrow(self, kept: Sequence[torch.Tensor]) -> None:
         """Compute with these channels of each feature map from now on."""
         self._narrow.keep(kept)
-        self._set(self._narrow)
-        self._unchecked = {"Gmain", "Greg"} if self._loss is None else set()
+        self._is_narrow = True
+        self._wrap.renew()
+        self._unchecked = {"Gmain", "Greg"} if self._is_own else set()
 
     def widen(self) -> None:
         """Compute with the whole network from now on."""
-        self._set(self._whole)
+        self._is_narrow = False
+        self._wrap.renew()
         self._unchecked = set()
 
     def check_gradients(self, phase: str) -> None:
@@ -162,10 +167,5 @@ class SynthesisSwitch:
 
     def average_gradients(self) -> None:
         """Average the gradients of all ranks where no wrapper has: of a host's narrow calls, and of a loop of one's own."""
-        if self._num_ranks > 1 and (self._loss is None or self.synthesis is self._narrow):
+        if self._num_ranks > 1 and (self._is_own or self._is_narrow):
             average_gradients(self._averaged, self._num_ranks)
-
-    def _set(self, synthesis: torch.nn.Module) -> None:
-        self.synthesis = synthesis
-        if self._loss is not None:
-            self._loss.G_synthesis = synthesis

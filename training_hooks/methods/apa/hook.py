@@ -118,13 +118,10 @@ class AdaptivePseudoAugmentation(Hook):
         Raises:
             ValueError: the loss has no ``run_G``.
         """
-        loss = training.loss
-        if not hasattr(loss, "run_G"):
-            raise ValueError(f"APA needs a loss that generates by run_G; {type(loss).__name__} has none")
+        training.wrap("run_G", self._watched, self.order)
         assert training.batch_size is not None
         self._batch_size = training.batch_size
         self._collector = training.stats.Collector(regex=_SIGNS, keep_previous=False)
-        loss.run_G = self._watched(loss.run_G)
 
     def on_iteration(self, iteration: int) -> None:
         if iteration > 0 and iteration % self.interval == 0:

@@ -194,15 +194,16 @@ class DiffAugment(Hook):
         self._pipe: Optional[AugmentedPipe] = None
 
     def start(self, training: Training) -> None:
-        """Take the place of the loss's ``augment_pipe``.
+        """Come after the loss's ``augment_pipe``.
 
         Raises:
             ValueError: the loss has no such attribute.
         """
-        loss = training.loss
-        if not hasattr(loss, "augment_pipe"):
-            raise ValueError(f"DiffAugment needs a loss that calls augment_pipe; {type(loss).__name__} has none")
-        self._pipe = loss.augment_pipe = AugmentedPipe(loss.augment_pipe, self.policy)
+        training.wrap("augment_pipe", self._augmented, self.order)
+
+    def _augmented(self, pipe: Any) -> AugmentedPipe:
+        self._pipe = AugmentedPipe(pipe, self.policy)
+        return self._pipe
 
     def before_step(self, step: Step) -> None:
         if self._pipe is not None and not self._pipe.used:

@@ -313,7 +313,7 @@ class Reconfiguration(OwnLoop, Hook):
             return MaskedNetwork(select_parameters(config, kind, shapes), module, ema)
         ChannelNetwork.check(self._training.optimizers[kind])
         plan = plan_channels(config, shapes)
-        self._switch = SynthesisSwitch(module, plan.layout, self._training.loss, self._training.num_ranks)
+        self._switch = SynthesisSwitch(module, plan.layout, self._training, self.order)
         return ChannelNetwork(plan, module, ema, config.importance)
 
     def _set_synthesis(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import types
 import warnings
 import weakref
 from typing import Any, Iterator, List, Mapping, Optional, TypeVar
@@ -11,6 +12,7 @@ import torch
 
 from ...core.hook import Hook, Step, Training
 from ...core.ranks import rank_and_size
+from ...core.wraps import Wraps
 from ...sparsity.selection import parameter_shapes
 from .config import ReconfigurationConfig
 from .plan import knows_rgb, left_dense, select_parameters
@@ -80,7 +82,9 @@ class OwnLoop(Hook):
             raise RuntimeError(f"{what}; call detach() of that first")
         networks = {"G": self._generator} if ema is None else {"G": self._generator, "G_ema": ema}
         rank, size = rank_and_size()
-        self.start(Training(networks, {"G": optimizer}, total_iterations=total_iterations, rank=rank, num_ranks=size))
+        wraps = Wraps(types.SimpleNamespace(G_synthesis=getattr(self._generator, "synthesis", None)))
+        training = Training(networks, {"G": optimizer}, None, None, total_iterations, rank, size, wraps=wraps)
+        self.start(training)
         if state is not None:
             self.load_state_dict(state)
         for warning in self._warnings(self._generator):
