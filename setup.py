@@ -23,7 +23,8 @@ setup(
         "regan_ext": ["py.typed", "hosts/compat/stand_ins/*/*.py"],
         "regan_ext.hosts": ["*.sha256"],
         "regan_ext.patches": ["*.patch"],
-        "regan_ext.tables": ["data/*.json"],
+        "regan_ext.report": ["*.html", "*.css"],
+        "regan_ext.tables": ["data/*.json", "*.html"],
         "training_hooks": ["py.typed", "methods/*/card.md", "observers/*.md"],
     },
     install_requires=[
@@ -39,6 +40,7 @@ setup(
         "ninja",
         "packaging",
         "rich",
+        "jinja2",
         # The hosts import distutils, which Python 3.12 took out of the standard library and setuptools provides.
         "setuptools",
     ],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, ClassVar, List, Optional, Tuple
 
 import click
+from rich import filesize
 
 from training_hooks.core.schedule import Phase, Schedule, Span
 from training_hooks.methods.regan.config import ReconfigurationConfig
@@ -24,11 +25,12 @@ from .snapshots.grid import make_grid
 from .support.errors import UserError
 from .support.locks import locked_file
 from .support.process import Supervisor, module_command
+from .support.text import clock
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["DemoSettings", "megabytes", "run_demo"]
+__all__ = ["DemoSettings", "run_demo", "size_of"]
 
 _POLL = 0.5  # seconds
 
@@ -123,14 +125,14 @@ def _run(outdir: Path, settings: DemoSettings, device: str, console: "Console", 
             return 130
     assert run is not None, "a training that ended well has written a run"
     grid = _draw(data, run)
-    say(f"Done in {time.monotonic() - begin:.0f} seconds; {megabytes(outdir):.0f} MB in {outdir}.")
+    say(f"Done in {time.monotonic() - begin:.0f} seconds; {filesize.decimal(size_of(outdir))} in {outdir}.")
     _tell(run, grid, say)
     return 0
 
 
-def megabytes(folder: Path) -> float:
-    """Size of all files in ``folder`` and below, in decimal megabytes."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+def size_of(folder: Path) -> int:
+    """Bytes of all files in ``folder`` and below."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 # ---------------------------------------------------------------- training
@@ -204,8 +206,8 @@ class _Display:
         """Show that ``done`` iterations are done, at ``pace`` seconds each (NaN: not known)."""
         total, schedule = self._settings.total, self._settings.schedule
         span = schedule.span(min(max(done, 0), total - 1))
-        left = "" if math.isnan(pace) else f" · {_clock(pace * (total - done))} left"
-        text = f"{max(done, 0)} of {total} iterations · {_clock(time.monotonic() - self._begin)} elapsed{left}"
+        left = "" if math.isnan(pace) else f" · {clock(pace * (total - done))} left"
+        text = f"{max(done, 0)} of {total} iterations · {clock(time.monotonic() - self._begin)} elapsed{left}"
         if self._progress is not None:
             self._progress.update(self._task, completed=done, description=_phase_text(span), text=text)
             return
@@ -217,11 +219,6 @@ class _Display:
 
 def _phase_text(span: Span) -> str:
     return span.phase.title + (f" (cycle {span.cycle})" if span.cycle else "")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
 
 
 # ---------------------------------------------------------------- what came out

@@ -17,7 +17,7 @@ from test_launch import call
 from test_stop import wait_for_iteration
 
 from regan_ext.cli import main
-from regan_ext.demo import DemoSettings, megabytes
+from regan_ext.demo import DemoSettings, size_of
 from regan_ext.runs.folder import read_run
 from regan_ext.support.locks import locked_file
 from training_hooks.core.schedule import Phase
@@ -33,7 +33,7 @@ def test_size_counts_every_file_below(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "digits.zip").write_bytes(bytes(250_000))
     (tmp_path / "run" / "stats.jsonl").write_bytes(bytes(1_000_000))
-    assert megabytes(tmp_path) == 1.25
+    assert size_of(tmp_path) == 1_250_000
 
 
 def begin(outdir: Path) -> "subprocess.Popen[str]":
@@ -75,7 +75,7 @@ def test_the_demo_says_where_it_stands_and_whose_host_it_is(demo: Tuple[Path, Li
     _, (first, second, _) = demo
     assert "slideflow-noncommercial 0.0.2 (CC BY-NC 4.0)" in first and "non-commercial use only" in first
     lines = [line for line in second.splitlines() if " iterations · " in line]
-    assert all(re.search(r": \d+ of 188 iterations · \d+:\d\d elapsed( · \d+:\d\d left)?$", line) for line in lines)
+    assert all(re.search(r": \d+ of 188 iterations · \d+:\d\d:\d\d elapsed( · \d+:\d\d:\d\d left)?$", line) for line in lines)
     assert lines[-1].startswith("dense (cycle 2): 188 of 188 iterations") and lines[-1].endswith("0:00 left")
     assert "sparse (cycle 1): " in first and "sparse (cycle 2): " in second and len(lines) < 20
 

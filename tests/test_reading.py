@@ -39,7 +39,7 @@ IN_PLACE_OF_FILES: Dict[str, "tuple[Callable[[Path], Any], str]"] = {
     "device": (lambda path: path.symlink_to("/dev/zero"), "is no regular file"),
     "circle": (lambda path: path.symlink_to(path), "cannot be read"),
     "nothing": (lambda path: None, "No such file"),
-    "terabyte": (endless, "1000000 MB, and no more than"),
+    "terabyte": (endless, "1.0 TB, and no more than"),
 }
 
 

@@ -17,6 +17,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import pytest
 from click.testing import CliRunner, Result
 from conftest import Run
+from markupsafe import escape
 from PIL import Image
 from run_folders import HOOK, add_fakes, add_metric, ended_job, make_run, stat, tick, ticks_of_one_kimg, write_status
 
@@ -366,7 +367,7 @@ TIMERS = {"ReGAN__sec_warmup": 0.1, "ReGAN__sec_sparse": 0.09, "ReGAN__sec_dense
 
 def row_of(page: Page, name: str) -> List[str]:
     """The cells of the row that begins with ``name``."""
-    row = re.search(rf'<tr><th scope="row">{re.escape(name)}</th>(.*?)</tr>', page.source)
+    row = re.search(rf'<tr><th scope="row">{re.escape(escape(name))}</th>(.*?)</tr>', page.source)
     assert row, name
     return re.findall(r"<td>(?:<span[^>]*>)?(.*?)(?:</span>)?</td>", row[1])
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from rich import filesize
+
 from training_hooks.core import own_snapshots
 from training_hooks.core.files import refuse_own_input, whole_path
 from training_hooks.nvidia.state import state_path
@@ -125,8 +127,7 @@ def run(export: Export) -> None:
             own_snapshots.remember(target)
     for line in lines:
         echo(line)
-    size = target.stat().st_size
-    echo(f"Wrote {target} ({f'{size / 1e6:.2f} MB' if size >= 1e5 else f'{size / 1e3:.1f} kB'})")
+    echo(f"Wrote {target} ({filesize.decimal(target.stat().st_size)})")
 
 
 def _check_packages(to: str, target: Path) -> None:

@@ -1,11 +1,14 @@
-"""The HTML of a report. Every text that comes from a file goes through ``text``."""
+"""What a report's page says. How it looks is in page.html and page.css beside this file."""
 
 from __future__ import annotations
 
 import math
 import shlex
 import time
-from typing import Callable, List, Optional, Sequence, Tuple
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+from markupsafe import Markup
 
 from training_hooks.core.best import best
 from training_hooks.core.schedule import Phase
@@ -15,21 +18,18 @@ from .. import __version__
 from ..runs.cost import COUNTS, Efficiency, Pace, measure
 from ..runs.folder import Run
 from ..runs.metric import MetricPoint, series
-from .chart_blocks import charts_section
+from ..support.page import render
+from ..support.text import duration, three_digits
 from .charts import Chart, PhaseBar, label
-from .elements import number, section, swatch, table, text
+from .drawing import DASHES
 from .options import all_options, differing_options, method_names
-from .pictures import Picture, RunPictures
-from .style import CSS
+from .pictures import RunPictures
 
 __all__ = ["page"]
 
-_COST_NOTE = """Theory counts multiply–accumulates (MACs, two FLOPs each) for one image, from the shapes of the networks.
-Pruned single weights are stored as zeros and save no time by themselves; whole channels are left out of the computation. s
-per iteration: the mean, regularisation included, snapshots and metrics not (of how many iterations; lowest to highest mean of
-a tick), – where there is none; the first tick, a single batch with the start-up in it, is left out. The total time includes
-start-up, snapshots and metrics. Times of different machines cannot be compared."""
 _LONGEST, _MOST_OPTIONS = 160, 1000  # characters of an option's value, and options, that are shown
+_THEORY, _MEASURED = Markup('<span class="counted">theory</span>'), Markup('<span class="tag">measured</span>')
+_Rows = List[Tuple[str, List[str]]]  # a name, and a cell for each column
 
 
 def page(
@@ -48,188 +48,137 @@ def page(
         bars: phases of the runs.
         pictures: of each run.
     """
-    title = f"Training report: {runs[0].name}" if len(runs) == 1 else f"Training report of {len(runs)} runs"
-    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    parts = [
-        section("Runs", _facts(runs) + _notes(runs)),
-        section("Cost", _cost(runs)),
-        section("Charts", charts_section(runs, drawn, single, bars)),
-        section("Metrics", _metrics(runs)),
-        section("Samples over time", _samples(runs, pictures)),
-        section("Dense beside sparse", _pairs(runs, pictures)),
-    ]
-    parts.append(section("Options", _options(runs)) if len(runs) == 1 else section("Options that differ", _differing(runs)))
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
-        f'<header>\n<h1>{text(title)}</h1>\n<p class="soft">Written by regan-ext {__version__} on {when}</p>\n</header>\n'
-        f"<main>\n{''.join(parts)}</main>\n</body>\n</html>\n"
+    letters, costs = [label(i) for i in range(len(runs))], [measure(run) for run in runs]
+    options = all_options(runs[0]) if len(runs) == 1 else {}
+    return render(
+        Path(__file__).with_name("page.html"),
+        title=f"Training report: {runs[0].name}" if len(runs) == 1 else f"Training report of {len(runs)} runs",
+        version=__version__,
+        when=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        runs=runs,
+        names=[f"run {letter}" for letter in letters],
+        dashes=DASHES,
+        facts=_facts(runs),
+        notes=_notes(runs, letters),
+        cost=_cost(runs, costs),
+        untimed=[f"run {x}" for x, run, cost in zip(letters, runs, costs) if run.has_method and not cost.is_timed],
+        channels=_channels(letters, costs),
+        layers=[(letter, _layers(cost)) for letter, cost in zip(letters, costs) if cost.theory.layers],
+        counts=list(COUNTS),
+        has_ticks=any(run.ticks for run in runs),
+        phases=[phase for phase in Phase if any(phase == found for bar in bars for found, _, _ in bar.spans)],
+        has_turns=any(bar.turns for bar in bars),
+        chart_notes=_chart_notes(drawn, bars),
+        drawn=drawn,
+        single=_single(single),
+        metrics=_metrics(runs, letters),
+        pictures=list(zip(runs, letters, pictures)),
+        quote=shlex.quote,
+        count=len(options),
+        options=_options(options) if len(runs) == 1 else _differing(runs),
     )
 
 
-# ---------------------------------------------------------------- sections
+# ---------------------------------------------------------------- tables
 
 
-def _facts(runs: Sequence[Run]) -> str:
-    facts: List[Tuple[str, Callable[[Run], str]]] = [
-        ("folder", lambda run: text(run.name)),
-        *([("went on from", _earlier)] if any(run.earlier for run in runs) else []),
-        ("method", lambda run: text(_method(run))),
-        ("data", lambda run: text(run.data) + ("" if run.images is None else f", {run.images} images")),
-        ("resolution", lambda run: "unknown" if run.resolution is None else f"{run.resolution} × {run.resolution} pixels"),
-        ("trained", lambda run: text(_trained(run))),
-        ("batch", lambda run: "unknown" if run.batch is None else f"{run.batch} images an iteration"),
-    ]
-    rows = [(name, [fact(run) for run in runs]) for name, fact in facts]
-    return table(["", *[f"{swatch(i)}run&nbsp;{label(i)}" for i in range(len(runs))]], rows)
+def _facts(runs: Sequence[Run]) -> _Rows:
+    facts: Dict[str, Callable[[Run], str]] = {
+        "folder": lambda run: run.name,
+        **({"went on from": _earlier} if any(run.earlier for run in runs) else {}),
+        "method": _method,
+        "data": lambda run: run.data + ("" if run.images is None else f", {run.images} images"),
+        "resolution": lambda run: "unknown" if run.resolution is None else f"{run.resolution} × {run.resolution} pixels",
+        "trained": _trained,
+        "batch": lambda run: "unknown" if run.batch is None else f"{run.batch} images an iteration",
+    }
+    return [(name, [fact(run) for run in runs]) for name, fact in facts.items()]
 
 
-def _notes(runs: Sequence[Run]) -> str:
-    notes = [f"run {label(i)}: {note}" for i, run in enumerate(runs) for note in run.notes]
-    notes += [
-        f"run {label(i)}: its Re-GAN settings are not of this version of regan-ext; phases are not shown"
-        for i, run in enumerate(runs)
-        if run.has_method and run.schedule is None
-    ]
-    return "".join(f"<p><strong>Note.</strong> {text(note)}</p>\n" for note in notes)
+def _notes(runs: Sequence[Run], letters: Sequence[str]) -> List[str]:
+    other = "its Re-GAN settings are not of this version of regan-ext; phases are not shown"
+    unknown = [f"run {letter}: {other}" for run, letter in zip(runs, letters) if run.has_method and run.schedule is None]
+    return [f"run {letter}: {note}" for run, letter in zip(runs, letters) for note in run.notes] + unknown
 
 
-def _cost(runs: Sequence[Run]) -> str:
-    costs = [measure(run) for run in runs]
-    theory, measured = '<span class="counted">theory</span>', '<span class="tag">measured</span>'
-
-    def row(name: str, kind: str, value: Callable[[Efficiency], str], shown: bool = True) -> List[Tuple[str, List[str]]]:
-        return [(name, [kind, *[value(cost) for cost in costs]])] if shown else []
-
+def _cost(runs: Sequence[Run], costs: Sequence[Efficiency]) -> _Rows:
     method, plain = any(run.has_method for run in runs), any(not run.has_method for run in runs)
     planned = any(math.isfinite(cost.theory.dense_gmacs) for cost in costs)
-    rows = (
-        row(
-            "forward pass of G in a sparse phase, GMACs",
-            theory,
-            lambda c: _part(c.theory.sparse_gmacs, c.theory.dense_gmacs),
-            planned,
-        )
-        + row("planned run, PFLOPs", theory, lambda c: _part(c.theory.run_pflops, c.theory.dense_run_pflops), planned)
-        + row("G's forward passes so far, dense = 1", theory, lambda c: number(c.flops_ratio))
-        + row("warm-up, s per iteration", measured, lambda c: _pace(c.paces[Phase.WARMUP]), method)
-        + row("sparse phases, s per iteration", measured, lambda c: _pace(c.paces[Phase.SPARSE]), method)
-        + row("dense phases, s per iteration", measured, lambda c: _pace(c.paces[Phase.DENSE]), method)
-        + row("without the method, s per iteration", measured, lambda c: _pace(c.paces[None]), plain)
-        + row("sparse iteration, dense = 1", measured, lambda c: number(c.sparse_over_dense), method)
-        + row("all phases, s/kimg", measured, lambda c: number(c.sec_per_kimg))
-        + row("hook, % of an iteration", measured, lambda c: number(c.hook_percent), method)
-        + row("total time of the jobs", measured, lambda c: duration(c.total_sec))
-    )
-    cells = table(["", "how it is known", *[f"run {label(i)}" for i in range(len(runs))]], rows)
-    untimed = [f"run {label(i)}" for i, run in enumerate(runs) if run.has_method and not costs[i].is_timed]
-    note = _COST_NOTE + (
-        f" Without a timer: {', '.join(untimed)}, by the ticks that lie wholly inside a phase." if untimed else ""
-    )
-    return f'<div class="box">\n{cells}<p class="soft">{note}</p>\n</div>\n{_channels(costs)}{_layers(costs)}'
+    rows: List[Tuple[bool, str, Markup, Callable[[Efficiency], str]]] = [
+        (planned, "forward pass of G in a sparse phase, GMACs", _THEORY,
+         lambda c: _part(c.theory.sparse_gmacs, c.theory.dense_gmacs)),
+        (planned, "planned run, PFLOPs", _THEORY, lambda c: _part(c.theory.run_pflops, c.theory.dense_run_pflops)),
+        (True, "G's forward passes so far, dense = 1", _THEORY, lambda c: three_digits(c.flops_ratio)),
+        (method, "warm-up, s per iteration", _MEASURED, lambda c: _pace(c.paces[Phase.WARMUP])),
+        (method, "sparse phases, s per iteration", _MEASURED, lambda c: _pace(c.paces[Phase.SPARSE])),
+        (method, "dense phases, s per iteration", _MEASURED, lambda c: _pace(c.paces[Phase.DENSE])),
+        (plain, "without the method, s per iteration", _MEASURED, lambda c: _pace(c.paces[None])),
+        (method, "sparse iteration, dense = 1", _MEASURED, lambda c: three_digits(c.sparse_over_dense)),
+        (True, "all phases, s/kimg", _MEASURED, lambda c: three_digits(c.sec_per_kimg)),
+        (method, "hook, % of an iteration", _MEASURED, lambda c: three_digits(c.hook_percent)),
+        (True, "total time of the jobs", _MEASURED, lambda c: duration(c.total_sec)),
+    ]  # fmt: skip
+    return [(name, [kind, *map(value, costs)]) for shown, name, kind, value in rows if shown]
 
 
-def _channels(costs: Sequence[Efficiency]) -> str:
-    """How many channels of each feature map sparse phases compute with."""
-    shown = [(label(i), cost.theory.channels) for i, cost in enumerate(costs) if cost.theory.channels]
+def _channels(letters: Sequence[str], costs: Sequence[Efficiency]) -> Optional[Tuple[List[str], _Rows]]:
+    """How many channels of each feature map sparse phases compute with: head and rows; None where no run knows."""
+    shown = [(letter, cost.theory.channels) for letter, cost in zip(letters, costs) if cost.theory.channels]
     names = dict.fromkeys(name for _, channels in shown for name in channels)
-    rows = [(text(name), [text(channels.get(name, "–")) for _, channels in shown]) for name in names]
-    head = ["feature map of G", *[f"run {letter}" for letter, _ in shown]]
-    return f"<h3>Channels that sparse phases keep</h3>\n{table(head, rows, 'numbers')}" if shown else ""
+    rows = [(name, [channels.get(name, "–") for _, channels in shown]) for name in names]
+    return (["feature map of G", *[f"run {letter}" for letter, _ in shown]], rows) if shown else None
 
 
-def _layers(costs: Sequence[Efficiency]) -> str:
-    """The operations of each layer, folded up."""
-    parts = []
-    for position, layers in enumerate(cost.theory.layers for cost in costs):
-        if layers:
-            counts = [*layers.items(), ("all layers", tuple(map(math.fsum, zip(*layers.values()))))]
-            rows = [(text(name), [number(count) for count in of_layer]) for name, of_layer in counts]
-            cells = table(["layer of G", *COUNTS], rows, "numbers")
-            title = f"Run {label(position)}: theoretical MMACs of each layer of G, for one image"
-            parts.append(f"<details>\n<summary>{title}</summary>\n{cells}</details>\n")
-    if parts:
-        note = "With the style's affine. Weights, channels: with such pruned, at the run's ratio; weights as if without zeros."
-        parts.append(f'<p class="soft">{note}</p>\n')
-    return "".join(parts)
+def _layers(cost: Efficiency) -> _Rows:
+    """The operations of each layer."""
+    layers = cost.theory.layers
+    counts = [*layers.items(), ("all layers", tuple(map(math.fsum, zip(*layers.values()))))]
+    return [(name, [three_digits(count) for count in of_layer]) for name, of_layer in counts]
 
 
-def _metrics(runs: Sequence[Run]) -> str:
-    rows = []
-    for position, run in enumerate(runs):
+def _chart_notes(drawn: Sequence[Tuple[Chart, str]], bars: Sequence[PhaseBar]) -> List[str]:
+    few = "has too many phases to be told apart: one in"
+    notes = [f"Run {label(b.run)} {few} {b.every} sparse phases is drawn, on a lighter shade." for b in bars if b.turns]
+    has_dots = any(line.dots for chart, _ in drawn for line in chart.lines)
+    return [*notes, *(["Learning rate and sparsity: lines by the schedule, dots as measured at ticks."] if has_dots else [])]
+
+
+def _single(charts: Sequence[Chart]) -> _Rows:
+    """What has one value alone."""
+    rows: _Rows = []
+    for chart in charts:
+        unit = chart.axis[chart.axis.rindex("(") :].strip("()")
+        for line in chart.lines:
+            if line.only is not None:
+                kimg, value = line.only
+                said = three_digits(value) + ("" if unit == "no unit" else f" {unit}")
+                rows.append((chart.title, [f"run {label(line.run)}", said, f"{kimg:g}"]))
+    return rows
+
+
+def _metrics(runs: Sequence[Run], letters: Sequence[str]) -> _Rows:
+    rows: _Rows = []
+    for run, letter in zip(runs, letters):
         for name in dict.fromkeys(point.name for point in run.metrics):
             points = series(run.metrics, name)
             if points:
-                row = [f"run {label(position)}", _point(best(points, direction(name))), _point(points[-1])]
-                rows.append((text(name), row))
-    if not rows:
-        return "<p>No metric was evaluated.</p>\n"
-    warning = '<p class="soft">Values of metrics with different names, data or detectors cannot be compared.</p>\n'
-    return table(["metric", "run", "best (snapshot)", "last (snapshot)"], rows) + warning
+                rows.append((name, [f"run {letter}", _point(best(points, direction(name))), _point(points[-1])]))
+    return rows
 
 
-def _samples(runs: Sequence[Run], pictures: Sequence[RunPictures]) -> str:
-    parts = []
-    for position, (run, of_run) in enumerate(zip(runs, pictures)):
-        parts.append(f"<h3>Run {label(position)}</h3>\n")
-        parts.append(_figures(of_run.over_time, run, "over-time") or "<p>The run folder holds no sample pictures.</p>\n")
-    return (
-        '<p class="soft">The top-left part of the host\'s sample grids, the same latents throughout. A click enlarges.</p>\n'
-        + "".join(parts)
-    )
+def _options(options: Dict[str, str]) -> _Rows:
+    return [(name, [_shortened(value)]) for name, value in sorted(options.items())[:_MOST_OPTIONS]]
 
 
-def _pairs(runs: Sequence[Run], pictures: Sequence[RunPictures]) -> str:
-    parts = []
-    for position, (run, of_run) in enumerate(zip(runs, pictures)):
-        body = _figures(of_run.pair, run, "pair")
-        if of_run.undrawn:
-            commands = "".join(
-                f"<br><code>regan-ext export {text(shlex.quote(str(path)))} --to=images</code>" for path in of_run.undrawn
-            )
-            body += f"<p>The pair of snapshots of the last switch has no pictures here. These draw them:{commands}</p>\n"
-        parts.append(f"<h3>Run {label(position)}</h3>\n{body}" if body else "")
-    return "".join(parts) or (
-        "<p>No run has the two members of a switch (network-pair-*.pkl), which runs with Re-GAN write at their last one.</p>\n"
-    )
+def _differing(runs: Sequence[Run]) -> _Rows:
+    return [(name, [_shortened(v) or "–" for v in values]) for name, values in differing_options(runs)][:_MOST_OPTIONS]
 
 
-def _options(runs: Sequence[Run]) -> str:
-    """All options of a single run, folded up."""
-    options = all_options(runs[0])
-    rows = [(text(name), [text(_shortened(value))]) for name, value in sorted(options.items())[:_MOST_OPTIONS]]
-    more = f"<p>And {len(options) - len(rows)} more.</p>\n" if len(options) > len(rows) else ""
-    if not rows:
-        return "<p>They are not known.</p>\n"
-    cells = table(["option", "value"], rows)
-    return f"<details open>\n<summary>{len(options)} options of the loop</summary>\n{cells}{more}</details>\n"
-
-
-def _differing(runs: Sequence[Run]) -> str:
-    rows = [(text(name), [text(_shortened(v)) if v else "–" for v in values]) for name, values in differing_options(runs)]
-    rows = rows[:_MOST_OPTIONS]
-    if not rows:
-        return "<p>None: the options of these runs are the same.</p>\n"
-    return table(["option", *[f"run {label(i)}" for i in range(len(runs))]], rows)
-
-
-# ---------------------------------------------------------------- words
-
-
-def duration(seconds: float) -> str:
-    """As "1 h 02 min" or "3 min 04 s"; "–" for NaN."""
-    if not math.isfinite(seconds):
-        return "–"
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+# ---------------------------------------------------------------- cells
 
 
 def _earlier(run: Run) -> str:
-    parts = [f"{text(part.run.name)} (up to {part.until:g} kimg)" for part in run.earlier]
-    return "<br>".join(reversed(parts)) or "–"
+    return Markup("<br>").join(f"{part.run.name} (up to {part.until:g} kimg)" for part in reversed(run.earlier)) or "–"
 
 
 def _method(run: Run) -> str:
@@ -244,35 +193,20 @@ def _trained(run: Run) -> str:
 
 
 def _point(point: Optional[MetricPoint]) -> str:
-    return "–" if point is None else f"{point.value:.4g} ({text(point.snapshot)})"
+    return "–" if point is None else f"{point.value:.4g} ({point.snapshot})"
 
 
 def _part(part: float, whole: float) -> str:
-    return f"{number(part)} of {number(whole)} ({part / whole:.1%})" if math.isfinite(part) and whole > 0 else "–"
+    known = math.isfinite(part) and whole > 0
+    return f"{three_digits(part)} of {three_digits(whole)} ({part / whole:.1%})" if known else "–"
 
 
 def _pace(pace: Pace) -> str:
     if not pace.ticks:
         return "–"
-    spread = f"; {number(pace.fastest)} to {number(pace.slowest)}" if pace.ticks > 1 else ""
-    return f"{number(pace.sec_per_iteration)} ({pace.iterations} iterations{spread})"
+    spread = f"; {three_digits(pace.fastest)} to {three_digits(pace.slowest)}" if pace.ticks > 1 else ""
+    return f"{three_digits(pace.sec_per_iteration)} ({pace.iterations} iterations{spread})"
 
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-# ---------------------------------------------------------------- elements
-
-
-def _figures(pictures: Sequence[Picture], run: Run, kind: str) -> str:
-    figures = []
-    for picture in pictures:
-        width, height = picture.size
-        alt, wide = f"{run.name}: {picture.caption}", " class=wide" if width > 1.3 * height else ""
-        figures.append(
-            f'<figure{wide}><label class="zoom"><input type="checkbox" aria-label="enlarge: {text(alt)}">'
-            f'<img src="{picture.url}" width="{width}" height="{height}" alt="{text(alt)}"></label>'
-            f"<figcaption>{text(picture.caption)}</figcaption></figure>\n"
-        )
-    return f'<div class="{kind}">\n{"".join(figures)}</div>\n' if figures else ""

@@ -22,6 +22,7 @@ from training_hooks.methods.method import methods
 
 from ..runs.folder import STATS_FILE, Run, read_run
 from ..runs.metric import MetricPoint
+from ..support.text import duration, three_digits
 
 __all__ = ["Standing", "frame", "standing", "watch"]
 
@@ -153,8 +154,8 @@ def _rows(now: Standing) -> List[Tuple[str, "str | Text"]]:
         if math.isfinite(last.get(each.name)):
             value = f"{last.get(each.name) * each.factor:.1f} {each.unit}".replace(" %", "%")
             rows.append((each.label.lower(), f"{value} {each.axis}, measured at {last.kimg:.1f} kimg"))
-    rows.append(("pace", f"{_number(last.get('Timing/sec_per_kimg'))} sec/kimg in the last tick"))
-    rows.append(("losses", f"G {_number(last.get('Loss/G/loss'))}, D {_number(last.get('Loss/D/loss'))}"))
+    rows.append(("pace", f"{three_digits(last.get('Timing/sec_per_kimg'))} sec/kimg in the last tick"))
+    rows.append(("losses", f"G {three_digits(last.get('Loss/G/loss'))}, D {three_digits(last.get('Loss/D/loss'))}"))
     metric = _last_metric(now.run)
     if metric is not None:
         rows.append(("metric", Text(f"{metric.name} {metric.value:.4g} at {metric.kimg:g} kimg")))
@@ -204,15 +205,7 @@ def _ending(now: Standing) -> str:
 
 
 def _about(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "time not known yet"
-    if seconds >= 5400:
-        return f"about {seconds / 3600:.1f} hours"
-    return f"about {seconds / 60:.1f} minutes"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else "–"
+    return f"about {duration(seconds)}" if math.isfinite(seconds) else "time not known yet"
 
 
 def _last_metric(run: Run) -> Optional[MetricPoint]:

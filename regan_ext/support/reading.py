@@ -15,6 +15,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
+from rich import filesize
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -53,7 +55,7 @@ def read_bytes(path: "str | Path", most: int = JSON_BYTES) -> bytes:
         with open(path, "rb", opener=_open_regular) as file:
             size = os.fstat(file.fileno()).st_size
             if size > most:
-                raise Damaged(f"has {size / 1e6:.0f} MB, and no more than {most / 1e6:.0f} are read")
+                raise Damaged(f"has {filesize.decimal(size)}, and no more than {filesize.decimal(most)} are read")
             return file.read(size)
     except Damaged:
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any, Iterator
 
 import click
@@ -10,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["clock", "counted", "echo", "printable", "printable_errors", "terminal"]
+__all__ = ["clock", "counted", "duration", "echo", "printable", "printable_errors", "terminal", "three_digits"]
 
 
 def counted(number: int, noun: str) -> str:
@@ -35,6 +36,23 @@ def clock(seconds: float) -> str:
     """A time as hours, minutes and seconds, such as "0:02:05"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def duration(seconds: float) -> str:
+    """A time as "1 h 02 min", "3 min 04 s" or "5 s"; "–" for what is no finite number."""
+    if not math.isfinite(seconds):
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def three_digits(value: float) -> str:
+    """A number with three significant digits, whole from 1000 to a million; "–" for what is no finite number."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
 
 
 def echo(message: object = "", nl: bool = True, err: bool = False) -> None:

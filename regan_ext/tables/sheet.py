@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Sequence, Tuple
+from pathlib import Path
+from typing import Callable, Dict, Sequence, Tuple
+
+from ..support.page import render
 
 __all__ = ["FORMATS", "Grid", "Sheet"]
 
@@ -60,30 +62,9 @@ def _markdown_grid(grid: Grid) -> str:
     return "\n".join([f"{grid.caption}\n", line(grid.header), rule, *map(line, grid.rows)])
 
 
-_STYLE = (
-    ":root{color-scheme:light dark}"
-    "body{font:15px/1.5 sans-serif;max-width:72em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
-    "caption{text-align:left;padding:.5em 0}th,td{border-bottom:1px solid #8888;padding:.3em .8em;text-align:right}"
-    "th:first-child,td:first-child{text-align:left}"
-)
-
-
 def page(sheet: Sheet) -> str:
     """As an HTML page that needs no other file."""
-    title = html.escape(sheet.title)
-    body: List[str] = [f"<h1>{title}</h1>"]
-    for part in sheet.parts:
-        body.append(f"<p>{html.escape(part)}</p>" if isinstance(part, str) else _html_grid(part))
-    head = f'<meta charset="utf-8">\n<title>{title}</title>\n<style>{_STYLE}</style>'
-    return "\n".join(["<!doctype html>", '<html lang="en">', head, *body, "</html>"]) + "\n"
-
-
-def _html_grid(grid: Grid) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    caption = f"<caption>{html.escape(grid.caption)}</caption>"
-    return "\n".join(["<table>", caption, line(grid.header, "th"), *(line(row, "td") for row in grid.rows), "</table>"])
+    return render(Path(__file__).with_name("sheet.html"), sheet=sheet)
 
 
 FORMATS: Dict[str, Callable[[Sheet], str]] = {"text": text, "markdown": markdown, "html": page}
