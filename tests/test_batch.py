@@ -11,6 +11,7 @@ import click
 import pytest
 import torch
 
+from regan_ext.hosts.stylegan2_ada import FLAVOUR
 from regan_ext.train.arguments import check_batch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,7 +53,7 @@ def test_what_is_refused_is_what_fails(host: Any, epilogue: Any, pl_weight: floa
             "loss_kwargs": {"pl_weight": pl_weight},
         }
         try:
-            check_batch(args, "--batch")
+            check_batch(args, FLAVOUR, "--batch")
             accepted = True
         except click.BadParameter:
             accepted = False
@@ -78,4 +79,4 @@ def test_the_remedy_would_do(batch: int, gpus: int, batch_gpu: int, told: str) -
         "loss_kwargs": {},
     }
     with pytest.raises(click.BadParameter, match=told):
-        check_batch(args, "--batch")
+        check_batch(args, FLAVOUR, "--batch")

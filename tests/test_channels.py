@@ -18,7 +18,8 @@ from training_hooks.methods.regan.channel_network import ChannelNetwork
 from training_hooks.methods.regan.config import ReconfigurationConfig
 from training_hooks.methods.regan.hook import Reconfiguration
 from training_hooks.methods.regan.plan import plan_channels, select_parameters, sparse_cost
-from training_hooks.sparsity.channels import PREFIX, Layout, choose_channels, dead_channels, kept_channels
+from training_hooks.sparsity.anatomy import SYNTHESIS
+from training_hooks.sparsity.channels import Layout, choose_channels, dead_channels, kept_channels
 from training_hooks.sparsity.narrowing import NarrowSynthesis, SynthesisSwitch, narrowed_copy
 from training_hooks.sparsity.operations import layer_operations, narrow_shapes
 from training_hooks.sparsity.selection import SelectionError, parameter_shapes
@@ -236,13 +237,13 @@ def test_ties_go_to_the_first_channels(networks: Any) -> None:
 
 
 def test_layout_knows_who_writes_and_reads(networks: Any) -> None:
-    features = {f.name[len(PREFIX) :]: f for f in layout_of(generator(networks, architecture="resnet")).features}
+    features = {f.name[len(SYNTHESIS) :]: f for f in layout_of(generator(networks, architecture="resnet")).features}
     shared = features["b8.conv1"]
-    assert shared.writers == (f"{PREFIX}b8.conv1.weight", f"{PREFIX}b8.skip.weight")
-    assert set(shared.readers) == {f"{PREFIX}b16.conv0.weight", f"{PREFIX}b16.skip.weight"}
-    features = {f.name[len(PREFIX) :]: f for f in layout_of(generator(networks)).features}
-    assert features["b4.const"].readers == (f"{PREFIX}b4.conv1.weight",)
-    assert set(features["b4.conv1"].readers) == {f"{PREFIX}b4.torgb.weight", f"{PREFIX}b8.conv0.weight"}
+    assert shared.writers == (f"{SYNTHESIS}b8.conv1.weight", f"{SYNTHESIS}b8.skip.weight")
+    assert set(shared.readers) == {f"{SYNTHESIS}b16.conv0.weight", f"{SYNTHESIS}b16.skip.weight"}
+    features = {f.name[len(SYNTHESIS) :]: f for f in layout_of(generator(networks)).features}
+    assert features["b4.const"].readers == (f"{SYNTHESIS}b4.conv1.weight",)
+    assert set(features["b4.conv1"].readers) == {f"{SYNTHESIS}b4.torgb.weight", f"{SYNTHESIS}b8.conv0.weight"}
 
 
 @pytest.mark.parametrize(
@@ -425,7 +426,7 @@ def test_readers_are_zero_and_what_is_pruned_rests(networks: Any, betas: Any) ->
                 assert all(bool((p[~k] == 0).all()) for p, k in zip(params, network.keep))
             now = trainer.resting()
             assert all(torch.equal(now[name], before[name]) for name in before)
-            assert bool((now[f"{PREFIX}b8.conv1.weight"] != 0).any())  # writers of pruned channels stay
+            assert bool((now[f"{SYNTHESIS}b8.conv1.weight"] != 0).any())  # writers of pruned channels stay
             before = now
             trainer.step()
 

@@ -627,7 +627,7 @@ def test_bad_options(snapshot: Path, monkeypatch: pytest.MonkeyPatch, options: L
 
 def test_bad_host(snapshot: Path) -> None:
     result = CliRunner().invoke(main, ["export", str(snapshot), "--to=dense", "--trust", f"--host={snapshot.parent}"])
-    assert result.exit_code == 2 and "is not a StyleGAN2-ADA-PyTorch checkout" in result.output
+    assert result.exit_code == 2 and "is not a stylegan2-ada-pytorch checkout" in result.output
 
 
 def test_class_out_of_range(conditional: Path) -> None:

@@ -17,7 +17,8 @@ from PIL import Image
 from regan_ext.cli import main
 from regan_ext.export.files import masks_of_state
 from training_hooks.nvidia.state import state_path
-from training_hooks.sparsity.channels import PREFIX, Layout
+from training_hooks.sparsity.anatomy import SYNTHESIS
+from training_hooks.sparsity.channels import Layout
 
 CHANNELS = ["--regan-granularity=channel", "--regan-channel-multiple=1", "--regan-channel-min=1"]
 
@@ -208,7 +209,7 @@ def test_ratio_drops_the_channels_with_the_smallest_writers(tmp_path: Path, host
     after = load_networks(tmp_path / f"pair{'-G' if which == 'G' else ''}-narrow.pkl", host_dir)
     assert widths(after["G"]) == widths(after["G_ema"]) == [24] * 6  # 32 - floor(0.4 * 32) = 20, rounded up
     writers = ["b4.const", *(f"{layer}.weight" for layer in ("b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1"))]
-    norms = [networks[which].get_parameter(PREFIX + writer).flatten(1).norm(dim=1) for writer in writers]
+    norms = [networks[which].get_parameter(SYNTHESIS + writer).flatten(1).norm(dim=1) for writer in writers]
     for network in networks.values():
         for feature, norm in enumerate(norms):
             unread(network, feature, norm.argsort()[:8].tolist())

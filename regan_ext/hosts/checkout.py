@@ -10,13 +10,15 @@ from typing import List
 
 from ..support.errors import UserError
 from ..support.paths import absolute
+from . import stylegan2_ada
+from .flavour import Flavour
 
-__all__ = ["LARGEST", "Checkout", "HostError", "recognise"]
+__all__ = ["FLAVOURS", "LARGEST", "Checkout", "HostError", "recognise"]
 
 LARGEST = 2_000_000  # bytes of a script; to parse one of 10 MB takes a minute
 
-_FILES = ("train.py", "training/training_loop.py", "training/loss.py", "training/networks.py", "dnnlib/util.py",
-          "torch_utils/misc.py", "torch_utils/training_stats.py")  # fmt: skip
+#: The hosts that are known, in the order in which they are looked for.
+FLAVOURS = (stylegan2_ada.FLAVOUR,)
 
 
 class HostError(UserError):
@@ -29,11 +31,11 @@ class Checkout:
 
     Args:
         path: absolute path of the folder.
-        flavour: name of the flavour, "stylegan2-ada-pytorch".
+        flavour: family of hosts that it is of.
     """
 
     path: Path
-    flavour: str
+    flavour: Flavour
 
     @property
     def train_py(self) -> Path:
@@ -62,14 +64,22 @@ def recognise(folder: "str | Path") -> Checkout:
     path = absolute(folder)
     if not path.is_dir():
         raise HostError(f"{folder} is not a folder")
-    missing = [name for name in _FILES if not (path / name).is_file()]
+    lacking = {flavour.name: _lacking(path, flavour) for flavour in FLAVOURS}
+    found = next((flavour for flavour in FLAVOURS if not lacking[flavour.name]), None)
+    if found is None:
+        # The one that the folder is nearest to says what is missing.
+        nearest = min(lacking, key=lambda name: len(lacking[name]))
+        raise HostError(f"{folder} is not a {nearest} checkout: it has no {', '.join(lacking[nearest])}")
+    return Checkout(path, found)
+
+
+def _lacking(path: Path, flavour: Flavour) -> List[str]:
+    """What a folder lacks of a flavour: files or, where they are all there, functions."""
+    missing = [name for name in flavour.files if not (path / name).is_file()]
     if missing:
-        raise HostError(f"{folder} is not a StyleGAN2-ADA-PyTorch checkout: it has no {', '.join(missing)}")
-    train = _functions(path / "train.py")
-    absent = [f"{name}() in train.py" for name in ("setup_training_loop_kwargs", "subprocess_fn", "main") if name not in train]
-    if "training_loop" not in _functions(path / "training/training_loop.py"):
-        absent.append("training_loop() in training/training_loop.py")
-    if absent:
-        hint = " (it looks like stylegan3, which is not supported yet)" if "launch_training" in train else ""
-        raise HostError(f"{folder} is not a StyleGAN2-ADA-PyTorch checkout: it has no {', '.join(absent)}{hint}")
-    return Checkout(path, "stylegan2-ada-pytorch")
+        return missing
+    defined = {name: _functions(path / name) for name in flavour.functions}
+    absent = [f"{f}() in {name}" for name, functions in flavour.functions.items() for f in functions if f not in defined[name]]
+    if absent and "launch_training" in defined["train.py"]:
+        absent[-1] += " (it looks like stylegan3, which is not supported yet)"
+    return absent

@@ -14,6 +14,7 @@ from training_hooks.nvidia.seams import Ticker
 from training_hooks.sparsity.selection import parameter_shapes
 
 from ..hosts.compat import fixes as compat
+from ..hosts.flavour import Flavour
 from ..support.errors import UserError
 from ..support.paths import is_address
 from ..support.text import echo
@@ -92,6 +93,7 @@ def edit(
     request: options.Request,
     hooks: Sequence[Dict[str, Any]],
     host: HostModule,
+    flavour: Flavour,
     found: Optional[resume.Resume] = None,
     outdir: Optional[str] = None,
 ) -> Tuple[str, Any]:
@@ -102,6 +104,7 @@ def edit(
         request: what was asked for; its device is "cpu" or "cuda".
         hooks: keyword arguments of further hooks, ``class_name`` among them.
         host: the host whose loop will run.
+        flavour: family of hosts that it is of.
         found: the snapshot to go on from, or to begin from.
         outdir: folder of the runs, which has to have room for this one; None where nothing will be written.
 
@@ -111,7 +114,7 @@ def edit(
     Raises:
         click.ClickException: an option that does not go with the others, with the snapshot, or with the disk.
     """
-    suffix = _edit_sizes(args, request.loop)
+    suffix = _edit_sizes(args, request.loop, flavour)
     if request.device == "cpu":
         args["data_loader_kwargs"]["pin_memory"] = False
     if any(fix.name == "betas" and fix.is_present() for fix in compat.FIXES):
@@ -120,7 +123,7 @@ def edit(
     networks = _networks(host, args)
     shapes = {kind: shapes_of(network) for kind, network in networks.items()}
     trained = {kind: parameter_shapes(network) for kind, network in networks.items()}
-    of_methods, plan = methods.add(args, request, list(hooks), shapes, trained)
+    of_methods, plan = methods.add(args, request, list(hooks), flavour, shapes, trained)
     args["abort_fn"] = stop.Stopper()
     args["data_loader_kwargs"]["worker_init_fn"] = stop.OutliveSignals()
     args["progress_fn"] = Ticker(
@@ -135,46 +138,46 @@ def edit(
     return suffix, plan
 
 
-def _edit_sizes(args: Any, asked: Mapping[str, int]) -> str:
+def _edit_sizes(args: Any, asked: Mapping[str, int], flavour: Flavour) -> str:
     """The options that stylegan3 has and this host has not."""
     suffix = ""
     if "tick" in asked:
         args["kimg_per_tick"] = asked["tick"]
     for name, key in (("cbase", "channel_base"), ("cmax", "channel_max")):
         if name in asked:
-            args["G_kwargs"]["synthesis_kwargs"][key] = args["D_kwargs"][key] = asked[name]
+            flavour.set_capacity(args, key, asked[name])
             suffix += f"-{name}{asked[name]}"
     if "batch_gpu" in asked:
         args["batch_gpu"] = asked["batch_gpu"]
-    check_batch(args, "--batch-gpu" if "batch_gpu" in asked else "--batch")
+    check_batch(args, flavour, "--batch-gpu" if "batch_gpu" in asked else "--batch")
     return suffix
 
 
-def check_batch(args: Any, option: str) -> None:
+def check_batch(args: Any, flavour: Flavour, option: str) -> None:
     """Check that the networks can be given the images of a process and round.
 
     Args:
         args: keyword arguments of the loop.
+        flavour: family of hosts.
         option: that sets their number.
 
     Raises:
         click.BadParameter: they cannot.
     """
     per_process = args["batch_size"] // args["num_gpus"]
-    fitting = [n for n in range(1, per_process + 1) if per_process % n == 0 and _unfit(args, n) is None]
-    problem = _unfit(args, args["batch_gpu"])
+    fitting = [n for n in range(1, per_process + 1) if per_process % n == 0 and _unfit(args, flavour, n) is None]
+    problem = _unfit(args, flavour, args["batch_gpu"])
     if per_process % args["batch_gpu"] != 0:
         problem = f"{args['batch_gpu']} does not divide the {per_process} images of a process (--batch / --gpus)"
     if problem is not None:
-        larger = next(n for n in itertools.count(per_process) if _unfit(args, n) is None) * args["num_gpus"]
+        larger = next(n for n in itertools.count(per_process) if _unfit(args, flavour, n) is None) * args["num_gpus"]
         remedy = f"--batch-gpu={' or '.join(map(str, fitting))} would do" if fitting else f"--batch={larger} would do"
         raise click.BadParameter(f"{problem}; {remedy}", param_hint=option)
 
 
-def _unfit(args: Any, batch_gpu: int) -> Optional[str]:
+def _unfit(args: Any, flavour: Flavour, batch_gpu: int) -> Optional[str]:
     """Why the networks cannot be given ``batch_gpu`` images at once; None where they can."""
-    epilogue = args["D_kwargs"]["epilogue_kwargs"]
-    group = min(epilogue.get("mbstd_group_size", 4) or batch_gpu, batch_gpu) if epilogue.get("mbstd_num_channels", 1) else 1
+    group = flavour.minibatch_group(args, batch_gpu)
     if batch_gpu % group != 0:
         return f"{batch_gpu} images per process and round are no multiple of the discriminator's minibatch group of {group}"
     if batch_gpu < 2 and args["loss_kwargs"].get("pl_weight", 2) != 0:

@@ -26,7 +26,9 @@ from training_hooks.nvidia import state as states
 from training_hooks.nvidia import stop
 
 from ..hosts import device
+from ..hosts.checkout import FLAVOURS
 from ..hosts.compat import fixes as compat
+from ..hosts.flavour import Flavour
 from ..metrics.check import check_settings
 from ..metrics.guard import guard_metrics
 from ..metrics.install import install as install_metrics
@@ -74,7 +76,8 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
     if namespace.get(_ATTACHED):
         return
     command = namespace.get("main")
-    missing = [name for name in ("setup_training_loop_kwargs", "subprocess_fn") if not callable(namespace.get(name))]
+    flavour = min(FLAVOURS, key=lambda flavour: len(flavour.missing(namespace)))
+    missing = flavour.missing(namespace)
     if not isinstance(command, click.Command) or command.callback is None:
         missing.insert(0, "a click command called main")
     if missing:
@@ -94,7 +97,7 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
         values_of_ours = {str(o.name): values.pop(str(o.name)) for o in ours}
         values = host_values.checked(values)
         presets.say(values, values_of_ours)
-        with_hooks = _Attachment(namespace, options.resolve(values_of_ours), hooks)
+        with_hooks = _Attachment(namespace, flavour, options.resolve(values_of_ours), hooks)
         return with_hooks.run(callback, values)
 
     command.callback = run
@@ -204,8 +207,8 @@ def _about_divergence(folder: str) -> str:
 class _Attachment:
     """One call of the host's command."""
 
-    def __init__(self, namespace: Dict[str, Any], request: options.Request, hooks: Sequence[Dict[str, Any]]):
-        self.namespace = namespace
+    def __init__(self, namespace: Dict[str, Any], flavour: Flavour, request: options.Request, hooks: Sequence[Dict[str, Any]]):
+        self.namespace, self.flavour = namespace, flavour
         self.hooks = list(hooks)
         self.args: Any = {}
         self.plan: Dict[str, Any] = {}  # what the methods plan, once it is known
@@ -226,7 +229,8 @@ class _Attachment:
             values["resume"] = None  # the host would take it for an address
         outdir = None if values.get("dry_run") else values.get("outdir")
         host = functools.partial(_host_module, self.namespace)
-        setup, entry = self.namespace["setup_training_loop_kwargs"], self.namespace["subprocess_fn"]
+        flavour = self.flavour
+        setup, entry = self.namespace[flavour.setup], self.namespace[flavour.entry]
 
         def setup_with_hooks(**config: Any) -> Tuple[str, Any]:
             _register_metrics(config.get("metrics"), host)
@@ -234,7 +238,7 @@ class _Attachment:
                 check_images(config["data"], values.get("outdir"))
             images, is_dry = identity(config.get("data")), bool(values.get("dry_run"))
             description, self.args, resumed = loop_arguments.set_up(setup, config, found, host, is_dry, images)
-            suffix, plan = loop_arguments.edit(self.args, self.request, self.hooks, host, resumed, outdir)
+            suffix, plan = loop_arguments.edit(self.args, self.request, self.hooks, host, flavour, resumed, outdir)
             self.plan.update(plan)
             self.args["progress_fn"][resume.IMAGES] = images
             _check_metrics(self.request.metrics, self.args, host)
@@ -245,13 +249,13 @@ class _Attachment:
             return description + suffix, self.args
 
         main = self.namespace["__name__"]
-        self.namespace["setup_training_loop_kwargs"] = setup_with_hooks
+        self.namespace[flavour.setup] = setup_with_hooks
         self.namespace[_ORIGINAL_ENTRY] = entry
         several = (values.get("gpus") or 1) > 1
         try:
             with tempfile.TemporaryDirectory() as temporary, self._time_limit():
                 shared = os.path.join(temporary, "stop") if several else None
-                self.namespace["subprocess_fn"] = RankEntry(main, self.request.device, shared, self.request.metrics, self.plan)
+                self.namespace[flavour.entry] = RankEntry(main, self.request.device, shared, self.request.metrics, self.plan)
                 if several:
                     stop.install(shared)  # the parent of the ranks hears of it first
                 with explained(lambda: self.args):
@@ -262,8 +266,8 @@ class _Attachment:
         finally:
             for number in stop.signals():
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-            self.namespace["setup_training_loop_kwargs"] = setup
-            self.namespace["subprocess_fn"] = entry
+            self.namespace[flavour.setup] = setup
+            self.namespace[flavour.entry] = entry
             del self.namespace[_ORIGINAL_ENTRY]
 
     def _tell_end(self) -> None:

@@ -7,12 +7,12 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from training_hooks.methods.method import Config, Facts, Method, find
 from training_hooks.nvidia import host_loop as loop
 
+from ..hosts.flavour import Flavour
 from ..support.text import echo
 from . import options
 
 __all__ = ["add", "configured"]
 
-_LAZY = {"G": 4, "D": 16}  # the host's loop regularises in every so many iterations unless it is told otherwise
 _Shapes = Mapping[str, Mapping[str, Tuple[int, ...]]]  # network → name of a weight or bias → shape
 _OBSERVERS = "training_hooks.observers"
 
@@ -31,13 +31,21 @@ def configured(request: options.Request, batch_size: int) -> List[Tuple[Method, 
     return found
 
 
-def add(args: Any, request: options.Request, hooks: List[Dict[str, Any]], shapes: _Shapes, trained: _Shapes) -> Tuple[str, Any]:
+def add(
+    args: Any,
+    request: options.Request,
+    hooks: List[Dict[str, Any]],
+    flavour: Flavour,
+    shapes: _Shapes,
+    trained: _Shapes,
+) -> Tuple[str, Any]:
     """Put the hooks of the methods, what goes with them, and the seams that they need into a loop's keyword arguments.
 
     Args:
         args: keyword arguments of the loop, edited in place.
         request: what was asked for.
         hooks: further hooks.
+        flavour: family of hosts.
         shapes: "G" and "D" → name of a weight or bias → shape.
         trained: the same without those that are frozen.
 
@@ -48,7 +56,7 @@ def add(args: Any, request: options.Request, hooks: List[Dict[str, Any]], shapes
         click.BadParameter: a method cannot do what it was asked for.
     """
     facts = Facts(
-        args["batch_size"], loop.total_iterations(args), shapes, trained, {k: _optimizer(args, k) for k in ("G", "D")}
+        args["batch_size"], loop.total_iterations(args), shapes, trained, {k: _optimizer(args, flavour, k) for k in ("G", "D")}
     )
     on = configured(request, facts.batch_size)
     plans = {method.name: _plan(method, config, facts) for method, config in on}
@@ -64,10 +72,10 @@ def add(args: Any, request: options.Request, hooks: List[Dict[str, Any]], shapes
     return suffix, {"iterations": facts.total, "batch_size": facts.batch_size, "methods": plans}
 
 
-def _optimizer(args: Mapping[str, Any], network: str) -> Dict[str, Any]:
+def _optimizer(args: Mapping[str, Any], flavour: Flavour, network: str) -> Dict[str, Any]:
     kwargs = args[f"{network}_opt_kwargs"]
-    regularised = args.get(f"{network}_reg_interval", _LAZY[network])
-    return {"lr": kwargs["lr"], "betas": kwargs.get("betas", (0.9, 0.999)), "reg_interval": regularised}
+    interval = flavour.reg_interval(args, network)
+    return {"lr": kwargs["lr"], "betas": kwargs.get("betas", (0.9, 0.999)), "reg_interval": interval}
 
 
 def _plan(method: Method, config: Config, facts: Facts) -> Mapping[str, Any]:

@@ -31,8 +31,8 @@ class StabilityConfig(Config):
         ValueError: less than one image.
     """
 
-    images: int = setting(16, "Number of latents.", least=1, is_hidden=True)
-    seed: int = setting(0, "Seed of the latents.", least=0, is_hidden=True)
+    images: int = setting(16, "Number of latents.", least=1, most=65536, is_hidden=True)
+    seed: int = setting(0, "Seed of the latents.", least=0, most=2**32 - 1, is_hidden=True)
 
 
 METHOD = Method(

@@ -6,20 +6,17 @@ synthesis network has the blocks ``b4``, ``b8``, ... of StyleGAN2-ADA-PyTorch (a
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
-__all__ = ["PREFIX", "Feature", "Layout", "choose_channels", "dead_channels", "kept_channels"]
+from .anatomy import SYNTHESIS, place
 
-#: Where the synthesis network lies in a generator.
-PREFIX = "synthesis."
+__all__ = ["Feature", "Layout", "choose_channels", "dead_channels", "kept_channels"]
 
-_PARAMETER = re.compile(
-    re.escape(PREFIX) + r"b(\d+)\.(?:(const)|(conv0|conv1|torgb|skip)\.(?:(?:affine\.)?(?:weight|bias)|noise_strength))"
-)
+_ONLY = "channels can be pruned in StyleGAN2 synthesis networks only"
+_LAYERS = ("const", "conv0", "conv1", "torgb", "skip")
 
 
 @dataclass(frozen=True)
@@ -62,13 +59,13 @@ class Layout:
         """
         layers: Dict[Tuple[int, str], List[str]] = {}
         for name in shapes:
-            if name.startswith(PREFIX):
-                match = _PARAMETER.fullmatch(name)
-                if match is None:
-                    raise ValueError(f"channels can be pruned in StyleGAN2 synthesis networks only, and {name} is of none")
-                layers.setdefault((int(match[1]), match[2] or match[3]), []).append(name)
+            if name.startswith(SYNTHESIS):
+                found = place(name)
+                if found is None or found.layer not in _LAYERS:
+                    raise ValueError(f"{_ONLY}, and {name} is of none")
+                layers.setdefault((found.resolution, found.layer), []).append(name)
         if not layers or (min(layers)[0], "const") not in layers:
-            raise ValueError(f"channels can be pruned in StyleGAN2 synthesis networks only, and there is no {PREFIX}b4.const")
+            raise ValueError(f"{_ONLY}, and there is no {SYNTHESIS}b4.const")
         return _Builder(shapes, layers).layout()
 
 
@@ -116,9 +113,7 @@ class _Builder:
         names = self.layers.get((resolution, layer), ())
         weight = next((n for n in names if n.endswith(f"{layer}.weight")), None)
         if weight is None:
-            raise ValueError(
-                f"channels can be pruned in StyleGAN2 synthesis networks only, and {PREFIX}b{resolution} has no {layer}.weight"
-            )
+            raise ValueError(f"{_ONLY}, and {SYNTHESIS}b{resolution} has no {layer}.weight")
         out = self._feature(weight)
         for name in names:
             self.axes[name] = self._axes_of_layer(name, out, x)

@@ -10,7 +10,8 @@ import torch
 
 from ..core.hook import Training
 from ..core.ranks import average_gradients
-from .channels import PREFIX, Layout
+from .anatomy import SYNTHESIS
+from .channels import Layout
 
 __all__ = ["NarrowSynthesis", "SynthesisSwitch", "narrow_tensor", "narrowed_copy"]
 
@@ -62,7 +63,7 @@ class NarrowSynthesis(torch.nn.Module):
         for name, param in self.params.items():
             part = narrow_tensor(param, self.layout.axes[name], self.kept)
             if part is not param:
-                narrow[name[len(PREFIX) :]] = part
+                narrow[name[len(SYNTHESIS) :]] = part
         with self._block_inputs():
             return torch.func.functional_call(self.synthesis, narrow, (ws,), kwargs)
 
@@ -106,7 +107,7 @@ def narrowed_copy(generator: torch.nn.Module, layout: Layout, kept: Sequence[tor
             part = narrow_tensor(param.detach(), layout.axes[name], kept).clone()
             setattr(narrow.get_submodule(owner), attribute, torch.nn.Parameter(part, requires_grad=param.requires_grad))
     for block, feature in layout.inputs.items():
-        narrow.get_submodule(PREFIX + block).in_channels = kept[feature].numel()  # type: ignore[assignment]
+        narrow.get_submodule(SYNTHESIS + block).in_channels = kept[feature].numel()  # type: ignore[assignment]
     return narrow
 
 

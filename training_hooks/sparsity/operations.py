@@ -6,20 +6,16 @@ Resampling filters, activations, noise and normalisation are left out.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from math import prod
 from typing import Dict, List, Mapping, Sequence, Tuple
 
+from .anatomy import place
 from .channels import Layout
 
 __all__ = ["RunCost", "layer_operations", "narrow_shapes"]
 
 Shapes = Mapping[str, Sequence[int]]
-
-_WEIGHT = re.compile(
-    r"(synthesis\.)?b(\d+)\.(?:(conv0|conv1|torgb|skip|fromrgb|conv|fc|out)\.(affine\.)?weight)|mapping\.(?:fc\d+|embed)\.weight"
-)
 
 
 def layer_operations(shapes: Shapes) -> Dict[str, int]:
@@ -34,15 +30,10 @@ def layer_operations(shapes: Shapes) -> Dict[str, int]:
     for name, shape in shapes.items():
         if len(shape) < 2 or name.endswith(".const"):
             continue
-        match = _WEIGHT.fullmatch(name)
-        if match is None:
+        found = place(name)
+        if found is None:
             raise ValueError(f"{name} is of no layer of a StyleGAN2 network")
-        synthesis, resolution, layer, affine = match[1], match[2], match[3], match[4]
-        pixels = 1
-        if layer not in (None, "fc", "out") and affine is None:
-            halved = ("conv0", "skip") if synthesis else ("conv1", "skip")
-            pixels = (int(resolution) // (2 if layer in halved else 1)) ** 2
-        counts[name] = prod(shape) * pixels
+        counts[name] = prod(shape) * found.pixels
     return counts
 
 

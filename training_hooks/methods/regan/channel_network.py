@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import torch
 
 from ...sparsity import channels, masks
-from ...sparsity.channels import PREFIX
+from ...sparsity.anatomy import SYNTHESIS
 from ...sparsity.masked_network import MaskedNetwork
 from ...sparsity.moments import clear_first_moments
 from .plan import ChannelPlan
@@ -35,7 +35,7 @@ class ChannelNetwork(MaskedNetwork):
         self.plan = plan
         self.kept: List[torch.Tensor] = []  # indices of the kept channels of each feature map
         self._importance = importance
-        self._all = {name: p for name, p in module.named_parameters() if name.startswith(PREFIX)}
+        self._all = {name: p for name, p in module.named_parameters() if name.startswith(SYNTHESIS)}
         self._masked = slice(len(plan.readers), None)  # those of which single weights are pruned
 
     @torch.no_grad()

@@ -10,7 +10,8 @@ from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 import torch
 
 from ...sparsity import masks
-from ...sparsity.channels import PREFIX, Layout, kept_channels
+from ...sparsity.anatomy import RGB, SYNTHESIS
+from ...sparsity.channels import Layout, kept_channels
 from ...sparsity.operations import RunCost, layer_operations, narrow_shapes
 from ...sparsity.selection import SelectionError, listed, select
 from .config import ReconfigurationConfig
@@ -19,13 +20,6 @@ __all__ = [
     "ChannelPlan", "check_rgb", "describe_cost", "knows_rgb", "left_dense", "plan_channels",
     "select_parameters", "sparse_cost", "targets",
 ]  # fmt: skip
-
-#: Layers that write (G) or read (D) RGB stay dense, as in the reference code, which leaves out names with "to_rgb". They are
-#: named so in StyleGAN2, in its other implementations, in StyleGAN3, in FastGAN and in R3GAN.
-DEFAULT_EXCLUDE = {
-    "G": ("*torgb*", "*to_rgb*", "synthesis.L*_[134].*", "*.to_big.*", "*AggregationLayer*"),
-    "D": ("*fromrgb*", "*from_rgb*", "*ExtractionLayer*"),
-}
 
 
 def targets(config: ReconfigurationConfig) -> "tuple[str, ...]":
@@ -68,7 +62,7 @@ def _chosen(config: ReconfigurationConfig, network: str, shapes: Mapping[str, An
 
 
 def _exclude(config: ReconfigurationConfig, network: str) -> Sequence[str]:
-    return DEFAULT_EXCLUDE[network] if config.exclude is None else config.exclude
+    return RGB[network] if config.exclude is None else config.exclude
 
 
 def knows_rgb(config: ReconfigurationConfig, network: str, names: Iterable[str]) -> bool:
@@ -80,7 +74,7 @@ def knows_rgb(config: ReconfigurationConfig, network: str, names: Iterable[str])
         names: of its parameters, frozen ones included.
     """
     given = config.exclude is not None or config.granularity == "channel"  # the image's own channels are never narrowed
-    return given or any(fnmatch.filter(list(names), pattern) for pattern in DEFAULT_EXCLUDE[network])
+    return given or any(fnmatch.filter(list(names), pattern) for pattern in RGB[network])
 
 
 def check_rgb(config: ReconfigurationConfig, network: str, names: Sequence[str]) -> None:
@@ -90,7 +84,7 @@ def check_rgb(config: ReconfigurationConfig, network: str, names: Sequence[str])
         SelectionError: it might be.
     """
     if not knows_rgb(config, network, names):
-        usual = ", ".join(DEFAULT_EXCLUDE[network])
+        usual = ", ".join(RGB[network])
         raise SelectionError(
             f"exclude has to name the layers of {network} that write or read RGB, because none is called {usual}; "
             f"or none to prune them too. There are: {listed(names)}"
@@ -265,7 +259,7 @@ def _mapping_in_scope(config: ReconfigurationConfig, shapes: Mapping[str, Sequen
     """Parameters of the mapping network of which single weights are pruned beside whole channels."""
     if config.mapping != "weight":
         return []
-    return [name for name in _of_channels(config, shapes) if not name.startswith(PREFIX)]
+    return [name for name in _of_channels(config, shapes) if not name.startswith(SYNTHESIS)]
 
 
 def _of_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[int]]) -> List[str]:
