@@ -220,8 +220,17 @@ def test_the_fewest_images_that_give_a_number(host: Tuple[Any, Any], tmp_path: P
 
 
 @pytest.mark.parametrize("count", [4, 25, 26])
-def test_precision_and_recall_of_few_images(host: Tuple[Any, Any], tmp_path: Path, count: int) -> None:
+def test_the_host_compares_few_vectors_on_the_cpu(host: Tuple[Any, Any], count: int) -> None:
     """The CPU compares 25 vectors or fewer in another way than more, for which it knows no half precision."""
+    install.install(host[0], MetricSettings())
+    rows, columns = torch.randn([count, 8]).half(), torch.randn([count, 8]).half()
+    found = host[0].precision_recall.compute_distances(rows, columns, num_gpus=1, rank=0, col_batch_size=10000)
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found.float(), torch.cdist(rows.float(), columns.float()), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("count", [4, 26])
+def test_precision_and_recall_of_few_images(host: Tuple[Any, Any], tmp_path: Path, count: int) -> None:
     detector, images = str(write_detector(tmp_path / "tiny.pt")), random_images(count, 0)
     data = write_images(tmp_path / "real.zip", images)
     copies = measure(host, "pr1k3_full", data, Copier(images), detector=detector)["results"]

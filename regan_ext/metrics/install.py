@@ -24,7 +24,6 @@ from training_hooks.nvidia.host_loop import HostLoop
 
 from .check import reference_of, too_few
 from .content import read_content
-from .half_precision import common_factor, scaled
 from .protocol import Protocol, detector_sha256
 from .registry import register
 from .settings import MetricSettings
@@ -33,6 +32,7 @@ __all__ = ["install"]
 
 _INSTALLED = "_regan_ext_installed"
 _FEW = 2000  # images
+_ROWS = 256  # vectors that are compared with all others at a time
 _DIRECT = 25  # vectors; PyTorch compares no more than these one by one, for which the CPU knows no half precision
 
 
@@ -112,21 +112,17 @@ class _Metrics:
 
     # ---------------------------------------------------------------- precision_recall
 
-    def compute_pr(self, opts: Any, max_real: Any, num_gen: Any, **kwargs: Any) -> Any:
-        """The host's; of the features of another detector, scaled to fit half precision."""
-        plain = self._plain["compute_pr"]
+    def compute_pr(self, opts: Any, max_real: Any, num_gen: Any, nhood_size: int, **kwargs: Any) -> Any:
+        """The host's, which compares in half precision, as its VGG-16's features fit; those of another detector in single."""
         if self._settings.detector is None:
-            return plain(opts, max_real=max_real, num_gen=num_gen, **kwargs)
+            return self._plain["compute_pr"](opts, max_real=max_real, num_gen=num_gen, nhood_size=nhood_size, **kwargs)
         asked = {"opts": opts, "detector_url": self._settings.detector, "detector_kwargs": {"return_features": True}}
         real = self.compute_feature_stats_for_dataset(**asked, rel_lo=0, rel_hi=0, capture_all=True, max_items=max_real)
         made = self.compute_feature_stats_for_generator(**asked, rel_lo=0, rel_hi=1, capture_all=True, max_items=num_gen)
-        factor, utils = common_factor([real, made]), vars(self._utils)
-        given = {name: utils[name] for name in ("compute_feature_stats_for_dataset", "compute_feature_stats_for_generator")}
-        utils.update({name: lambda *_, of=stats, **__: scaled(of, factor) for name, stats in zip(given, (real, made))})
-        try:
-            return plain(opts, max_real=max_real, num_gen=num_gen, **kwargs)
-        finally:
-            utils.update(given)
+        features = [stats.get_all_torch().float().to(opts.device) for stats in (real, made)]
+        if not all(bool(part.isfinite().all()) for part in features):
+            raise ValueError("the detector gives features that are no finite numbers")
+        return _share_inside(features[1], features[0], nhood_size), _share_inside(features[0], features[1], nhood_size)
 
     def compute_distances(self, row_features: Any, col_features: Any, num_gpus: int, **kwargs: Any) -> Any:
         """The host's; among few vectors in single precision where the CPU has no other way, and rounded as the host's are."""
@@ -191,6 +187,12 @@ class _Metrics:
         if fault is not None:
             raise ValueError(fault)
         return self._easy(found)
+
+
+def _share_inside(points: torch.Tensor, others: torch.Tensor, neighbours: int) -> float:
+    """Share of the points that lie no farther from one of the others than that one's neighbour of this number does."""
+    reach = torch.cat([torch.cdist(part, others).kthvalue(neighbours + 1).values for part in others.split(_ROWS)])
+    return float(torch.cat([(torch.cdist(part, others) <= reach).any(dim=1) for part in points.split(_ROWS)]).float().mean())
 
 
 def _known(arguments: Any, facts: Any) -> Any:
