@@ -219,10 +219,6 @@ def _page(response: requests.Response, first: bytes) -> Optional[str]:
     text = first.decode("utf-8", errors="replace").lower()
     if "html" not in response.headers.get("Content-Type", "") and not text.lstrip().startswith(("<!doctype html", "<html")):
         return None
-    host = urlsplit(response.url).hostname or ""
-    if "quota" in text or "too many users" in text:
-        drive = "Google Drive's" if "google" in host or "google drive" in text else "the server's"
-        return f"{drive} quota for this file is used up; wait a day or use another source"
     title = re.search(r"<title[^>]*>(.*?)</title>", text, re.DOTALL)
     said = f' titled "{" ".join(title.group(1).split())[:80]}"' if title else ""
     return f"a web page{said} came instead of the file; open the address in a browser"

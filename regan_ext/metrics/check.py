@@ -14,7 +14,7 @@ from .registry import parse
 from .settings import MetricSettings
 
 __all__ = [
-    "check_counts", "check_data", "check_detector", "check_names", "check_place", "check_settings", "reference_of", "too_few",
+    "check_counts", "check_data", "check_detector", "check_place", "check_settings", "reference_of", "too_few",
     "tried_detector",
 ]  # fmt: skip
 
@@ -31,23 +31,14 @@ def check_settings(settings: MetricSettings, dataset_kwargs: Dict[str, Any], con
         UserError: a metric without the images that it compares with; images that are of another size, or none; a file that is
             no detector.
     """
-    check_names(settings)
-    if settings.data is not None:
-        check_data(settings.data, dataset_kwargs, construct)
-    if settings.detector is not None:
-        check_detector(Path(settings.detector), settings.names, dataset_kwargs.get("resolution") or 64)
-
-
-def check_names(settings: MetricSettings) -> None:
-    """Refuse metrics that compare with a test set where there is none.
-
-    Raises:
-        UserError: the first of them.
-    """
     for name in settings.names:
         metric = parse(name)
         if metric is not None and metric.against == "test" and settings.data is None:
             raise UserError(f"--metrics={name} compares with images that were not trained on; give them with --metricdata")
+    if settings.data is not None:
+        check_data(settings.data, dataset_kwargs, construct)
+    if settings.detector is not None:
+        check_detector(Path(settings.detector), settings.names, dataset_kwargs.get("resolution") or 64)
 
 
 def check_counts(settings: MetricSettings, dataset_kwargs: Dict[str, Any], construct: Callable[..., Any]) -> None:

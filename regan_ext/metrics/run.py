@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
+import math
 import sys
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Sequence, Tuple
+from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import click
 
+from ..runs.metric import metric_file, points_of
 from ..support.errors import UserError
+from ..support.reading import mapping, read_lines
 from ..support.text import echo
-from .check import check_counts, check_settings
+from .check import check_counts, check_settings, reference_of
+from .content import read_content
 from .fetch import DETECTORS
 from .install import install
-from .known import expected_protocol, known_line
 from .prepare import Prepared, Wanted, absolute, prepare
-from .registry import register
+from .protocol import Protocol
+from .registry import parse, register
 from .settings import MetricSettings
 
 __all__ = ["Measurement", "run", "run_all"]
@@ -65,14 +71,14 @@ def run_all(measurement: Measurement, series: Sequence[Path]) -> None:
         click.ClickException: some were not measured; each has been told, and the others are.
     """
     first, metric_main, settings = _set_up(measurement)
-    protocols = {name: expected_protocol(name, settings, first) for name in measurement.metrics}
+    protocols = {name: _expected_protocol(name, settings, first) for name in measurement.metrics}
     failed = 0
     for snapshot in series:
         here = replace(measurement, wanted=replace(measurement.wanted, snapshot=snapshot))
         prepared = first if snapshot == measurement.wanted.snapshot else None
         try:
             for name in measurement.metrics:
-                line = known_line(snapshot, name, protocols[name], measurement.wanted.seed)
+                line = _known_line(snapshot, name, protocols[name], measurement.wanted.seed)
                 if line is not None:
                     echo(line)
                     continue
@@ -152,3 +158,57 @@ def _remedy(err: BaseException) -> str:
     missing = isinstance(err, requests.exceptions.RequestException)
     name = next((name for name, known in DETECTORS.items() if known.url.rsplit("/", 1)[1] in str(err)), "inception")
     return f"; without network access: regan-ext metrics fetch {name} --from=FILE" if missing else ""
+
+
+# ---------------------------------------------------------------- what is known already
+
+
+def _expected_protocol(name: str, settings: MetricSettings, prepared: Prepared) -> Optional[Mapping[str, Any]]:
+    """The protocol that a measurement of a metric would have, but for the seed.
+
+    Args:
+        name: of the metric.
+        settings: what it compares with.
+        prepared: the generator and its data set.
+
+    Returns:
+        None where that is not known before: of a metric of none of the families, or with a detector that cannot be had.
+    """
+    metric = parse(name)
+    if metric is None:
+        return None
+    dnnlib = sys.modules["dnnlib"]
+    noted = Protocol(settings.network, prepared.G_kwargs)
+    noted.generated = metric.generated
+    noted.detector_url = settings.detector or DETECTORS[metric.kind.detector].url
+    try:
+        if metric.kind.compares:
+            training = prepared.dataset_kwargs if metric.against == "train" else {**prepared.dataset_kwargs, "max_size": None}
+            reference = reference_of(settings, metric.against, training)
+            content = read_content(Path(reference["path"]), Path(dnnlib.make_cache_dir_path("gan-metrics")))
+            noted.compared_with(reference, len(dnnlib.util.construct_class_by_name(**reference)), content)
+        return noted.to_dict(dnnlib.util.open_url)
+    except (OSError, zipfile.BadZipFile, ValueError):  # the measurement itself says what is wrong
+        return None
+
+
+def _known_line(snapshot: Path, name: str, protocol: Optional[Mapping[str, Any]], seed: int) -> Optional[str]:
+    """The last line beside a snapshot that has the metric's values by the same protocol; None without one.
+
+    Args:
+        snapshot: the network pickle.
+        name: of the metric.
+        protocol: as ``_expected_protocol`` gives it.
+        seed: of this measurement. Lines that were written in training have none, and count.
+    """
+    file = metric_file(snapshot.parent, name)
+    if protocol is None or not file.is_file():
+        return None
+    for record in reversed(read_lines(file)[0]):
+        measured = dict(mapping(record.get("protocol")))
+        of_this = Path(str(record.get("snapshot_pkl"))).name == snapshot.name and measured.pop("seed", seed) == seed
+        points = points_of(record)
+        whole = bool(points) and all(math.isfinite(point.value) for point in points)
+        if of_this and measured == protocol and whole:
+            return json.dumps(record)
+    return None
