@@ -277,7 +277,7 @@ class _Attachment:
             click.exceptions.Exit: it ended because something is not finite.
         """
         folder = self.args.get("run_dir")
-        if "regan" in self.request.methods:
+        if any("sparse_phases" in planned for planned in self.plan.get("methods", {}).values()):
             run_summary.tell(folder)
         if stop.diverged():
             echo(_about_divergence(folder), err=True)
