@@ -31,7 +31,7 @@ from regan_ext.data import table
 from regan_ext.data.archive import write_list
 from regan_ext.data.check import fingerprint
 from regan_ext.data.containers import open_container
-from regan_ext.data.dataset_json import labels_of
+from regan_ext.data.dataset_json import filter_of, labels_of
 from regan_ext.data.decoding import Unreadable, decode
 from regan_ext.data.download import DownloadError, download
 from regan_ext.data.fetch import ask
@@ -39,7 +39,6 @@ from regan_ext.data.images import encode, fit, mend, pixel_hash, what_is_done, w
 from regan_ext.data.layouts.folder import chosen
 from regan_ext.data.manifest import Archive, Limits
 from regan_ext.data.unpack import UnpackError, unpack
-from regan_ext.metrics.content import resize_filter
 from regan_ext.support.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -883,7 +882,7 @@ def test_what_images_were_scaled_with_is_noted(tmp_path: Path, side: int, named:
     cli("subset", tmp_path / "ours.zip", tmp_path / "part.zip", "--count=2", "--rest", tmp_path / "rest.zip")
     for name in ("ours.zip", "part.zip", "rest.zip"):
         content, found = images_and_filter(tmp_path / name)
-        assert found == named and resize_filter(tmp_path / name) == named, name
+        assert found == named and filter_of(tmp_path / name) == named, name
         assert [image.shape for image in host_reads(tmp_path / name, host_dir)[0]] == [(3, 16, 16)] * len(content)
 
 

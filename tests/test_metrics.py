@@ -22,6 +22,7 @@ from PIL import Image
 from run_folders import make_run, ticks_of_one_kimg
 
 from regan_ext.cli import main
+from regan_ext.data.hashes import hashes
 from regan_ext.metrics import (
     check,
     content,
@@ -288,7 +289,7 @@ def test_the_protocol_names_what_was_measured(host: Tuple[Any, Any], tmp_path: P
         "reference_sha256": content.read_content(test).sha256,
         "filter": "box",
         "detector": "tiny",
-        "detector_sha256": content.file_sha256(detector),
+        "detector_sha256": hashes(detector)["sha256"],
         "truncation": 1.0,
         "network": "G_ema",
     }
@@ -416,7 +417,7 @@ def test_a_run_is_measured_with_another_detector_and_reference(measured: Tuple[R
         lines = [json.loads(line) for line in (run.folder / f"metric-{name}.jsonl").read_text().splitlines()]
         assert [line["snapshot_pkl"][-6:] for line in lines] == ["00.pkl", "02.pkl"]
         assert all(np.isfinite(line["results"][name]) for line in lines)
-        known = {"reference": reference.name, "reference_images": images, "detector_sha256": content.file_sha256(detector)}
+        known = {"reference": reference.name, "reference_images": images, "detector_sha256": hashes(detector)["sha256"]}
         assert all(known.items() <= line["protocol"].items() and line["protocol"]["generated"] == 1000 for line in lines)
         assert [point.kimg for point in read_run(run.folder).metrics if point.name == name] == [0, 2]
         line = rf"^{name} \d[\d.e+]* of network-snapshot-000002.pkl \(\d+ s\)$"
@@ -562,7 +563,7 @@ def test_the_share_of_close_images() -> None:
 
 def test_fetch_puts_the_file_where_the_host_looks(host: Tuple[Any, Any], tmp_path: Path) -> None:
     source = write_detector(tmp_path / "mine.pt", features=2048)
-    known = content.file_sha256(source)
+    known = hashes(source)["sha256"]
     output = command("fetch", f"--from={source}", f"--sha256={known.upper()}")
     name = "a866f8d678872dcf6fcf60ddd09807ab_inception-2015-12-05.pt"
     target = tmp_path / "cache" / "downloads" / name

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import posixpath
 import unicodedata
+import zipfile
+import zlib
 from collections import Counter
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ..support.errors import UserError
@@ -15,7 +18,7 @@ from .containers import Container
 from .decoding import Unreadable
 
 __all__ = [
-    "Label", "class_notes", "file_of", "filter_named", "filter_of", "host_problem", "labels_of", "matched", "too_many_classes",
+    "Label", "class_notes", "file_of", "filter_of", "host_problem", "labels_of", "matched", "too_many_classes",
 ]  # fmt: skip
 
 Label = Union[int, List[float]]  # a class from 0, or a vector
@@ -200,18 +203,12 @@ def _prefixes(left: Sequence[str], free: Sequence[str], look: Callable[[str], st
 # ---------------------------------------------------------------- the filter
 
 
-def filter_of(container: Container) -> Optional[str]:
-    """The filter that images were scaled with, where a ``dataset.json`` at the top names one; it is no fault if not."""
+def filter_of(path: Path) -> Optional[str]:
+    """The filter that the images of a folder or zip were scaled with, where its ``dataset.json`` names one."""
     try:
-        return filter_named(container.read(NAME))
-    except Unreadable:
-        return None
-
-
-def filter_named(content: bytes) -> Optional[str]:
-    """``filter_of`` the content of a ``dataset.json``."""
-    try:
+        # Without a look at what else lies in a folder, which may be a hundred thousand files.
+        content = (path / NAME).read_bytes() if path.is_dir() else zipfile.ZipFile(path).read(NAME)
         found = json.loads(content)[FILTER_KEY]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, KeyError, TypeError):
         return None
     return found if isinstance(found, str) else None

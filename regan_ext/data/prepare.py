@@ -56,7 +56,15 @@ def prepare(
         if not all(parts):
             raise UserError("--rest: every image was chosen, none is left")
         seen = survey([entries[number] for number in first]) if data_set.own else Survey(data_set.mode)
-        plan = _plan(request, data_set, seen)
+        plan = Plan(
+            request.resolution or data_set.resolution,
+            request.resize or data_set.resize,
+            seen.mode,
+            data_set.own,
+            request.keep_duplicates,
+            request.fit,
+            seen.bits,
+        )
         written = [
             pack([entries[number] for number in part], stack.enter_context(image_zip(out)), plan, report)
             for out, part in zip(outs, parts)
@@ -88,18 +96,6 @@ def _check(request: Request, data_set: DataSet, count: Optional[int]) -> None:
         raise UserError(f"--keep-duplicates is for my-images; of {data_set.name} every image is kept")
     if request.labels != "auto" and not data_set.own:
         raise UserError(f"--labels is for my-images; those of {data_set.name} are known")
-
-
-def _plan(request: Request, data_set: DataSet, seen: Survey) -> Plan:
-    return Plan(
-        request.resolution or data_set.resolution,
-        request.resize or data_set.resize,
-        seen.mode,
-        own=data_set.own,
-        keep_duplicates=request.keep_duplicates,
-        shape=request.fit,
-        bits=seen.bits,
-    )
 
 
 def _check_count(request: Request, data_set: DataSet, found: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import Callable, Iterator, Optional
+from typing import Any, Callable, ContextManager, Iterator, Optional
 
 from rich.progress import (
     BarColumn,
@@ -22,26 +22,23 @@ from ..support.text import terminal
 __all__ = ["bytes_bar", "images_bar"]
 
 
-def _progress(*columns: ProgressColumn) -> Progress:
+@contextmanager
+def _bar(title: str, *columns: ProgressColumn) -> Iterator[Callable[[int, Optional[int]], None]]:
     console = terminal(stderr=True)
     # The bar passes lines that are printed meanwhile on to its own stream, where a file or pipe would miss them.
-    pass_on = sys.stdout.isatty()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal, redirect_stdout=pass_on)
+    passes_on = sys.stdout.isatty()
+    shown = (TextColumn("{task.description}"), BarColumn(), *columns, TimeRemainingColumn())
+    options: Any = {"transient": True, "disable": not console.is_terminal, "redirect_stdout": passes_on}
+    with Progress(*shown, console=console, **options) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-@contextmanager
-def bytes_bar(title: str) -> Iterator[Callable[[int, Optional[int]], None]]:
+def bytes_bar(title: str) -> ContextManager[Callable[[int, Optional[int]], None]]:
     """A bar over bytes; what it yields takes those done, and all where they are known."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with _progress(*columns) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    return _bar(title, DownloadColumn(), TransferSpeedColumn())
 
 
-@contextmanager
-def images_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+def images_bar(title: str) -> ContextManager[Callable[[int, int], None]]:
     """A bar over images; what it yields takes those done, and all."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with _progress(*columns) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    return _bar(title, MofNCompleteColumn())

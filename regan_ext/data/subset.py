@@ -135,4 +135,4 @@ def _copy(source: Zipped, archive: ImageZip, names: List[str]) -> None:
             archive.add(name, source.read(name))
         except Unreadable as err:
             raise UserError(f"{source.path}: {name}: {err}") from err
-    archive.add_labels([(name, labels.get(name)) for name in names], filter_of(source))
+    archive.add_labels([(name, labels.get(name)) for name in names], filter_of(source.path))

@@ -1,27 +1,20 @@
-"""Hashes by content: of a file, and of the images of a data set, whatever it is called and wherever it lies."""
+"""A hash of the images of a data set, whatever it is called and wherever it lies."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import zipfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Tuple
-
-from PIL import Image
+from typing import Iterator, Optional
 
 from training_hooks.core.files import tolerate_write_failure, whole_file
 
 from ..data.containers import open_container
-from ..data.dataset_json import filter_named, filter_of
-from ..support.errors import UserError
+from ..data.host_view import host_names
 
-__all__ = ["Content", "file_sha256", "images_of", "read_content", "resize_filter"]
-
-_BLOCK = 1 << 20
+__all__ = ["Content", "read_content"]
 
 
 @dataclass(frozen=True)
@@ -30,40 +23,6 @@ class Content:
 
     images: int
     sha256: str
-
-
-def file_sha256(path: "str | Path") -> str:
-    """SHA-256 of a file's content, in hexadecimal.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(_BLOCK), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def images_of(path: Path) -> "List[Tuple[str, Callable[[], bytes]]]":
-    """Name and reader of every image in a folder or zip, in the host's order (names sorted, endings known to Pillow).
-
-    A zip stays open for as long as one of its readers is there.
-
-    Raises:
-        OSError, zipfile.BadZipFile: it cannot be read.
-    """
-    Image.init()
-    if path.is_dir():
-        found = (os.path.join(root, name) for root, _, names in os.walk(path) for name in names)
-        relative = sorted(os.path.relpath(name, path) for name in found if _is_image(name))
-        return [(name, (path / name).read_bytes) for name in relative]
-    archive = zipfile.ZipFile(path)
-    return [(name, partial(archive.read, name)) for name in sorted(set(archive.namelist())) if _is_image(name)]
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in Image.EXTENSION
 
 
 def read_content(path: Path, notes: Optional[Path] = None) -> Content:
@@ -75,7 +34,7 @@ def read_content(path: Path, notes: Optional[Path] = None) -> Content:
             size or the time of its last change, for a folder those of any file in it.
 
     Raises:
-        OSError, zipfile.BadZipFile: it cannot be read.
+        UserError, Unreadable: it cannot be read.
     """
     state = "" if notes is None else _state(path)
     key = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
@@ -83,11 +42,11 @@ def read_content(path: Path, notes: Optional[Path] = None) -> Content:
     known = None if note is None else _read_note(note, state)
     if known is not None:
         return known
-    images = images_of(path)
-    digest = hashlib.sha256()
-    for _, read in images:
-        digest.update(hashlib.sha256(read()).digest())
-    content = Content(len(images), digest.hexdigest())
+    container, digest = open_container(path), hashlib.sha256()
+    names = host_names(container)
+    for name in names:
+        digest.update(hashlib.sha256(container.read(name)).digest())
+    content = Content(len(names), digest.hexdigest())
     if note is not None:
         with tolerate_write_failure(str(note)):
             note.parent.mkdir(parents=True, exist_ok=True)
@@ -119,13 +78,3 @@ def _files(path: Path) -> Iterator[str]:
     for root, _, names in os.walk(path):
         for name in names:
             yield os.path.join(root, name)
-
-
-def resize_filter(path: Path) -> Optional[str]:
-    """The filter that a data set's images were scaled with, where its dataset.json names one."""
-    try:
-        if path.is_dir():  # without a look at what else lies there, which may be a hundred thousand files
-            return filter_named((path / "dataset.json").read_bytes())
-        return filter_of(open_container(path))
-    except (OSError, UserError):
-        return None

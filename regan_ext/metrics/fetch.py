@@ -10,11 +10,11 @@ from typing import Dict, List, Optional
 from training_hooks.core.files import copy_whole
 
 from ..data.download import DownloadError, Progress, download
+from ..data.hashes import hashes
 from ..data.manifest import Archive
 from ..hosts.download_cache import dnnlib_cache
 from ..support.errors import UserError, writing
 from .check import tried_detector
-from .content import file_sha256
 
 __all__ = ["DETECTORS", "HostDetector", "fetch"]
 
@@ -98,7 +98,7 @@ def _check(name: str, source: Path, sha256: Optional[str]) -> str:
     if not source.is_file():
         raise UserError(f"--from: {source} does not exist" if not source.exists() else f"--from: {source} is not a file")
     try:
-        found = file_sha256(source)
+        found = str(hashes(source)["sha256"])
     except OSError as err:
         raise UserError(f"--from: {source} cannot be read: {err.strerror or err}") from err
     if sha256 is not None and found != sha256.lower():

@@ -18,11 +18,12 @@ from PIL import Image
 
 from training_hooks.core.files import refuse_own_input
 
+from ..data.containers import open_container
+from ..data.host_view import host_names
 from ..snapshots.sample import to_uint8
 from ..support.errors import UserError
 from ..support.pictures import contact_sheet, write_png
 from .check import check_data, check_detector
-from .content import images_of
 from .prepare import Prepared, Wanted, absolute, prepare
 
 __all__ = ["Sheet", "nearest_to", "run", "share_of_close"]
@@ -159,7 +160,7 @@ def _batches(dataset: Any, option: str, path: str) -> Iterator[torch.Tensor]:
         try:
             images.append(dataset[number][0])
         except Exception as err:  # decoders fail in many ways
-            name, _ = images_of(Path(path))[dataset.get_details(number).raw_idx]
+            name = host_names(open_container(Path(path)))[dataset.get_details(number).raw_idx]
             said = (str(err).splitlines() or ["its size or its channels are not those of the first image"])[0][:160]
             raise UserError(f"{option}: {name} of {path} cannot be used ({said})") from err
         if len(images) == _BATCH or number == len(dataset) - 1:

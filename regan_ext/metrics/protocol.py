@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional
 
-from .content import Content, file_sha256, resize_filter
+from ..data.dataset_json import filter_of
+from ..data.hashes import hashes
+from .content import Content
 
 __all__ = ["Protocol", "detector_name"]
 
@@ -24,7 +26,7 @@ def detector_sha256(url: str, open_url: Callable[..., Any]) -> str:
         OSError: it cannot be read.
     """
     if url not in _hashes:
-        _hashes[url] = file_sha256(open_url(url, return_filename=True))
+        _hashes[url] = hashes(Path(open_url(url, return_filename=True)))["sha256"]
     return _hashes[url]
 
 
@@ -56,7 +58,7 @@ class Protocol:
             "reference": None if path is None else Path(path).name,
             "reference_images": images,
             "reference_sha256": None if content is None else content.sha256,
-            "filter": None if path is None else resize_filter(Path(path)),
+            "filter": None if path is None else filter_of(Path(path)),
         }
         most = dataset_kwargs.get("max_size")
         if most is not None and (content is None or most < content.images):

@@ -14,6 +14,7 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import click
 
+from ..data.decoding import Unreadable
 from ..runs.metric import metric_file, points_of
 from ..support.errors import UserError
 from ..support.reading import mapping, read_lines
@@ -188,7 +189,7 @@ def _expected_protocol(name: str, settings: MetricSettings, prepared: Prepared) 
             content = read_content(Path(reference["path"]), Path(dnnlib.make_cache_dir_path("gan-metrics")))
             noted.compared_with(reference, len(dnnlib.util.construct_class_by_name(**reference)), content)
         return noted.to_dict(dnnlib.util.open_url)
-    except (OSError, zipfile.BadZipFile, ValueError):  # the measurement itself says what is wrong
+    except (OSError, zipfile.BadZipFile, ValueError, Unreadable, UserError):  # the measurement itself says what is wrong
         return None
 
 

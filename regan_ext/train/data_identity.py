@@ -10,7 +10,9 @@ import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from ..metrics.content import images_of
+from ..data.containers import open_container
+from ..data.host_view import host_names
+from ..support.errors import UserError
 
 __all__ = ["identity", "is_same"]
 
@@ -33,7 +35,7 @@ def identity(path: Optional[str]) -> Optional[Dict[str, Any]]:
     if path is None or not os.path.exists(path):
         return None
     try:
-        names = [name for name, _ in images_of(Path(path))]
+        names = host_names(open_container(Path(path)))
         chosen = names[:: max(1, len(names) // _SAMPLE)]
         folder = Path(path)
         if folder.is_dir():
@@ -45,7 +47,7 @@ def identity(path: Optional[str]) -> Optional[Dict[str, Any]]:
             with zipfile.ZipFile(folder) as archive:
                 sums = {name: _of_member(archive.getinfo(name)) for name in names}
                 labels = archive.read("dataset.json") if "dataset.json" in archive.namelist() else None
-    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
+    except (UserError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
         return None
     whole = _hash([sums[name] for name in names]) if len(sums) == len(names) else None
     known = _labels(labels)
