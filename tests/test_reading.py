@@ -32,6 +32,7 @@ from regan_ext.support.reading import (
 from regan_ext.tables import results
 from regan_ext.tables.model import load
 from regan_ext.train.presets import read_file
+from training_hooks.methods.regan import METHOD
 
 IN_PLACE_OF_FILES: Dict[str, "tuple[Callable[[Path], Any], str]"] = {
     "folder": (Path.mkdir, "is a folder"),
@@ -52,7 +53,7 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
         with pytest.raises(Damaged, match=reason):
             read(path)
     with pytest.raises(ValueError, match=reason):
-        read_file(str(path))
+        read_file(METHOD, str(path))
     with pytest.raises(UserError, match=reason):
         read_indices(path, ["a.png"])
     with pytest.raises(UserError, match=reason):

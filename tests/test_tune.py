@@ -15,6 +15,7 @@ import optuna
 import pytest
 from click.testing import CliRunner, Result
 from conftest import SMALL
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from run_folders import HOOK, add_metric, add_snapshot, make_run, ticks_of_one_kimg
 from test_launch import resolved
@@ -29,10 +30,11 @@ from regan_ext.tables.state import locked
 from regan_ext.train.presets import read_file
 from regan_ext.tune import runner, training
 from regan_ext.tune.objective import Objective
-from regan_ext.tune.space import Choices, Range, parse
+from regan_ext.tune.space import parse
 from regan_ext.tune.study import StudyFile, report
 from regan_ext.tune.training import Plan, Refused, Training
 from training_hooks.core import own_snapshots
+from training_hooks.methods.regan import METHOD
 
 FID = Objective("fid5k_full")
 PLAN = Plan(iterations=900, batch=10, total_kimg=9, ticks=9)
@@ -57,23 +59,25 @@ def test_two_pairs_fit_whatever_is_chosen(iterations: int) -> None:
         return
     fields = parse("", iterations, 16).fields
     interval, warmup = fields["interval"], fields["warmup"]
-    assert isinstance(interval, Range) and isinstance(warmup, Range) and 1 <= interval.low <= interval.high
+    assert isinstance(interval, IntDistribution) and isinstance(warmup, FloatDistribution)
+    assert 1 <= interval.low <= interval.high
     assert 4 * interval.high + warmup.high * iterations <= iterations + 1e-6
     assert iterations < 2000 or interval.low == 50  # the paper's 100 can be chosen
 
 
 def test_a_space_is_narrowed_and_fixed() -> None:
     space = parse("ratio=0.1:0.5, interval=2kimg:500,granularity=weight,lr-scale=0.1,moments=keep:reset", 18750, 16)
-    assert space.fields["ratio"] == Range(0.1, 0.5)
-    assert space.fields["interval"] == Range(125, 500, log=True, whole=True)
-    assert space.fields["granularity"] == Choices(("weight",)) and space.fields["moments"] == Choices(("keep", "reset"))
-    assert space.fixed() == {"lr_scale": 0.1, "granularity": "weight"}
+    assert space.fields["ratio"] == FloatDistribution(0.1, 0.5)
+    assert space.fields["interval"] == IntDistribution(125, 500, log=True)
+    assert space.fields["granularity"] == CategoricalDistribution(("weight",))
+    assert space.fields["moments"] == CategoricalDistribution(("keep", "reset"))
+    assert space.fixed == {"lr_scale": 0.1, "granularity": "weight"}
     assert parse(str(space), 18750, 16) == space
-    trial = optuna.create_study().ask()
-    values = space.suggest(trial)
-    assert set(trial.params) == {"ratio", "interval", "warmup", "moments"} and set(values) == set(space.fields)
-    options = space.options({**values, "ratio": 0.123456, "warmup": 0.1})
+    trial = optuna.create_study().ask(space.searched)
+    assert set(trial.params) == {"ratio", "interval", "warmup", "moments"}
+    options = space.options({**trial.params, "ratio": 0.123456, "warmup": 0.1})
     assert options[0] == "--regan-ratio=0.1235" and "--regan-warmup=1875" in options and "--regan-lr-scale=0.1" in options
+    assert f"--regan-interval={trial.params['interval']}" in options and len(options) == 6
 
 
 def test_what_is_known_comes_first_as_near_as_the_space_allows() -> None:
@@ -356,7 +360,7 @@ def test_a_trial_of_another_process_is_left_alone(tmp_path: Path, monkeypatch: p
     trainer = Trainer(lambda folder, command: write_run(folder, {9: 50.0}) and 0)
     monkeypatch.setattr(runner, "dry_run", lambda command: PLAN)
     file, *_ = runner.prepare(tmp_path / "s.db", Training(("--data=x.zip",), "fid5k_full"), FID, RATIO_ALONE)
-    with file.claim(2, 0, 0) as claim:
+    with file.claim(2, {}, 0, 0) as claim:
         assert claim is not None and claim.trial.number == 0
         assert search(tmp_path / "s.db", monkeypatch, trainer)[0] == 0
         assert [trial.state for trial in file.trials()] == [TrialState.RUNNING, TrialState.COMPLETE]
@@ -425,12 +429,12 @@ def preset(path: Path, **changes: Any) -> Path:
 def test_a_preset_from_a_file(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
     given = [f"--regan-preset={preset(tmp_path / 'my.preset.json')}", "--regan-moments=restore", "--batch=16", "--kimg=1"]
     hook = resolved(given, data_zip, tmp_path / "runs", capsys)["loss_kwargs"]["hooks"][0]
-    found = [hook[name] for name in ("ratio", "interval", "warmup", "lr_scale", "finish", "exclude", "moments")]
+    found = [hook["settings"][name] for name in ("ratio", "interval", "warmup", "lr_scale", "finish", "exclude", "moments")]
     assert found == [0.4, 7, 31, 0.2, "dense", ["*torgb*"], "restore"]
 
 
 BAD_PRESETS = [{"ratio": None}, {"ratio": 2}, {"ratio": "0.3"}, {"ratio": True}, {"interval": "often"}, {"interval": 0},
-               {"speed": 1}, {"finish": "soon"}, {"scope": 5}, {"exclude": ["a"]}, {"channel_min": 1.5}]  # fmt: skip
+               {"speed": 1}, {"finish": "soon"}, {"scope": 5}, {"exclude": [1]}, {"channel_min": 1.5}]  # fmt: skip
 
 
 @pytest.mark.parametrize("changes", BAD_PRESETS, ids=str)
@@ -447,7 +451,7 @@ def test_a_file_that_is_no_preset(content: Any, tmp_path: Path) -> None:
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=r"my\.json") as error:
-        read_file(str(path))
+        read_file(METHOD, str(path))
     assert "\n" not in str(error.value)
 
 
@@ -561,7 +565,7 @@ def test_a_real_study(host_dir: Path, data_zip: Path, tmp_path: Path, monkeypatc
     assert first.values == second.values and first.user_attrs == second.user_attrs and first.user_attrs["kimg"] == 1
     given = [f"--regan-preset={file.preset}", "--kimg=1", "--batch=64"]
     hook = resolved(given, data_zip, tmp_path / "runs", capsys)["loss_kwargs"]["hooks"][0]
-    assert {name: hook[name] for name in first.user_attrs["config"]} == first.user_attrs["config"]
+    assert {name: hook["settings"][name] for name in first.user_attrs["config"]} == first.user_attrs["config"]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def prepare(path: Path, training: Training, objective: Objective, space: str) ->
     file = StudyFile.find(path)
     if file is None:
         plan, searched = _plan(runs, training, space)
-        noted = {**dataclasses.asdict(plan), "space": str(searched), "fixed": searched.fixed()}
+        noted = {**dataclasses.asdict(plan), "space": str(searched), "fixed": searched.fixed}
         file = StudyFile.begin(path, objective, settings, noted, searched.known())
     file.agree(settings)
     plan = Plan(**{each.name: file.plan[each.name] for each in dataclasses.fields(Plan)})
@@ -119,7 +119,7 @@ class Search:
     def _next(self) -> bool:
         """Work on a trial; returns whether there was one."""
         step = math.ceil(self.prune_from * self.plan.total_kimg) if self.prune_from < 1 else _NEVER
-        with self.file.claim(self.trials, self.seed, step) as claim:
+        with self.file.claim(self.trials, self.space.searched, self.seed, step) as claim:
             if claim is None:
                 return False
             try:
@@ -132,8 +132,7 @@ class Search:
 
     def _trial(self, claim: Claim) -> None:
         trial, begin = claim.trial, time.monotonic()
-        values = self.space.suggest(trial)
-        options = self.space.options(values)
+        options = self.space.options(trial.params)
         label = f"trial {trial.number}"
         settings = " ".join(option[len("--regan-") :] for option in options)
         self.say(f"{label}, {len(self.file.counted())} of {self.trials} are done: {settings}")

@@ -1,103 +1,47 @@
-"""What is searched: the ranges and choices of the settings, as values that can be compared, written down and sampled from."""
+"""What is searched: ranges and choices of settings, as Optuna's distributions."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple, Union
+from typing import Any, Dict, List, Mapping, Union
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from training_hooks.core.schedule import Length
 from training_hooks.methods.regan import METHOD
 
 from ..support.errors import UserError
 
-if TYPE_CHECKING:
-    import optuna
+__all__ = ["Space", "parse"]
 
-__all__ = ["Choices", "Range", "Space", "parse"]
-
+Field = Union[CategoricalDistribution, FloatDistribution, IntDistribution]
 _PAIRS = 2  # sparse-dense pairs that have to fit into a run
 _SETTINGS = {each.name: each for each in METHOD.settings if each.search is not None}
-_CHOICES = {name: each.choices for name, each in _SETTINGS.items() if each.kind == "choice"}
-_FIELDS = tuple(_SETTINGS)
-
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers from ``low`` to ``high``, both included; where they are the same, the number is fixed.
-
-    Args:
-        log: sampled evenly in its logarithm.
-        whole: integers only.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    whole: bool = False
-
-    def nearest(self, value: float) -> float:
-        """The number of the range that is nearest to ``value``."""
-        number = min(max(value, self.low), self.high)
-        return int(number) if self.whole else number
-
-    @property
-    def is_fixed(self) -> bool:
-        return self.low == self.high
-
-    def __str__(self) -> str:
-        return f"{self.low:g}" if self.low == self.high else f"{self.low:g}:{self.high:g}"
-
-
-@dataclass(frozen=True)
-class Choices:
-    """One of several words; a single one is fixed."""
-
-    values: Tuple[str, ...]
-
-    def nearest(self, value: str) -> str:
-        """``value`` where it can be chosen, else the first."""
-        return value if value in self.values else self.values[0]
-
-    @property
-    def is_fixed(self) -> bool:
-        return len(self.values) == 1
-
-    def __str__(self) -> str:
-        return ":".join(self.values)
 
 
 @dataclass(frozen=True)
 class Space:
     """All settings that are searched, for runs of ``iterations`` iterations. The warm-up is a share of them."""
 
-    fields: Mapping[str, Union[Range, Choices]]
+    fields: Mapping[str, Field]
     iterations: int
 
+    @property
+    def searched(self) -> Dict[str, Field]:
+        """What has more than one value."""
+        return {name: field for name, field in self.fields.items() if not field.single()}
+
+    @property
     def fixed(self) -> Dict[str, Any]:
         """The values that all trials share."""
-        fixed = {name: field for name, field in self.fields.items() if field.is_fixed}
-        return {name: f.values[0] if isinstance(f, Choices) else int(f.low) if f.whole else f.low for name, f in fixed.items()}
-
-    def suggest(self, trial: "optuna.Trial") -> Dict[str, Any]:
-        """Values for a trial. What is fixed is no parameter of it."""
-        values = self.fixed()
-        for name, field in self.fields.items():
-            if field.is_fixed:
-                continue
-            if isinstance(field, Choices):
-                values[name] = trial.suggest_categorical(name, field.values)
-            elif field.whole:
-                values[name] = trial.suggest_int(name, int(field.low), int(field.high), log=field.log)
-            else:
-                values[name] = trial.suggest_float(name, field.low, field.high, log=field.log)
-        return {name: values[name] for name in self.fields}
+        return {name: value for name, value in self.known()[0].items() if name not in self.searched}
 
     def options(self, values: Mapping[str, Any]) -> List[str]:
-        """Values as options of ``train``."""
-        warmup = round(values["warmup"] * self.iterations)
-        written = {**values, "ratio": f"{values['ratio']:.4g}", "lr_scale": f"{values['lr_scale']:.4g}", "warmup": warmup}
+        """Values as options of ``train``; what a trial that was cut short at its beginning lacks is as it is tried first."""
+        chosen = {name: values.get(name, value) for name, value in self.known()[0].items()}
+        warmup = round(chosen["warmup"] * self.iterations)
+        written = {**chosen, "ratio": f"{chosen['ratio']:.4g}", "lr_scale": f"{chosen['lr_scale']:.4g}", "warmup": warmup}
         return [f"{METHOD.flag(name)}={value}" for name, value in written.items()]
 
     def known(self) -> List[Dict[str, Any]]:
@@ -110,10 +54,22 @@ class Space:
             {**common, "interval": 100, "warmup": 0.0},
             {**common, "interval": self.iterations // 8, "warmup": 0.25},
         ]
-        return [{name: field.nearest(values[name]) for name, field in self.fields.items()} for values in wanted]
+        return [{name: _nearest(field, values[name]) for name, field in self.fields.items()} for values in wanted]
 
     def __str__(self) -> str:
-        return ",".join(f"{name}={field}" for name, field in self.fields.items())
+        return ",".join(f"{name}={_text(field)}" for name, field in self.fields.items())
+
+
+def _nearest(field: Field, value: Any) -> Any:
+    if isinstance(field, CategoricalDistribution):
+        return value if value in field.choices else field.choices[0]
+    return min(max(value, field.low), field.high)
+
+
+def _text(field: Field) -> str:
+    if isinstance(field, CategoricalDistribution):
+        return ":".join(map(str, field.choices))
+    return f"{field.low:g}" if field.single() else f"{field.low:g}:{field.high:g}"
 
 
 def parse(text: str, iterations: int, batch: int) -> Space:
@@ -127,63 +83,61 @@ def parse(text: str, iterations: int, batch: int) -> Space:
     Raises:
         UserError: a name or a value that cannot be, or a run too short for two sparse-dense pairs.
     """
-    given: Dict[str, Union[Range, Choices]] = {}
+    given: Dict[str, Field] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = part.partition("=")
         name = name.strip().replace("-", "_")
-        if not equals or name not in _FIELDS:
-            raise UserError(f"--space: {part!r} is not NAME=VALUE or NAME=LOW:HIGH, with {', '.join(_FIELDS)} as names")
+        if not equals or name not in _SETTINGS:
+            raise UserError(f"--space: {part!r} is not NAME=VALUE or NAME=LOW:HIGH, with {', '.join(_SETTINGS)} as names")
         if name in given:
             raise UserError(f"--space: {name} is given twice")
         given[name] = _field(name, [each.strip() for each in value.split(":")], batch)
-    warmup = given.get("warmup", _searched("warmup"))
-    assert isinstance(warmup, Range)
-    longest = int(iterations * (1 - warmup.high) / (2 * _PAIRS) + 1e-9)
-    by_length = {"interval": Range(min(50, max(1, longest // 16)), max(1, longest), log=True, whole=True)}
-    fields = {name: given.get(name) or by_length.get(name) or _searched(name) for name in _FIELDS}
-    interval = fields["interval"]
-    assert isinstance(interval, Range)
-    if interval.high > longest:
+    most = getattr(given.get("warmup", _declared("warmup")), "high", 0)
+    longest = int(iterations * (1 - most) / (2 * _PAIRS) + 1e-9)
+    by_length = {"interval": _range("interval", min(50, max(1, longest // 16)), max(1, longest))}
+    fields = {name: given.get(name) or by_length.get(name) or _declared(name) for name in _SETTINGS}
+    highest = getattr(fields["interval"], "high", 0)
+    if highest > longest:
         raise UserError(
-            f"--space: a run of {iterations} iterations with a warm-up of up to {100 * warmup.high:g} % has room for two "
-            f"sparse-dense pairs of interval {longest}, not {interval.high:g}; train longer, or give a shorter interval"
+            f"--space: a run of {iterations} iterations with a warm-up of up to {100 * most:g} % has room for two "
+            f"sparse-dense pairs of interval {longest}, not {highest:g}; train longer, or give a shorter interval"
         )
     return Space(fields, iterations)
 
 
-def _searched(name: str) -> Union[Range, Choices]:
+def _declared(name: str) -> Field:
     """What is searched of a setting by its declaration."""
-    each = _SETTINGS[name]
-    assert each.search is not None
-    return Choices(each.search) if name in _CHOICES else Range(each.search[0], each.search[1], each.log)
+    search = _SETTINGS[name].search or ()
+    return CategoricalDistribution(search) if _SETTINGS[name].kind == "choice" else _range(name, search[0], search[1])
 
 
-def _field(name: str, parts: List[str], batch: int) -> Union[Range, Choices]:
-    if name in _CHOICES:
-        unknown = [part for part in parts if part not in _CHOICES[name]]
+def _range(name: str, low: float, high: float) -> Field:
+    log = _SETTINGS[name].log
+    return IntDistribution(int(low), int(high), log) if name == "interval" else FloatDistribution(low, high, log)
+
+
+def _field(name: str, parts: List[str], batch: int) -> Field:
+    setting = _SETTINGS[name]
+    if setting.kind == "choice":
+        unknown = [part for part in parts if part not in setting.choices]
         if unknown:
-            raise UserError(f"--space: {name} is one or several of {':'.join(_CHOICES[name])}, not {unknown[0]!r}")
-        return Choices(tuple(dict.fromkeys(parts)))
+            raise UserError(f"--space: {name} is one or several of {':'.join(setting.choices)}, not {unknown[0]!r}")
+        return CategoricalDistribution(tuple(dict.fromkeys(parts)))
     numbers = [_number(name, part, batch) for part in parts]
     if len(numbers) > 2 or numbers[0] > numbers[-1]:
         raise UserError(f"--space: {name}={':'.join(parts)} is neither a number nor LOW:HIGH")
-    low, high = numbers[0], numbers[-1]
-    allowed = {
-        "ratio": (low >= 0 and high < 1, "in [0, 1)"),
-        "interval": (low >= 1, "at least 1 iteration"),
-        "warmup": (low >= 0 and high < 1, "a share of the run, in [0, 1)"),
-        "lr_scale": (low > 0 and high <= 1000, "greater than 0 and at most 1000"),
-    }
-    fits, what = allowed[name]
-    if not fits:
-        raise UserError(f"--space: {name}={':'.join(parts)}: {name} has to be {what}")
-    return Range(low, high, log=_SETTINGS[name].log, whole=name == "interval")
+    return _range(name, numbers[0], numbers[-1])
 
 
 def _number(name: str, text: str, batch: int) -> float:
-    value = math.nan
+    value: float = -1
     with contextlib.suppress(ValueError):
-        value = float(Length.parse(text).iterations(batch)) if name == "interval" else float(text)
-    if not math.isfinite(value):
-        raise UserError(f"--space: {text!r} is no value of {name}")
-    return value
+        value = Length.parse(text).iterations(batch) if name == "interval" else float(text)
+    if name == "warmup":  # a share of the run
+        if not 0 <= value < 1:
+            raise UserError(f"--space: warmup={text}: warmup has to be a share of the run, in [0, 1)")
+        return value
+    try:
+        return float(_SETTINGS[name].checked(value))
+    except ValueError as err:
+        raise UserError(f"--space: {name}={text}: {err}") from err

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from ..runs.metric import MetricPoint
@@ -174,11 +175,14 @@ class StudyFile:
         return best(complete, key=lambda trial: trial.values[0]) if complete else None
 
     @contextlib.contextmanager
-    def claim(self, trials: int, seed: int, prune_from: int) -> Iterator[Optional[Claim]]:
+    def claim(
+        self, trials: int, searched: Mapping[str, BaseDistribution], seed: int, prune_from: int
+    ) -> Iterator[Optional[Claim]]:
         """A trial to work on while the block runs: one that was left behind, or a new one.
 
         Args:
             trials: how many the study is to have.
+            searched: what a new one is given values of.
             seed: of the sampler.
             prune_from: step, in kimg, from which trials may be cut short.
 
@@ -187,7 +191,7 @@ class StudyFile:
         """
         with contextlib.ExitStack() as stack:
             with _alone(self.runs):
-                claim = self._left_behind(stack) or self._new(stack, trials, seed)
+                claim = self._left_behind(stack) or self._new(stack, trials, searched, seed)
                 self.study.pruner = optuna.pruners.MedianPruner(_STARTUP_TRIALS, prune_from)
             yield claim
 
@@ -199,13 +203,15 @@ class StudyFile:
                 return Claim(optuna.Trial(self.study, trial._trial_id), folder, handles)
         return None
 
-    def _new(self, stack: contextlib.ExitStack, trials: int, seed: int) -> Optional[Claim]:
+    def _new(
+        self, stack: contextlib.ExitStack, trials: int, searched: Mapping[str, BaseDistribution], seed: int
+    ) -> Optional[Claim]:
         if len(self.counted()) + len(self.trials(TrialState.RUNNING)) >= trials:
             return None
         # A sampler that begins from its seed again would repeat itself where a study goes on.
         number = len(self.study.get_trials(deepcopy=False))
         self.study.sampler = optuna.samplers.TPESampler(seed=(seed * 1_000_003 + number) % 2**32)
-        trial = self.study.ask()
+        trial = self.study.ask(dict(searched))
         folder = self.folder(trial.number)
         handles = stack.enter_context(locked(folder))
         assert handles is not None, "no other search gets here meanwhile"
