@@ -7,16 +7,18 @@ import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Tuple
 
 from training_hooks.core.schedule import Schedule
-from training_hooks.methods.method import Entry, entries
 
 from ..support.errors import UserError
 from ..support.reading import Damaged, mapping, number, read_json, read_lines, unless_read, whole
 from .job import Job, read_job, with_states
 from .metric import MetricPoint, read_metrics
 from .plan import read_plan
+
+if TYPE_CHECKING:
+    from training_hooks.methods.method import Entry
 
 __all__ = ["Part", "Run", "Tick", "read_run", "read_stats"]
 
@@ -159,6 +161,8 @@ class Run:
     @cached_property
     def methods(self) -> Tuple[Entry, ...]:
         """All hooks of the run, methods and others."""
+        from training_hooks.methods.method import entries  # whose import takes longer than all the rest
+
         return tuple(entries(self.options))
 
     @cached_property
