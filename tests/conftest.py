@@ -24,14 +24,16 @@ from support import warm
 TESTS = Path(__file__).parent
 
 # Every run of the host uses these unless a test says otherwise: the smallest network that has every kind of layer.
-SMALL = ["--device=cpu", "--cbase=256", "--cmax=16", "--batch=16", "--kimg=1", "--tick=1", "--snap=1", "--metrics=none",
-         "--workers=1"]  # fmt: skip
-REGAN = ["--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=10"]
+SMALL = ["--device=cpu", "--cbase=256", "--cmax=16", "--batch=16", "--kimg=1", "--tick=1", "--snap=1",
+         "--metrics=none"]  # fmt: skip
+# A process beside these loads the images, as it does on a GPU.
+REGAN = ["--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=10", "--workers=1"]
 
 
 # 94 iterations of 32 images: warm-up 0-12, sparse 13-32, dense 33-52, sparse 53-72, dense 73-92, sparse 93.
 # Ticks end with iterations 0, 32 (at a switch), 64 (inside a sparse phase) and 93.
-SCHEDULE = ["--regan-ratio=0.3", "--regan-interval=20", "--regan-warmup=13", "--regan-moments=restore", "--batch=32"]
+SCHEDULE = ["--regan-ratio=0.3", "--regan-interval=20", "--regan-warmup=13", "--regan-moments=restore", "--batch=32",
+            "--workers=1"]  # fmt: skip
 
 
 # Files that take longest, longest first, so that none is left to one process at the end.

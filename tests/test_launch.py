@@ -250,6 +250,14 @@ def test_half_precision_on_request(host_dir: Path, data_zip: Path, tmp_path: Pat
     assert resolved(["--fp32=0"], data_zip, tmp_path / "r", capsys)["D_kwargs"]["num_fp16_res"] == 4
 
 
+def test_on_the_cpu_other_processes_load_images_only_on_request(
+    host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any
+) -> None:
+    loading = resolved([], data_zip, tmp_path / "r", capsys)["data_loader_kwargs"]
+    assert loading["num_workers"] == 0 and "prefetch_factor" not in loading
+    assert resolved(["--workers=2"], data_zip, tmp_path / "r", capsys)["data_loader_kwargs"]["num_workers"] == 2
+
+
 def test_preset_and_what_wins_over_it(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
     args = resolved(["--regan-preset=reference", "--regan-interval=50"], data_zip, tmp_path / "r", capsys)
     settings = args["loss_kwargs"]["hooks"][0]["settings"]

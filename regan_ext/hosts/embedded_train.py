@@ -113,7 +113,7 @@ _CFGS = ["auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar"]
 @click.option("--nhwc", type=bool, metavar="BOOL", help="Channels-last memory with half precision.  [default: false]")
 @click.option("--nobench", type=bool, metavar="BOOL", help="No cuDNN benchmarking.  [default: false]")
 @click.option("--allow-tf32", type=bool, metavar="BOOL", help="Let PyTorch use TF32.  [default: false]")
-@click.option("--workers", type=int, metavar="INT", help="Data loader processes.  [default: 3]")
+@click.option("--workers", type=int, metavar="INT", help="Data loader processes.  [default: 3; none on the CPU]")
 def main(outdir: str, dry_run: bool, **options: Any) -> None:
     """Train StyleGAN2-ADA on the images in --data."""
     description, args = setup_training_loop_kwargs(**options)

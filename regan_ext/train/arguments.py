@@ -21,7 +21,7 @@ from ..support.text import echo
 from . import disk, methods, options, resume, resume_options
 from .resume_networks import fetch, open_networks, read_networks, shapes_of
 
-__all__ = ["HostModule", "Setup", "check_batch", "edit", "set_up"]
+__all__ = ["HostModule", "Setup", "check_batch", "edit", "load_on_cpu", "set_up"]
 
 HostModule = Callable[[str], Any]  # the host's module of a name, such as "dnnlib"
 Setup = Callable[..., Tuple[str, Any]]  # the host's setup_training_loop_kwargs
@@ -88,6 +88,21 @@ def _begin(pickle_or_url: Optional[str], host: HostModule, dry_run: bool) -> Opt
     return resume.Resume(snapshot, shapes=open_networks(snapshot, host).shapes)
 
 
+def load_on_cpu(args: Any, workers: Optional[int]) -> None:
+    """Edit how the loop loads images where it runs on the CPU.
+
+    Processes that load images beside it would save nothing there: each imports PyTorch and the host, and then waits.
+
+    Args:
+        args: what the host's ``setup_training_loop_kwargs`` made; edited in place.
+        workers: number of such processes that was asked for; None for none.
+    """
+    args["data_loader_kwargs"]["pin_memory"] = False
+    if workers is None:
+        args["data_loader_kwargs"]["num_workers"] = 0
+        args["data_loader_kwargs"].pop("prefetch_factor", None)  # PyTorch refuses it where no process fetches
+
+
 def edit(
     args: Any,
     request: options.Request,
@@ -115,8 +130,6 @@ def edit(
         click.ClickException: an option that does not go with the others, with the snapshot, or with the disk.
     """
     suffix = _edit_sizes(args, request.loop, flavour)
-    if request.device == "cpu":
-        args["data_loader_kwargs"]["pin_memory"] = False
     if any(fix.name == "betas" and fix.is_present() for fix in compat.FIXES):
         for key in ("G_opt_kwargs", "D_opt_kwargs"):
             compat.float_betas(args[key])

@@ -238,6 +238,8 @@ class _Attachment:
                 check_images(config["data"], values.get("outdir"))
             images, is_dry = identity(config.get("data")), bool(values.get("dry_run"))
             description, self.args, resumed = loop_arguments.set_up(setup, config, found, host, is_dry, images)
+            if self.request.device == "cpu":
+                loop_arguments.load_on_cpu(self.args, config.get("workers"))
             suffix, plan = loop_arguments.edit(self.args, self.request, self.hooks, host, flavour, resumed, outdir)
             self.plan.update(plan)
             self.args["progress_fn"][resume.IMAGES] = images
