@@ -14,6 +14,7 @@ import pytest
 import torch
 from checkout_like import make_checkout
 from conftest import SMALL, run_python
+from support import warm
 
 from regan_ext.support.errors import UserError
 from regan_ext.train.faults import FilesFault, MemoryFault, explained, explained_imports
@@ -132,7 +133,7 @@ def _end(rank: int, kind: str) -> None:
 )
 def test_the_end_of_one_of_several_ranks(kind: str, expected: Type[BaseException], words: str) -> None:
     with pytest.raises(expected, match=words), explained(dict):
-        torch.multiprocessing.spawn(_end, args=(kind,), nprocs=1)
+        warm.spawn(_end, args=(kind,), nprocs=1)
 
 
 def test_a_package_or_a_file_of_the_host_is_missing(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import types
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
 import torch
-from conftest import SMALL, drive, finished_run, run_python
+from conftest import SMALL, drive, finished_run
+from support import warm
 
 from regan_ext.metrics.guard import guard_metrics
 
@@ -81,10 +81,7 @@ def evaluate(rank: int, folder: Path, host: str) -> None:
 
 
 def test_a_process_that_fails_alone_leaves_none_waiting(host_dir: Path, tmp_path: Path) -> None:
-    code = f"import pathlib, test_metrics_guard as t; t.evaluate({{}}, pathlib.Path({str(tmp_path)!r}), {str(host_dir)!r})"
-    with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda rank: run_python(["-c", code.format(rank)]), (0, 1)))
-    assert [result.returncode for result in results] == [0, 0], "".join(result.stdout[-3000:] for result in results)
+    warm.spawn(evaluate, (tmp_path, str(host_dir)), 2)
     seen = [json.loads((tmp_path / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
     good, other = ["", {"mean": 0.5}], ["_OtherProcessFailed", {}]
     bad = [["FileNotFoundError", {}], good, ["MemoryError", {}], ["OSError", {}], good]

@@ -13,23 +13,33 @@ import sys
 import tempfile
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
+import torch
 
 TESTS = Path(__file__).parents[1]
+_context = multiprocessing.get_context("forkserver")
+
+
+def _ensure_server() -> None:
+    _context.set_forkserver_preload(["support.preloaded"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS))
+        forkserver.ensure_running()
+
+
+def spawn(fn: Callable[..., None], args: Tuple[Any, ...], nprocs: int) -> None:
+    """Do as ``torch.multiprocessing.spawn``: processes that begin with what they are given, pickled, and nothing else."""
+    _ensure_server()
+    torch.multiprocessing.start_processes(fn, args, nprocs, start_method="forkserver")
 
 
 def drive(arguments: List[str], environment: Dict[str, str], timeout: float = 300) -> "subprocess.CompletedProcess[str]":
     """What ``python drive.py`` with these arguments does: its output, stdout and stderr together, and exit code."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["support.preloaded"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", environment["PYTHONPATH"])
-        patch.setenv("OMP_NUM_THREADS", environment["OMP_NUM_THREADS"])
-        forkserver.ensure_running()
+    _ensure_server()
     with tempfile.NamedTemporaryFile() as output:
-        process = context.Process(target=_drive, args=(arguments, environment, output.name))
+        process = _context.Process(target=_drive, args=(arguments, environment, output.name))
         process.start()
         process.join(timeout)
         if process.is_alive():
