@@ -26,7 +26,7 @@ from regan_ext.cli import main
 from regan_ext.hosts import embedded_train
 from regan_ext.support.errors import UserError
 from regan_ext.support.process import module_command
-from regan_ext.tables import command, picture, runner
+from regan_ext.tables import picture, runner
 from regan_ext.tables.command import Job, Place
 from regan_ext.tables.estimate import cost_of
 from regan_ext.tables.model import NAMES, Cell, Table, how_to_get, load, table_of
@@ -161,7 +161,6 @@ def test_train_accepts_every_cells_command(data_dir: Path, tmp_path: Path, host_
     for table in map(load, NAMES):
         for each in table.cells():
             job = Job(each, 1, Place(data_dir, tmp_path / "out", "embedded"))
-            assert command.needs(job) == []
             if each.options in tried:
                 continue
             tried.add(each.options)
@@ -182,15 +181,6 @@ def test_few_shot_command_in_full(tmp_path: Path) -> None:
         "--kimg=300 --batch=16 --snap=10 --aug=noaug --regan-preset=few-shot --DiffAugment=color,translation,cutout "
         "--resume=latest"
     ).replace("--host='~/host'", "'--host=~/host'")
-
-
-def test_an_option_that_train_has_not_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    known = command._known() - {"--apa"}
-    monkeypatch.setattr(command, "_known", lambda: known)
-    arguments = ["tables", "run", "few-shot", "--only=stylegan2-apa-obama", "--seeds=0", f"--out={tmp_path / 'out'}"]
-    code, output = call([*arguments, "--dry-run"], capsys)
-    assert code == 0
-    assert output == "stylegan2-apa-obama-seed0: needs --apa, which train of this version does not have\n"
 
 
 def test_dry_run_prints_commands_and_nothing_else(tmp_path: Path, capsys: Any) -> None:

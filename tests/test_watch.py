@@ -164,7 +164,7 @@ def test_standing_of_a_real_run_in_its_middle(regan_run: Run, tmp_path: Path) ->
     (run / "training_options.json").write_text(json.dumps(regan_run.options))
     (run / "stats.jsonl").write_text(json.dumps(regan_run.stats[0]) + "\n")
     (run / "regan-status.json").write_text(json.dumps({"iteration": 34, "sec_per_iteration": 0.5}))
-    now = watch.standing(read_run(run), time.time())
+    now = watch.sight(read_run(run), time.time())
     assert now.phase is not None and (now.phase.phase.name, now.phase.cycle, now.next_switch) == ("SPARSE", 2, 6)
     assert now.kimg == pytest.approx(0.544) and now.seconds_left == pytest.approx(29 * 0.5) and not now.is_finished
 

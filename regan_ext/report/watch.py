@@ -24,14 +24,14 @@ from ..runs.folder import STATS_FILE, Run, read_run
 from ..runs.metric import MetricPoint
 from ..support.text import duration, three_digits
 
-__all__ = ["Standing", "frame", "standing", "watch"]
+__all__ = ["Sight", "frame", "sight", "watch"]
 
 _RECENT = 10  # ticks whose pace counts for what is still to come
 _PATIENCE = 60.0  # seconds of silence that are never stale
 
 
 @dataclass(frozen=True)
-class Standing:
+class Sight:
     """Where a run stands. NaN or None: not known, or there is none.
 
     Args:
@@ -76,7 +76,7 @@ def watch(folder: str, once: bool, console: Console, every: float = 1.0) -> None
     Raises:
         UserError: the folder is no run.
     """
-    now = standing(read_run(folder), time.time())
+    now = sight(read_run(folder), time.time())
     if once or now.run.is_over:
         console.print(frame(now))
     else:
@@ -85,14 +85,14 @@ def watch(folder: str, once: bool, console: Console, every: float = 1.0) -> None
         console.print(Text(_ending(now)), soft_wrap=True)
 
 
-def _follow(folder: str, now: Standing, console: Console, every: float) -> Standing:
+def _follow(folder: str, now: Sight, console: Console, every: float) -> Sight:
     """Show the run until nothing more will come of it, or Ctrl-C is pressed; where it stood last."""
     stopped_watching = False
     with Live(frame(now), console=console, auto_refresh=False) as live:
         try:
             while not now.run.is_over:
                 time.sleep(every)
-                now = standing(read_run(folder), time.time())
+                now = sight(read_run(folder), time.time())
                 live.update(frame(now), refresh=True)
         except KeyboardInterrupt:
             stopped_watching = True
@@ -103,7 +103,7 @@ def _follow(folder: str, now: Standing, console: Console, every: float) -> Stand
     return now
 
 
-def standing(run: Run, now: float) -> Standing:
+def sight(run: Run, now: float) -> Sight:
     """Where ``run`` stands at the time ``now``, in seconds since the epoch."""
     written = [time for time in map(_modified, (run.folder / STATS_FILE, run.folder / STATUS_FILE)) if time is not None]
     age = max(0.0, now - max(written)) if written else math.nan
@@ -115,7 +115,7 @@ def standing(run: Run, now: float) -> Standing:
     last = (run.iterations or 1) - 1
     phase = run.schedule.span(min(iteration, last)) if run.schedule is not None else None
     is_stale = age > patience and not run.is_over
-    return Standing(run, iteration, max(run.kimg, run.in_kimg(iteration)), phase, pace, age, is_stale)
+    return Sight(run, iteration, max(run.kimg, run.in_kimg(iteration)), phase, pace, age, is_stale)
 
 
 def _modified(path: Path) -> Optional[float]:
@@ -125,7 +125,7 @@ def _modified(path: Path) -> Optional[float]:
         return None
 
 
-def frame(now: Standing) -> RenderableType:
+def frame(now: Sight) -> RenderableType:
     """What is shown of it."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
@@ -140,7 +140,7 @@ def frame(now: Standing) -> RenderableType:
     return Panel(whole)
 
 
-def _rows(now: Standing) -> List[Tuple[str, "str | Text"]]:
+def _rows(now: Sight) -> List[Tuple[str, "str | Text"]]:
     last = now.run.ticks[-1] if now.run.ticks else None
     rows: List[Tuple[str, "str | Text"]] = [("run", Text(now.run.name)), ("phase", _phase(now))]
     if now.phase is not None and not now.run.is_over:
@@ -162,7 +162,7 @@ def _rows(now: Standing) -> List[Tuple[str, "str | Text"]]:
     return [*rows, ("status", _age(now))]
 
 
-def _phase(now: Standing) -> "str | Text":
+def _phase(now: Sight) -> "str | Text":
     if now.is_finished:
         return Text("finished", style="green")
     if now.run.has_stopped:
@@ -173,20 +173,20 @@ def _phase(now: Standing) -> "str | Text":
     return Text(now.phase.phase.title + cycle, style="cyan" if now.phase.phase == Phase.SPARSE else "bold")
 
 
-def _switch(now: Standing) -> str:
+def _switch(now: Sight) -> str:
     if now.next_switch is None or now.phase is None or now.run.schedule is None or now.phase.stop is None:
         return "none before the end"
     following = now.run.schedule.span(now.phase.stop).phase.title
     return f"{following} in {now.next_switch} iterations, {_about(now.next_switch * now.sec_per_iteration)}"
 
 
-def _trained(now: Standing) -> str:
+def _trained(now: Sight) -> str:
     total = f" of {now.run.total_kimg:g}" if math.isfinite(now.run.total_kimg) else ""
     iterations = f", iteration {now.iteration}" + (f" of {now.run.iterations}" if now.run.iterations else "")
     return f"{now.kimg:.1f}{total} kimg" + (iterations if now.run.batch else "")
 
 
-def _age(now: Standing) -> "str | Text":
+def _age(now: Sight) -> "str | Text":
     if not math.isfinite(now.age):
         return "the job has written nothing yet"
     if now.is_stale:
@@ -194,7 +194,7 @@ def _age(now: Standing) -> "str | Text":
     return f"written {now.age:.0f} s ago"
 
 
-def _ending(now: Standing) -> str:
+def _ending(now: Sight) -> str:
     """How a job ended before its time, and from where it can go on. One line without a frame, to be copied."""
     last, at = next((kimg for kimg, _ in reversed(now.run.starts)), None), f"{now.kimg:.1f} kimg"
     goes_on = f"; `--resume={shlex.quote(str(now.run.folder))}` goes on"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional
 
-from training_hooks.core.best import is_better, is_candidate
+from training_hooks.core.best import best, is_candidate
 from training_hooks.nvidia.metrics import direction
 
 from ..support.errors import UserError
 from ..support.reading import Damaged, mapping, number, read_json
+from .metric import MetricPoint
 
 __all__ = ["chosen_snapshot", "find_runs", "snapshots"]
 
@@ -66,42 +66,27 @@ def chosen_snapshot(path: Path, best: Optional[str] = None) -> Path:
     return found[-1]
 
 
-@dataclass(frozen=True)
-class _Best:
-    """A ``network-best-METRIC-KIND.pkl``, and what the note beside it says."""
-
-    path: Path
-    metric: str
-    kind: str
-    value: float
-
-
 def _best(folder: Path, wanted: str) -> Path:
-    found = [note for note in map(_read_note, sorted(folder.glob("network-best-*.json"))) if note is not None]
+    found = [point for path in sorted(folder.glob("network-best-*.json")) for point in _noted(path)]
     if not found:
         raise UserError(f"--best: {folder} holds no network-best-*.pkl; a run with --metrics keeps them")
-    fitting = [note for note in found if wanted in ("", note.metric, f"{note.metric}-{note.kind}")]
-    metrics = list(dict.fromkeys(note.metric for note in fitting))
+    fitting = [point for point in found if wanted in ("", point.name) or point.snapshot == f"network-best-{wanted}.pkl"]
+    metrics = list(dict.fromkeys(point.name for point in fitting))
     if len(metrics) != 1:
-        names = ", ".join(dict.fromkeys(note.metric for note in found))
+        names = ", ".join(dict.fromkeys(point.name for point in found))
         given = f"--best={wanted}" if wanted else "--best"
-        raise UserError(f"{given}: {folder} knows the best by {names}; name one, as in --best={found[0].metric}")
-    chosen = fitting[0]
-    for note in fitting[1:]:
-        if is_better(note.value, chosen.value, direction(note.metric)):
-            chosen = note
-    return chosen.path
+        raise UserError(f"{given}: {folder} knows the best by {names}; name one, as in --best={found[0].name}")
+    return folder / (best(fitting, direction(metrics[0])) or fitting[0]).snapshot
 
 
-def _read_note(path: Path) -> Optional[_Best]:
-    match = re.fullmatch(r"network-best-(.+)-(sparse|dense)", path.stem)
-    snapshot = path.with_suffix(".pkl")
-    if match is None or not snapshot.is_file():
-        return None
+def _noted(path: Path) -> List[MetricPoint]:
+    """The value in the note beside a ``network-best-METRIC-KIND.pkl``; none where it does not count."""
+    match, snapshot = re.fullmatch(r"network-best-(.+)-(?:sparse|dense)", path.stem), path.with_suffix(".pkl")
     try:
         content = mapping(read_json(path))
     except Damaged:
-        return None
-    value = number(content.get("value"))
-    counts = math.isfinite(value) and is_candidate(number(content.get("kimg")))
-    return _Best(snapshot, match[1], match[2], value) if counts else None
+        return []
+    value, kimg = number(content.get("value")), number(content.get("kimg"))
+    if match is None or not snapshot.is_file() or not math.isfinite(value) or not is_candidate(kimg):
+        return []
+    return [MetricPoint(match[1], kimg, value, snapshot.name)]

@@ -1,18 +1,17 @@
-"""The command of a cell, and what of it this version's ``train`` does not know."""
+"""The command of a cell."""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import FrozenSet, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from ..support.errors import UserError
 from ..support.process import module_command
 from .model import Cell
 
-__all__ = ["Job", "Place", "needs"]
+__all__ = ["Job", "Place"]
 
 # Arguments that would make a cell another than its folder says, and how to say what they would say.
 _RESERVED = {
@@ -107,18 +106,3 @@ class Job:
     def shell(self, resume: bool) -> str:
         """The same as a line for a shell."""
         return shlex.join(self.command(resume))
-
-
-def needs(job: Job) -> List[str]:
-    """The options of the job's command that this version's ``train`` does not have; the user's own are not looked at."""
-    given = [*job.cell.options, *(f"{option}=" for option in job.cell.column.files())]
-    flags = dict.fromkeys(argument.split("=")[0] for argument in given)
-    return [flag for flag in flags if flag not in _known()]
-
-
-@cache
-def _known() -> FrozenSet[str]:
-    from ..hosts import embedded_train
-    from ..train.options import click_options
-
-    return frozenset(flag for option in [*embedded_train.main.params, *click_options()] for flag in option.opts)

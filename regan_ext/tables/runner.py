@@ -14,7 +14,7 @@ from ..support.errors import UserError
 from ..support.pickles import TRUST, foreign
 from ..support.process import Supervisor
 from ..support.text import clock, echo
-from .command import Job, Place, needs
+from .command import Job, Place
 from .model import Cell, how_to_get
 from .state import DIFFERS, FINISHED, FRESH, INTERRUPTED, UNMEASURED, Standing, locked, note_settings, read_standing
 
@@ -85,9 +85,6 @@ def _look(job: Job) -> Tuple[Standing, Optional[str]]:
         now = replace(now, kind=FRESH) if snapshot is None else now
     if now.kind == FINISHED:
         return now, f"finished, {now.detail}"
-    unknown = needs(job)
-    if unknown:
-        return now, f"needs {', '.join(unknown)}, which train of this version does not have"
     if now.kind == DIFFERS or (now.kind == UNMEASURED and now.measuring is None):
         return now, f"{now.detail} ({job.folder})"
     if now.kind == UNMEASURED and now.run is not None:
