@@ -26,7 +26,7 @@ class Request:
         strict: write nothing where there is a fault.
         keep_duplicates: my-images: keep copies.
         any_count: take a known set with more or fewer images than it has.
-        labels: my-images: where labels come from, see ``labelling``.
+        labels: my-images: "auto" (a dataset.json, else the folders), "folders" or "none".
         fit: how images become square, "crop" or "pad".
         verbose: tell of every file, and not of some with a fault only.
         quiet: tell of no file.

@@ -14,50 +14,38 @@ from .registry import parse
 from .settings import MetricSettings
 
 __all__ = [
-    "check_counts", "check_data", "check_detector", "check_place", "check_settings", "reference_of", "too_few",
+    "check_data", "check_detector", "check_place", "check_settings", "reference_of", "too_few",
     "tried_detector",
 ]  # fmt: skip
 
 
-def check_settings(settings: MetricSettings, dataset_kwargs: Dict[str, Any], construct: Callable[..., Any]) -> None:
+def check_settings(
+    settings: MetricSettings, dataset_kwargs: Dict[str, Any], construct: Callable[..., Any], counted: bool = False
+) -> None:
     """Refuse what cannot be measured.
 
     Args:
         settings: what was asked for.
         dataset_kwargs: the host's arguments of the training set.
         construct: the host's ``construct_class_by_name``.
+        counted: whether metrics are refused too that have no value for as few real images as there are.
 
     Raises:
         UserError: a metric without the images that it compares with; images that are of another size, or none; a file that is
-            no detector.
+            no detector; the first metric with too few images.
     """
-    for name in settings.names:
-        metric = parse(name)
+    metrics = {name: parse(name) for name in settings.names}
+    for name, metric in metrics.items():
         if metric is not None and metric.against == "test" and settings.data is None:
             raise UserError(f"--metrics={name} compares with images that were not trained on; give them with --metricdata")
     if settings.data is not None:
         check_data(settings.data, dataset_kwargs, construct)
     if settings.detector is not None:
         check_detector(Path(settings.detector), settings.names, dataset_kwargs.get("resolution") or 64)
-
-
-def check_counts(settings: MetricSettings, dataset_kwargs: Dict[str, Any], construct: Callable[..., Any]) -> None:
-    """Refuse metrics that have no value for as few real images as there are.
-
-    Args:
-        settings: what was asked for, checked otherwise.
-        dataset_kwargs: the host's arguments of the training set.
-        construct: the host's ``construct_class_by_name``.
-
-    Raises:
-        UserError: the first of them.
-    """
-    for name in settings.names:
-        metric = parse(name)
+    for name, metric in metrics.items() if counted else ():
         against = "full" if metric is None else metric.against
         reference = reference_of(settings, against, dataset_kwargs)
-        whole = reference if against == "train" else {**reference, "max_size": None}
-        fault = too_few(name, whole, construct)
+        fault = too_few(name, reference if against == "train" else {**reference, "max_size": None}, construct)
         if fault is not None:
             raise UserError(f"--metrics={fault}")
 

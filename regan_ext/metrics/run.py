@@ -19,7 +19,7 @@ from ..runs.metric import metric_file, points_of
 from ..support.errors import UserError
 from ..support.reading import mapping, read_lines
 from ..support.text import echo
-from .check import check_counts, check_settings, reference_of
+from .check import check_settings, reference_of
 from .content import read_content
 from .fetch import DETECTORS
 from .install import install
@@ -109,8 +109,7 @@ def _set_up(measurement: Measurement) -> Tuple[Prepared, Any, MetricSettings]:
         known = ", ".join(metric_main.list_valid_metrics())
         raise UserError(f"--metrics: {unknown[0]} is not one of {known}, nor one of them with another number")
     construct = sys.modules["dnnlib"].util.construct_class_by_name
-    check_settings(settings, prepared.dataset_kwargs, construct)
-    check_counts(settings, prepared.dataset_kwargs, construct)
+    check_settings(settings, prepared.dataset_kwargs, construct, counted=True)
     install(metric_main, settings)
     return prepared, metric_main, settings
 
