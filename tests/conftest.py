@@ -120,8 +120,13 @@ def environment_with(env: Optional[Dict[str, str]]) -> Dict[str, str]:
 
 def run_python(arguments: List[str], env: Optional[Dict[str, str]] = None, **kwargs: Any) -> "subprocess.CompletedProcess[str]":
     """Run this Python in a process of its own, stdout and stderr together."""
+    return run_command([sys.executable, *arguments], env, **kwargs)
+
+
+def run_command(command: List[str], env: Optional[Dict[str, str]] = None, **kwargs: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a program, stdout and stderr together."""
     return subprocess.run(
-        [sys.executable, *arguments],
+        command,
         env=environment_with(env),
         text=True,
         stdout=subprocess.PIPE,
