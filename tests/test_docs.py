@@ -37,7 +37,7 @@ def test_every_snippet_is_of_a_kind_that_is_run() -> None:
 
 @pytest.mark.parametrize("page, code", snippets("python"), ids=lambda value: value[:24])
 def test_python_snippets_run(page: str, code: str) -> None:
-    exec(compile(code, page, "exec"), {"__name__": "snippet"})
+    exec(compile(code, page, "exec", dont_inherit=True), {"__name__": "snippet"})
 
 
 def padded(text: str) -> str:

@@ -77,7 +77,7 @@ def _of_optimizer(saved: Mapping[str, Any]) -> Iterator[bool]:
         yield _is_number(group["lr"], 0) and all(type(index) is int for index in group["params"])
         if is_adam:
             yield len(group["betas"]) == 2 and all(_is_number(float(beta), 0) and beta < 1 for beta in group["betas"])
-            yield _is_number(group["eps"], 0) and _is_number(group.get("weight_decay", 0), 0)
+            yield _is_number(group["eps"], 0) and _is_number(group["weight_decay"], 0)
             yield all(group.get(name) is None or type(group[name]) is bool for name in _FLAGS)
     known = {index for group in groups for index in group["params"]}
     for index, entry in saved["state"].items():
