@@ -310,7 +310,7 @@ def test_a_result_that_is_not_valid_python_is_not_written(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("command", ["apply", "check", "revert"])
 def test_no_host(tmp_path, command):
-    assert_refused(run(command, tmp_path), "not a StyleGAN2-ADA-PyTorch checkout", "train.py")
+    assert_refused(run(command, tmp_path), "not a stylegan2-ada-pytorch checkout", "train.py")
     assert_refused(run(command, tmp_path / "absent"), "not a folder")
     assert list(tmp_path.iterdir()) == []
     make_host(tmp_path).unlink()
@@ -320,7 +320,7 @@ def test_no_host(tmp_path, command):
 
 def test_revert_of_a_file_that_is_neither_patched_nor_a_host(tmp_path):
     (tmp_path / "train.py").write_bytes(b"print(1)\n")
-    assert_refused(run("revert", tmp_path), "not a StyleGAN2-ADA-PyTorch checkout")
+    assert_refused(run("revert", tmp_path), "not a stylegan2-ada-pytorch checkout")
 
 
 # ---------------------------------------------------------------------------------------- writing
