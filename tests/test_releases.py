@@ -15,15 +15,15 @@ from typing import Any, Dict, Iterator
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import SMALL, TESTS, Run, finished_run, load_networks, run_python
-from releases.make import OPTIONS, write_data
+from conftest import TESTS, Run, finished_run, load_networks, run_python
+from releases.make import NAMED, OPTIONS, dry_run, shown, write_data
 from safetensors.torch import load_file
 
 from regan_ext.cli import main
 from regan_ext.hosts.embedded_train import host_module
 from regan_ext.runs.chain import read_runs
 from training_hooks.core.engine import look_up
-from training_hooks.methods.method import entry_of
+from training_hooks.methods.method import entries, entry_of
 from training_hooks.methods.regan import METHOD
 from training_hooks.nvidia import state as states
 
@@ -122,22 +122,25 @@ def classes(value: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("folder", RUNS, ids=name_of)
-def test_names_lead_to_the_classes_of_today(folder: Path) -> None:
-    named = set(classes(json.loads((folder / "training_options.json").read_text())))
-    assert len(named) >= 5
+def test_names_lead_to_what_there_is_today(folder: Path) -> None:
+    options = json.loads((folder / "training_options.json").read_text())
+    named = set(classes(options))
     assert {name: look_up(name).__name__ for name in named} == {name: name.rpartition(".")[2] for name in named}
+    assert len(named) >= 2  # of the loss and of the optimizer
+    methods = [entry for entry in entries(options) if entry.method is not None]
+    assert methods and [entry.name for entry in methods if entry.config() is None] == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
-def test_preset_trains(folder: Path, host_dir: Path, data_zip: Path) -> None:
-    (preset,) = folder.glob("*.preset.json")
-    common = ["train", "--host=embedded", "-n", "--outdir=nowhere", f"--data={data_zip}", *SMALL]
-    result = CliRunner().invoke(main, [*common, f"--regan-preset={preset}"])
-    assert result.exit_code == 0, result.output
-    args = json.JSONDecoder().raw_decode(result.output[result.output.index("{", result.output.index("Training options:")) :])[0]
-    wanted = json.loads(preset.read_text())["regan"]
-    config, preset_config = entry_of(args["loss_kwargs"]["hooks"][0]).config(), METHOD.read(wanted)
-    assert len(wanted) > 10 and config == preset_config
+def test_presets_mean_what_they_meant(folder: Path, host_dir: Path, data_zip: Path) -> None:
+    (found,) = folder.glob("*.preset.json")
+    meant = {name: entry_of(hook).config() for name, hook in json.loads((folder / NAMED).read_text()).items()}
+    meant[str(found)] = METHOD.read(json.loads(found.read_text())["regan"])
+    assert None not in meant.values() and len(set(meant.values())) == len(meant) >= 5
+    for name, config in meant.items():
+        result = CliRunner().invoke(main, dry_run(data_zip, name))
+        assert result.exit_code == 0, result.output
+        assert entry_of(shown(result.output)).config() == config
 
 
 # ---------------------------------------------------------------- its runs

@@ -3,8 +3,8 @@
 Command, in a checkout of the release: ``PYTHONPATH=. python ~/regan-ext/tests/releases/make.py make``
 
 Writes ``VERSION/`` beside this file: two run folders of the embedded host, stopped before their end, each with the options of
-its command, and with the networks' tensors in the place of its snapshot, because a pickle holds the host's source; and the
-preset that a search wrote. Takes a minute and a half.
+its command, and with the networks' tensors in the place of its snapshot, because a pickle holds the host's source; the preset
+that a search wrote; and what the release makes of the names of its presets. Takes a minute and a half.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Tuple
 
 import click
 
 HERE = Path(__file__).resolve().parent
 DATA = "digits.zip"
+NAMED = "presets.json"
 OPTIONS = "options.json"  # of the command that a run was begun with, but for --outdir
 LATENTS = 4  # numbers in a latent and in an intermediate latent; the host has 512 of each
 
@@ -35,6 +36,7 @@ RUNS: Dict[str, Tuple[str, ...]] = {
                 "--apa-kimg=4", "--apa-target=-1", "--aug=noaug", "--stability"),
     "channels": ("--regan-granularity=channel", "--regan-channel-multiple=1", "--regan-channel-min=1", "--target=0.1"),
 }  # fmt: skip
+PRESETS = ("paper", "reference", "few-shot", "ffhq")
 STEPS = 60 + 15 + 60 + 4  # of optimizers in 60 iterations: of G, of its regularisation, of D, of its regularisation
 
 
@@ -94,8 +96,8 @@ def make() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
 
-        def call(*words: str) -> None:
-            subprocess.run(words, cwd=folder, env=environment, check=True)
+        def call(*words: str) -> str:
+            return subprocess.run(words, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
         write_data(folder)
         call(*regan, "metrics", "detector", "digits", "detector.pt", "--folds=0")
@@ -109,6 +111,19 @@ def make() -> None:
         search = ("tune", "--study=tuned.db", "--trials=1", "--metric=kid1k_full", "--", "--host=embedded", "--kimg=1")
         call(*regan, *search, *shared, metric[1])
         shutil.copy(folder / "tuned.preset.json", target)
+        (target / NAMED).write_text(json.dumps({name: shown(call(*regan, *dry_run(DATA, name))) for name in PRESETS}, indent=1))
+
+
+def dry_run(data: "str | Path", preset: str) -> List[str]:
+    """Arguments of ``regan-ext`` that show the options of a run with the preset of that name."""
+    length = ("--kimg=2000", "--batch=20", "--metrics=none")  # instead of the preset's own
+    return ["train", "--host=embedded", "-n", "--outdir=runs", f"--data={data}", *length, f"--regan-preset={preset}"]
+
+
+def shown(output: str) -> Dict[str, Any]:
+    """The first hook in the options that a dry run has shown, but for its plan."""
+    options = json.JSONDecoder().raw_decode(output[output.index("{", output.index("Training options:")) :])[0]
+    return {name: value for name, value in options["loss_kwargs"]["hooks"][0].items() if name != "plan"}
 
 
 def keep(run: Path, target: Path) -> None:
