@@ -7,12 +7,14 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, ClassVar, List, Optional, Tuple
+from typing import Callable, ClassVar, List, Optional, Tuple
 
 import click
 from rich import filesize
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 
-from training_hooks.core.schedule import Phase, Schedule, Span
+from training_hooks.core.schedule import Phase, Schedule
 from training_hooks.methods.regan.config import ReconfigurationConfig
 
 from .data.prepare import prepare
@@ -26,9 +28,6 @@ from .support.errors import UserError
 from .support.locks import locked_file
 from .support.process import Supervisor, module_command
 from .support.text import clock
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 __all__ = ["DemoSettings", "run_demo", "size_of"]
 
@@ -85,7 +84,7 @@ class DemoSettings:
         return run if run is not None and mine == (run.config, run.total_kimg, run.batch, run.resolution) else None
 
 
-def run_demo(outdir: Path, settings: DemoSettings, device: str, console: "Console") -> int:
+def run_demo(outdir: Path, settings: DemoSettings, device: str, console: Console) -> int:
     """Make the data, train or go on, draw the grid, and say what to do next.
 
     Returns:
@@ -98,36 +97,7 @@ def run_demo(outdir: Path, settings: DemoSettings, device: str, console: "Consol
     with locked_file(outdir / ".lock") as handles:
         if handles is None:
             raise UserError(f"--outdir: another demo trains in {outdir}; wait for it, or give another folder")
-        return _run(outdir, settings, device, console, handles)
-
-
-def _run(outdir: Path, settings: DemoSettings, device: str, console: "Console", handles: Tuple[int, ...]) -> int:
-    def say(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False)
-
-    begin = time.monotonic()
-    data = outdir / f"digits-100-{settings.resolution}.zip"
-    if not data.exists():
-        prepare(Request("digits", "-", data, resolution=settings.resolution, count=100))
-    say(f"Data: 100 handwritten digits of {settings.resolution}x{settings.resolution} pixels, 10 of each class ({data})")
-    say(f"Host: {embedded.LICENCE}")
-    run = settings.run(outdir)
-    if run is not None and run.is_finished:
-        say(f"Trained already, {settings.kimg} kimg; --kimg={3 * settings.kimg} trains anew and longer, --outdir elsewhere.")
-    else:
-        with Supervisor(say) as supervisor:
-            _train(_Training(outdir, data, device, settings, console, say), run, supervisor, handles)
-        run = settings.run(outdir)
-        if supervisor.was_signalled and not (run is not None and run.is_finished):
-            at = f" at {run.starts[-1][0]} of {settings.kimg} kimg" if run is not None and run.starts else ""
-            say(f"Stopped{at}. The same command goes on:")
-            say(f"  {shlex.join(['regan-ext', 'demo', f'--outdir={outdir}', f'--kimg={settings.kimg}', f'--device={device}'])}")
-            return 130
-    assert run is not None, "a training that ended well has written a run"
-    grid = _draw(data, run)
-    say(f"Done in {time.monotonic() - begin:.0f} seconds; {filesize.decimal(size_of(outdir))} in {outdir}.")
-    _tell(run, grid, say)
-    return 0
+        return _Demo(outdir, settings, device, console).run(handles)
 
 
 def size_of(folder: Path) -> int:
@@ -135,90 +105,95 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-# ---------------------------------------------------------------- training
-
-
 @dataclass(frozen=True)
-class _Training:
+class _Demo:
     outdir: Path
-    data: Path
-    device: str
     settings: DemoSettings
-    console: "Console"
-    say: Callable[[str], None]
+    device: str
+    console: Console
 
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, highlight=False)
 
-def _train(training: _Training, run: Optional[Run], supervisor: Supervisor, handles: Tuple[int, ...]) -> None:
-    """Train in a process of its own, from where a run stopped, showing where it stands."""
-    settings, log = training.settings, training.outdir / "demo-train.log"
-    before, starts = set(training.outdir.iterdir()), [] if run is None else run.starts
-    command = module_command("regan_ext", "train", *settings.arguments(training.outdir, training.data, training.device))
-    if not starts:
-        cycles = sum(span.phase == Phase.SPARSE for span in settings.schedule.spans())
-        training.say(
-            f"Training: {settings.total} iterations of {settings.batch} images, {cycles} sparse-dense cycles, "
-            f"{settings.config.ratio:.0%} of the synthesis network's weights pruned in sparse phases"
+    def run(self, handles: Tuple[int, ...]) -> int:
+        begin, settings = time.monotonic(), self.settings
+        data = self.outdir / f"digits-100-{settings.resolution}.zip"
+        if not data.exists():
+            prepare(Request("digits", "-", data, resolution=settings.resolution, count=100))
+        self.say(
+            f"Data: 100 handwritten digits of {settings.resolution}x{settings.resolution} pixels, 10 of each class ({data})"
         )
-    else:
-        kimg, snapshot = starts[-1]
-        command.append(f"--resume={snapshot.parent}")
-        training.say(f"Training goes on at {kimg} of {settings.kimg} kimg, from {snapshot.parent}")
-    with _Display(settings, training.console, training.say) as display:
+        self.say(f"Host: {embedded.LICENCE}")
+        run = settings.run(self.outdir)
+        if run is not None and run.is_finished:
+            anew = f"--kimg={3 * settings.kimg} trains anew and longer, --outdir elsewhere"
+            self.say(f"Trained already, {settings.kimg} kimg; {anew}.")
+        else:
+            with Supervisor(self.say) as supervisor:
+                self._train(data, run, supervisor, handles)
+            run = settings.run(self.outdir)
+            if supervisor.was_signalled and not (run is not None and run.is_finished):
+                at = f" at {run.starts[-1][0]} of {settings.kimg} kimg" if run is not None and run.starts else ""
+                again = ["regan-ext", "demo", f"--outdir={self.outdir}", f"--kimg={settings.kimg}", f"--device={self.device}"]
+                self.say(f"Stopped{at}. The same command goes on:\n  {shlex.join(again)}")
+                return 130
+        assert run is not None, "a training that ended well has written a run"
+        grid = _draw(data, run)
+        self.say(f"Done in {time.monotonic() - begin:.0f} seconds; {filesize.decimal(size_of(self.outdir))} in {self.outdir}.")
+        self.say("\n".join(_outcome(run, grid)))
+        return 0
 
-        def look() -> None:
-            for path in training.outdir.iterdir():
-                if path not in before and path.is_dir():
-                    job = read_job(path)
+    def _train(self, data: Path, run: Optional[Run], supervisor: Supervisor, handles: Tuple[int, ...]) -> None:
+        """Train in a process of its own, from where a run stopped, showing where it stands."""
+        settings, log = self.settings, self.outdir / "demo-train.log"
+        before, starts = set(self.outdir.iterdir()), [] if run is None else run.starts
+        command = module_command("regan_ext", "train", *settings.arguments(self.outdir, data, self.device))
+        if not starts:
+            cycles = sum(span.phase == Phase.SPARSE for span in settings.schedule.spans())
+            self.say(
+                f"Training: {settings.total} iterations of {settings.batch} images, {cycles} sparse-dense cycles, "
+                f"{settings.config.ratio:.0%} of the synthesis network's weights pruned in sparse phases"
+            )
+        else:
+            kimg, snapshot = starts[-1]
+            command.append(f"--resume={snapshot.parent}")
+            self.say(f"Training goes on at {kimg} of {settings.kimg} kimg, from {snapshot.parent}")
+        with _Display(settings, self.console, self.say) as display:
+
+            def look() -> None:
+                for job in (read_job(path) for path in self.outdir.iterdir() if path not in before and path.is_dir()):
                     if job.is_known:
                         display.show(job.iteration, job.sec_per_iteration)
 
-        wrong = supervisor.run(command, log, handles, look, _POLL)
-        if wrong is None and not supervisor.was_signalled:
-            display.show(settings.total, 0)
-    if wrong is not None and not supervisor.was_signalled:
-        raise click.ClickException(f"training failed with {wrong} (all that it said is in {log})")
+            wrong = supervisor.run(command, log, handles, look, _POLL)
+            if wrong is None and not supervisor.was_signalled:
+                display.show(settings.total, 0)
+        if wrong is not None and not supervisor.was_signalled:
+            raise click.ClickException(f"training failed with {wrong} (all that it said is in {log})")
 
 
-class _Display:
+class _Display(Progress):
     """Where training stands: a line that moves in a terminal; elsewhere a line at every switch and tenth of the run."""
 
-    def __init__(self, settings: DemoSettings, console: "Console", say: Callable[[str], None]):
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        self._settings, self._say = settings, say
-        self._begin = time.monotonic()
-        self._told: Optional[Tuple[int, int]] = None
+    def __init__(self, settings: DemoSettings, console: Console, say: Callable[[str], None]):
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[text]}"))
-        self._progress = Progress(*columns, console=console) if console.is_terminal else None
-        if self._progress is not None:
-            self._task = self._progress.add_task("starting", total=settings.total, text="(getting the host, loading the data)")
-
-    def __enter__(self) -> "_Display":
-        if self._progress is not None:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        super().__init__(*columns, console=console, disable=not console.is_terminal)
+        self._settings, self._say, self._begin = settings, say, time.monotonic()
+        self._told: Optional[Tuple[int, int]] = None
+        self._task = self.add_task("starting", total=settings.total, text="(getting the host, loading the data)")
 
     def show(self, done: int, pace: float) -> None:
         """Show that ``done`` iterations are done, at ``pace`` seconds each (NaN: not known)."""
-        total, schedule = self._settings.total, self._settings.schedule
-        span = schedule.span(min(max(done, 0), total - 1))
+        total, done = self._settings.total, max(done, 0)
+        span = self._settings.schedule.span(min(done, total - 1))
+        phase = span.phase.title + (f" (cycle {span.cycle})" if span.cycle else "")
         left = "" if math.isnan(pace) else f" · {clock(pace * (total - done))} left"
-        text = f"{max(done, 0)} of {total} iterations · {clock(time.monotonic() - self._begin)} elapsed{left}"
-        if self._progress is not None:
-            self._progress.update(self._task, completed=done, description=_phase_text(span), text=text)
-            return
+        text = f"{done} of {total} iterations · {clock(time.monotonic() - self._begin)} elapsed{left}"
+        self.update(self._task, completed=done, description=phase, text=text)
         stage = (span.start, 10 * done // total)
-        if stage != self._told:
+        if self.disable and stage != self._told:
             self._told = stage
-            self._say(f"{_phase_text(span)}: {text}")
-
-
-def _phase_text(span: Span) -> str:
-    return span.phase.title + (f" (cycle {span.cycle})" if span.cycle else "")
+            self._say(f"{phase}: {text}")
 
 
 # ---------------------------------------------------------------- what came out
@@ -226,7 +201,7 @@ def _phase_text(span: Span) -> str:
 
 def _draw(data: Path, run: Run) -> Path:
     """Draw the pair of the last switch beside real images; returns the picture."""
-    sparse = next(iter(sorted(run.folder.glob("network-pair-*-sparse.pkl"), reverse=True)), None)
+    sparse = max(run.folder.glob("network-pair-*-sparse.pkl"), default=None)
     dense = None if sparse is None else sparse.with_name(sparse.name.replace("-sparse", "-dense"))
     if sparse is None or dense is None or not dense.is_file():
         raise click.ClickException(f"{run.folder} holds no pair of a dense and a sparse generator (network-pair-*.pkl)")
@@ -235,19 +210,17 @@ def _draw(data: Path, run: Run) -> Path:
     return grid
 
 
-def _tell(run: Run, grid: Path, say: Callable[[str], None]) -> None:
-    """Say what the masks did, where the picture is, and what to do next."""
+def _outcome(run: Run, grid: Path) -> List[str]:
+    """What the masks did, where the picture is, and what to do next."""
     last = run.ticks[-1]
     same = 1 - run.config.ratio if run.config is not None else math.nan
-    say(
+    return [
         f"Masks: {last.get('ReGAN/mask_change'):.1%} of the weights that the last pruning took, the one before had left; "
-        f"{last.get('ReGAN/explored'):.1%} of all have been in use in a sparse phase, {same:.0%} if the masks never changed."
-    )
-    say(f"Picture: {grid} (real, dense, sparse; each column one digit, the same latents in dense and sparse)")
-    say("Next: a page about the run, its generator as a picture, and the same with a folder of your images:")
-    say(f"  {shlex.join(['regan-ext', 'report', str(run.folder)])}")
-    say(f"  {shlex.join(['regan-ext', 'export', str(run.last_snapshot), '--to=images', '--host=embedded'])}")
-    say(
+        f"{last.get('ReGAN/explored'):.1%} of all have been in use in a sparse phase, {same:.0%} if the masks never changed.",
+        f"Picture: {grid} (real, dense, sparse; each column one digit, the same latents in dense and sparse)",
+        "Next: a page about the run, its generator as a picture, and the same with a folder of your images:",
+        f"  {shlex.join(['regan-ext', 'report', str(run.folder)])}",
+        f"  {shlex.join(['regan-ext', 'export', str(run.last_snapshot), '--to=images', '--host=embedded'])}",
         "  regan-ext data prepare my-images FOLDER images.zip && "
-        "regan-ext train --data=images.zip --outdir=runs --metrics=none --regan-preset=few-shot"
-    )
+        "regan-ext train --data=images.zip --outdir=runs --metrics=none --regan-preset=few-shot",
+    ]
