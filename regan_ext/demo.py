@@ -25,7 +25,7 @@ from .runs.folder import Run
 from .runs.job import read_job
 from .snapshots.grid import make_grid
 from .support.errors import UserError
-from .support.locks import locked_file
+from .support.locks import locked
 from .support.process import Supervisor, module_command
 from .support.text import clock
 
@@ -93,8 +93,7 @@ def run_demo(outdir: Path, settings: DemoSettings, device: str, console: Console
     Raises:
         click.ClickException: training failed; what it said last is shown.
     """
-    outdir.mkdir(parents=True, exist_ok=True)
-    with locked_file(outdir / ".lock") as handles:
+    with locked(outdir) as handles:
         if handles is None:
             raise UserError(f"--outdir: another demo trains in {outdir}; wait for it, or give another folder")
         return _Demo(outdir, settings, device, console).run(handles)

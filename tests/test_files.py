@@ -18,7 +18,7 @@ from PIL import Image
 
 from regan_ext.cli import main
 from regan_ext.data.archive import ImageZip
-from regan_ext.support.folders import passing_folder
+from regan_ext.support.locks import passing_folder
 from training_hooks.core.files import copy_whole, refuse_own_input, whole_file, whole_path
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions, links and pipes of POSIX")
@@ -181,7 +181,7 @@ def test_a_report_does_not_replace_what_it_is_about(tmp_path: Path, name: str) -
 @posix
 def test_what_a_killed_process_left_is_deleted_and_what_a_living_one_has_is_not(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from regan_ext.support.folders import passing_folder\n"
+        "import os, sys; from pathlib import Path; from regan_ext.support.locks import passing_folder\n"
         "with passing_folder(Path(sys.argv[1]), 'making-') as folder:\n"
         "    (folder / 'half').write_text('x'); print(flush=True); sys.stdin.read()\n"
     )

@@ -25,6 +25,7 @@ from test_launch import call
 from regan_ext.cli import main
 from regan_ext.hosts import embedded_train
 from regan_ext.support.errors import UserError
+from regan_ext.support.locks import locked
 from regan_ext.support.process import module_command
 from regan_ext.tables import picture, runner
 from regan_ext.tables.command import Job, Place
@@ -33,7 +34,7 @@ from regan_ext.tables.model import NAMES, Cell, Table, how_to_get, load, table_o
 from regan_ext.tables.results import dumps, read_file, read_folder
 from regan_ext.tables.sheet import FORMATS, Grid, Sheet
 from regan_ext.tables.show import sheet_of
-from regan_ext.tables.state import locked, note_settings, read_standing
+from regan_ext.tables.state import note_settings, read_standing
 from training_hooks.core import own_snapshots, random_state
 from training_hooks.nvidia import state
 from training_hooks.sparsity.operations import layer_operations
@@ -307,7 +308,7 @@ def test_two_processes_share_a_table(tmp_path: Path, data_dir: Path) -> None:
     job = small_job(tmp_path, data=data_dir)
     job.folder.mkdir(parents=True)
     code = (
-        f"import sys; from pathlib import Path; from regan_ext.tables.state import locked\n"
+        f"import sys; from pathlib import Path; from regan_ext.support.locks import locked\n"
         f"with locked(Path({str(job.folder)!r})) as mine: print(mine is not None, flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:

@@ -26,7 +26,7 @@ from regan_ext.runs.chain import last_run
 from regan_ext.runs.metric import MetricPoint
 from regan_ext.support import process
 from regan_ext.support.errors import UserError
-from regan_ext.tables.state import locked
+from regan_ext.support.locks import locked
 from regan_ext.train.presets import read_file
 from regan_ext.tune import runner, training
 from regan_ext.tune.objective import Objective

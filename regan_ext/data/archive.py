@@ -11,7 +11,7 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple
 from training_hooks.core.files import whole_file
 
 from ..support.errors import UserError, writing
-from ..support.folders import passing_folder
+from ..support.locks import passing_folder
 from ..support.text import printable
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import Iterator, List, Sequence
 
 import click
 
-from ..support.folders import passing_folder
+from ..support.locks import passing_folder
 from .manifest import Limits, normalised
 
 __all__ = ["UnpackError", "is_archive", "unpack"]

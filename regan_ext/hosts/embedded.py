@@ -20,7 +20,7 @@ import zipfile
 from pathlib import Path
 from typing import List, Tuple
 
-from ..support.folders import passing_folder
+from ..support.locks import passing_folder
 from ..support.process import module_command
 from .checkout import HostError
 

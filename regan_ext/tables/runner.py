@@ -11,12 +11,13 @@ from typing import Callable, List, Optional, Sequence, Tuple
 from training_hooks.core.own_snapshots import is_own_file
 
 from ..support.errors import UserError
+from ..support.locks import locked
 from ..support.pickles import TRUST, foreign
 from ..support.process import Supervisor
 from ..support.text import clock, echo
 from .command import Job, Place
 from .model import Cell, how_to_get
-from .state import DIFFERS, FINISHED, FRESH, INTERRUPTED, UNMEASURED, Standing, locked, note_settings, read_standing
+from .state import DIFFERS, FINISHED, FRESH, INTERRUPTED, UNMEASURED, Standing, note_settings, read_standing
 
 __all__ = ["dry_run", "jobs_of", "run"]
 

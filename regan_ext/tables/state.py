@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from training_hooks.core.files import whole_file
 
 from ..runs.chain import last_run
 from ..runs.folder import Run
 from ..runs.metric import MetricPoint
-from ..support.locks import locked_file
 from ..support.process import module_command
 from ..support.reading import Damaged, mapping, read_json
 from .command import Job
 from .model import Measure
 
 __all__ = [
-    "DIFFERS", "FINISHED", "FRESH", "INTERRUPTED", "UNMEASURED", "Standing", "locked", "note_settings", "noted",
+    "DIFFERS", "FINISHED", "FRESH", "INTERRUPTED", "UNMEASURED", "Standing", "note_settings", "noted",
     "read_standing", "settings_of",
 ]  # fmt: skip
 
 FRESH, INTERRUPTED, FINISHED, UNMEASURED, DIFFERS = "fresh", "interrupted", "finished", "unmeasured", "differs"
-_SETTINGS_FILE, _LOCK_FILE = "cell.json", ".lock"
+_SETTINGS_FILE = "cell.json"
 
 
 @dataclass(frozen=True)
@@ -118,23 +116,3 @@ def settings_of(note: Mapping[str, Any]) -> Optional[Tuple[str, ...]]:
     """The arguments that the cell was begun with; None where they are not known."""
     arguments = note.get("arguments")
     return tuple(map(str, arguments)) if isinstance(arguments, list) else None
-
-
-@contextlib.contextmanager
-def locked(folder: Path, create: bool = True) -> Iterator[Optional[Tuple[int, ...]]]:
-    """Keep other processes away from the folder while the block runs, and as long as a process lives that inherits the lock.
-
-    Args:
-        folder: of a cell.
-        create: make it where it is missing.
-
-    Yields:
-        Handles for a child process to inherit; None where another process has the folder.
-    """
-    if create:
-        folder.mkdir(parents=True, exist_ok=True)
-    if not folder.is_dir():
-        yield ()
-        return
-    with locked_file(folder / _LOCK_FILE) as mine:
-        yield mine

@@ -17,10 +17,10 @@ from ..runs.chain import last_run
 from ..runs.folder import Run
 from ..runs.metric import MetricPoint, last_error
 from ..support.errors import UserError
+from ..support.locks import locked
 from ..support.pickles import TRUST, foreign
 from ..support.process import Supervisor
 from ..support.text import clock
-from ..tables.state import locked
 from .objective import Objective
 from .space import Space, parse
 from .study import Claim, StudyFile, report, runs_of

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..runs.metric import MetricPoint
 from ..support.errors import UserError
-from ..tables.state import locked
+from ..support.locks import locked
 from .objective import Objective
 
 __all__ = ["Claim", "StudyFile", "report", "runs_of"]
