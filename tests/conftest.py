@@ -38,7 +38,7 @@ SCHEDULE = ["--regan-ratio=0.3", "--regan-interval=20", "--regan-warmup=13", "--
 
 # Files that take longest, longest first, so that none is left to one process at the end.
 SLOW = ["test_resume", "test_training_loop", "test_launch", "test_stop", "test_demo", "test_channel_training", "test_export",
-        "test_augment_training", "test_docs", "test_metrics"]  # fmt: skip
+        "test_augment_training", "test_docs", "test_metrics", "test_releases"]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
