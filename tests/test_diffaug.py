@@ -226,7 +226,7 @@ def test_a_loss_that_would_not_augment_is_an_error() -> None:
     loss = types.SimpleNamespace(augment_pipe=None)
     hook = DiffAugment(["cutout"])
     hook.start(Training({}, {}, loss=loss))
-    with pytest.raises(RuntimeError, match="without its augment_pipe"):
+    with pytest.raises(RuntimeError, match="without augment_pipe"):
         hook.before_step(Step("G", "Gmain", 0))
     loss.augment_pipe(torch.zeros(1, 1, 8, 8))
     hook.before_step(Step("G", "Gmain", 0))

@@ -171,7 +171,7 @@ def test_the_layer_that_writes_the_image_is_not_pruned_in_silence() -> None:
 
 
 def test_patterns_are_a_list() -> None:
-    with pytest.raises(ValueError, match=r"^exclude must be a list of patterns, got '\*torgb\*'; \['\*torgb\*'\] is one"):
+    with pytest.raises(ValueError, match=r"^exclude must be a list of texts, got '\*torgb\*'; \['\*torgb\*'\] is one"):
         config(exclude="*torgb*")
 
 

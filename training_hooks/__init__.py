@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, List
 
 if TYPE_CHECKING:
     from .core.hook import Hook, Round, Step, Training
+    from .core.loop import Loop
+    from .core.schedule import Length
     from .methods.apa.hook import AdaptivePseudoAugmentation
     from .methods.diffaugment.hook import DiffAugment, augment, parse_policy
     from .methods.method import Config, Method, Statistic, setting
@@ -23,6 +25,8 @@ __all__ = [
     "Config",
     "DiffAugment",
     "Hook",
+    "Length",
+    "Loop",
     "Method",
     "Reconfiguration",
     "ReconfigurationConfig",
@@ -41,6 +45,8 @@ _MODULES = {
     "methods.regan.config": ("PRESETS", "ReconfigurationConfig"),
     "methods.diffaugment.hook": ("DiffAugment", "augment", "parse_policy"),
     "core.hook": ("Hook", "Round", "Step", "Training"),
+    "core.loop": ("Loop",),
+    "core.schedule": ("Length",),
     "methods.regan.hook": ("Reconfiguration",),
     "methods.method": ("Config", "Method", "Statistic", "setting"),
     "observers.stability": ("Stability",),

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import torch
 
+from training_hooks.core.engine import of_hook
 from training_hooks.methods.method import methods
 from training_hooks.methods.regan.config import ReconfigurationConfig
 from training_hooks.methods.regan.plan import select_parameters
@@ -41,7 +42,7 @@ def masks_of_state(path: Path, snapshot: Path, channels: bool = False) -> Dict[s
     remedy = "give --ratio to prune by magnitude instead"
     try:
         hooks = states.load(path, snapshot)["hooks"]
-        of_methods = [mapping(states.of_hook(hooks, method.hook_class())) for method in methods()]
+        of_methods = [mapping(of_hook(hooks, method.hook_class())) for method in methods()]
         found: Mapping[str, Any] = next((state["networks"] for state in of_methods if "networks" in state), {})
         return {
             network: {

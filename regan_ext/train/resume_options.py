@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Type
 
-from training_hooks.core.engine import look_up
+from training_hooks.core.engine import look_up, of_hook
 from training_hooks.core.hook import Hook
 from training_hooks.methods.method import Entry, entries
-from training_hooks.nvidia.state import of_hook
 
 from ..support.errors import UserError
 from ..support.text import echo

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Type
 
 import torch
 
 from .hook import MAIN_PHASES, Hook, Round, Step, Training
 
-__all__ = ["Engine", "construct_hook", "dotted_name", "look_up"]
+__all__ = ["Engine", "construct_hook", "dotted_name", "look_up", "of_hook", "states_of"]
 
 # Modules by the names that runs of 0.1.0 have written down.
 _MOVED = {
@@ -62,6 +62,16 @@ def construct_hook(class_name: str = _CONSTRUCT, **kwargs: Any) -> Hook:
     return hook
 
 
+def states_of(hooks: Sequence[Hook]) -> Dict[str, Any]:
+    """The states of hooks by their names."""
+    return {hook.name or type(hook).__name__: hook.state_dict() for hook in hooks}
+
+
+def of_hook(states: Mapping[str, Any], kind: Type[Hook]) -> Optional[Any]:
+    """The state of a hook among those of a run; None where there is none. 0.1.0 has kept all by the names of their classes."""
+    return states.get(kind.name, states.get(kind.__name__))
+
+
 class Engine:
     """Keeps the hooks of one training run and fires their events.
 
@@ -77,43 +87,70 @@ class Engine:
         self,
         hooks: Sequence[Hook],
         training: Training,
-        report: Callable[[str, float], Any],
+        report: Callable[[str, float], Any] = lambda name, value: None,
         ends_tick: Callable[[], bool] = lambda: True,
         begin: Callable[[], None] = lambda: None,
     ):
         self.hooks: List[Hook] = sorted(hooks, key=lambda hook: hook.order)
         self.training = training
         self.iteration = -1
+        #: Whether optimizer steps are of regularisation alone, in loops that do not say so by their phases.
+        self.is_extra = False
         self._phase, self._round = "", 0
         self._report, self._ends_tick, self._begin = report, ends_tick, begin
         self._started = False
+        self._handles: List[Any] = []  # of what is registered at the optimizers
 
-    def add_optimizer(self, network: str, optimizer: torch.optim.Optimizer, configured_lr: float) -> None:
-        """Fire step events around ``optimizer``, which trains ``network`` ("G" or "D")."""
+    def add_optimizer(self, network: str, optimizer: torch.optim.Optimizer, configured_lr: Optional[float] = None) -> None:
+        """Fire step events around ``optimizer``, which trains ``network`` ("G" or "D").
+
+        Args:
+            network: name.
+            optimizer: its own.
+            configured_lr: learning rate before the loop scaled it for lazy regularisation; None where it does not.
+        """
         self.training.optimizers[network] = optimizer
-        self.training.configured_lr[network] = configured_lr
-        optimizer.register_step_pre_hook(lambda *_: self._step(network, before=True))
-        optimizer.register_step_post_hook(lambda *_: self._step(network, before=False))
+        if configured_lr is not None:
+            self.training.configured_lr[network] = configured_lr
+        self._handles += [
+            optimizer.register_step_pre_hook(lambda *_: self._step(network, before=True)),
+            optimizer.register_step_post_hook(lambda *_: self._step(network, before=False)),
+        ]
 
     def enter_phase(self, phase: str) -> None:
-        """A round of the loop's phase ``phase`` is about to run."""
-        first_round, self._phase = phase != self._phase, phase
-        self._round = 0 if first_round else self._round + 1
-        if not first_round or phase[1:] not in MAIN_PHASES:
+        """A round of the host's phase ``phase`` is about to run."""
+        if not self.enter_round(phase) or phase[1:] not in MAIN_PHASES:
             return
         if phase.startswith("G"):
-            self._begin_iteration()
+            self.begin_iteration()
         elif self._ends_tick():  # asked this late for the signals that end a tick early
-            for hook in self.hooks:
-                for name, value in hook.on_report().items():
-                    self._report(name, value)
+            for name, value in self.report().items():
+                self._report(name, value)
 
-    def change_round(self, given: Mapping[str, Any]) -> Dict[str, Any]:
-        """What the hooks make of the tensors that the round entered last is ``given``: fields of ``Round`` by name."""
+    def enter_round(self, phase: str) -> bool:
+        """A round of ``phase`` is about to run; whether it is the first one of it in turn."""
+        first, self._phase = phase != self._phase, phase
+        self._round = 0 if first else self._round + 1
+        return first
+
+    def begin_iteration(self) -> None:
+        """The next iteration begins."""
+        self.start()
+        self.iteration += 1
+        self._begin()
+        for hook in self.hooks:
+            hook.on_iteration(self.iteration)
+
+    def change_round(self, **given: Any) -> Round:
+        """What the hooks make of the tensors that the round entered last is given: fields of ``Round`` by name."""
         batch = Round(self._phase, self._round, **given)
         for hook in self.hooks:
             batch = hook.on_round(batch)
-        return {name: getattr(batch, name) for name in given}
+        return batch
+
+    def report(self) -> Dict[str, float]:
+        """Name → value of all statistics of the tick that ends."""
+        return {name: value for hook in self.hooks for name, value in hook.on_report().items()}
 
     def measured(self, values: Mapping[str, float], kimg: float) -> None:
         """Metrics of a snapshot have been measured, with the same values on every rank."""
@@ -134,6 +171,15 @@ class Engine:
             for hook in self.hooks:
                 hook.start(self.training)
 
+    def close(self) -> None:
+        """Take the hooks off: the optimizers, the forward pass and what the hooks have set are as they would be without."""
+        for handle in self._handles:
+            handle.remove()
+        for hook in reversed(self.hooks):
+            hook.close()
+        if self.training.wraps is not None:
+            self.training.wraps.clear()
+
     def observes(self) -> bool:
         """Whether the hooks only look on."""
         return all(hook.observes for hook in self.hooks)
@@ -142,14 +188,13 @@ class Engine:
         """Whether any hook has the networks that it reconfigures sparse at the moment."""
         return any(hook.is_sparse() for hook in self.hooks)
 
-    def _begin_iteration(self) -> None:
-        self.start()
-        self.iteration += 1
-        self._begin()
-        for hook in self.hooks:
-            hook.on_iteration(self.iteration)
-
     def _step(self, network: str, before: bool) -> None:
-        step = Step(network, self._phase, self.iteration)
+        if self.iteration < 0:
+            raise RuntimeError(
+                "no iteration has begun: steps belong into `with loop.iteration():`, and with manual=True the loop calls "
+                "hook.begin_iteration() at its top"
+            )
+        phase = self._phase if self._phase.startswith(network) else f"{network}main"
+        step = Step(network, f"{network}reg" if self.is_extra else phase, self.iteration)
         for hook in self.hooks:
             (hook.before_step if before else hook.after_step)(step)

@@ -21,7 +21,8 @@ One iteration of a StyleGAN2-ADA loop, and when each event fires::
 The first regularisation steps fall into iteration 0. A loop without lazy regularisation has one phase ``Gboth`` instead
 of ``Gmain`` and ``Greg``. Several rounds of gradient accumulation still make one iteration.
 
-Into the forward pass itself there is one way, ``Training.wrap``.
+Into the forward pass itself there is one way, ``Training.wrap``. Where a loop of one's own fires the same events is said at
+``training_hooks.core.loop.Loop``.
 """
 
 from __future__ import annotations
@@ -61,15 +62,15 @@ class Round:
     Args:
         phase: of the loop ("Gmain", "Greg", ...).
         index: of the round in its phase, from 0.
-        real_img, real_c: images and their labels.
-        gen_z, gen_c: latents and their labels.
+        real_img, real_c: images and their labels; None where a loop of one's own gives none.
+        gen_z, gen_c: latents and their labels, likewise.
     """
 
     phase: str
     index: int
-    real_img: torch.Tensor
+    real_img: Any
     real_c: Optional[torch.Tensor]
-    gen_z: torch.Tensor
+    gen_z: Any
     gen_c: Optional[torch.Tensor]
 
 
@@ -86,6 +87,7 @@ class Training:
         rank: of this process.
         num_ranks: number of processes.
         configured_lr: "G" and "D" → learning rate as configured, before the loop scaled it for lazy regularisation.
+        iterations_per_epoch: iterations of an epoch; None where it is not known.
         loss: the host's own loss; None outside a host.
         stats: the host's own module ``training_stats``; None outside a host.
         wraps: wrappers around the parts of the forward pass; None = those of the loss, see ``wrap``.
@@ -99,6 +101,7 @@ class Training:
     rank: int = 0
     num_ranks: int = 1
     configured_lr: Dict[str, float] = field(default_factory=dict)
+    iterations_per_epoch: "int | None" = None
     loss: Any = None
     stats: Any = None
     wraps: "Wraps | None" = field(default=None, repr=False)
@@ -106,8 +109,9 @@ class Training:
     def wrap(self, part: str, wrapper: Callable[[Any], Any], order: int = 0) -> Wrap:
         """Put a wrapper around a part of the forward pass.
 
-        The parts are attributes of the host's loss, which looks each up on itself whenever it computes. What a wrapper makes
-        has to do for the loss what the part does: ``run_G`` gives images of the same shape, ``G_synthesis`` is a module.
+        The parts are attributes of the host's loss, which looks each up on itself whenever it computes; a ``Loop`` has the
+        same. What a wrapper makes has to do for them what the part does: ``run_G`` gives images of the same shape, alone or
+        with more behind them, ``G_synthesis`` is a module.
 
         Args:
             part: "run_G", "run_D", "augment_pipe" or "G_synthesis".
@@ -184,6 +188,9 @@ class Hook:
 
     def on_member(self, name: str, network: torch.nn.Module) -> None:
         """``network``, a copy of the network ``name`` ("G", "D" or "G_ema"), is about to be written as a member of a pair."""
+
+    def close(self) -> None:
+        """The loop goes on without this hook: undo what holds at the moment. Wrappers are taken off by themselves."""
 
     def is_sparse(self) -> bool:
         """Whether the networks that this hook reconfigures, whichever they are, are sparse at the moment."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Sequence, Tuple
+import io
+from typing import Any, List, Sequence, Tuple
 
 import torch
 
-__all__ = ["average_gradients", "differs", "rank_and_size"]
+__all__ = ["average_gradients", "differs", "gather", "rank_and_size"]
 
 
 def rank_and_size() -> Tuple[int, int]:
@@ -15,6 +16,31 @@ def rank_and_size() -> Tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+def gather(value: Any, device: torch.device, num_ranks: int) -> List[Any]:
+    """``value``, of tensors and plain values, of every rank on every rank. Has to be called on every rank.
+
+    Args:
+        value: this rank's.
+        device: of the loop; bytes on it are what any backend can carry.
+        num_ranks: number of processes.
+    """
+    if num_ranks == 1:
+        return [value]
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    mine = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8).to(device)
+    size = torch.tensor([mine.numel()], device=device)
+    sizes = [torch.zeros_like(size) for _ in range(num_ranks)]
+    torch.distributed.all_gather(sizes, size)
+    longest = int(max(int(s) for s in sizes))
+    padded = torch.nn.functional.pad(mine, (0, longest - mine.numel()))
+    gathered = [torch.zeros_like(padded) for _ in range(num_ranks)]
+    torch.distributed.all_gather(gathered, padded)
+    parts = [g[: int(s)].cpu().numpy().tobytes() for g, s in zip(gathered, sizes)]
+    # Not where they were: each would open a context of its own on every GPU.
+    return [torch.load(io.BytesIO(part), map_location="cpu", weights_only=True) for part in parts]
 
 
 def differs(value: int, device: torch.device) -> bool:

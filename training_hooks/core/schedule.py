@@ -30,10 +30,22 @@ _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(kimg|it|iterations)?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Length:
-    """A stretch of training, in iterations or in kimg (thousands of real images shown)."""
+    """A stretch of training.
+
+    Args:
+        value: how long.
+        unit: "it" (iterations), "kimg" (thousands of real images shown), or "epoch", in loops of one's own.
+
+    Raises:
+        ValueError: another unit.
+    """
 
     value: float
     unit: str = "it"
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("it", "kimg", "epoch"):
+            raise ValueError(f"unit must be it, kimg or epoch, got {self.unit!r}")
 
     @classmethod
     def parse(cls, text: str) -> "Length":
@@ -53,12 +65,26 @@ class Length:
             raise ValueError(f"{text!r} is not a whole number of iterations")
         return cls(value, unit)
 
-    def iterations(self, batch_size: int) -> int:
-        """The length in iterations of ``batch_size`` images, rounded to the nearest."""
-        return int(self.value) if self.unit == "it" else round(self.value * 1000 / batch_size)
+    def iterations(self, batch_size: Optional[int], iterations_per_epoch: Optional[int] = None) -> int:
+        """The length in iterations, rounded to the nearest.
+
+        Args:
+            batch_size: images per iteration; None = not known.
+            iterations_per_epoch: iterations of an epoch; None = not known.
+
+        Raises:
+            ValueError: what the unit needs is not known.
+        """
+        if self.unit == "it":
+            return int(self.value)
+        if self.unit == "kimg" and batch_size is not None:
+            return round(self.value * 1000 / batch_size)
+        if self.unit == "epoch" and iterations_per_epoch is not None:
+            return round(self.value * iterations_per_epoch)
+        raise ValueError(f"a length of {self} needs {'batch_size' if self.unit == 'kimg' else 'iterations_per_epoch'}")
 
     def __str__(self) -> str:
-        return f"{self.value:g}kimg" if self.unit == "kimg" else f"{int(self.value)}"
+        return f"{int(self.value)}" if self.unit == "it" else f"{self.value:g}{self.unit}"
 
 
 @dataclass(frozen=True)

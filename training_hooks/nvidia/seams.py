@@ -52,7 +52,8 @@ class HookedLoss:
         """The host's own, after the events of its phase and of its round, on what the hooks make of its tensors."""
         given = {**dict(zip(_ROUND, args)), **kwargs}
         self._engine.enter_phase(given["phase"])
-        changed = self._engine.change_round({name: given[name] for name in _ROUND[1:]})
+        batch = self._engine.change_round(**{name: given[name] for name in _ROUND[1:]})
+        changed = {name: getattr(batch, name) for name in _ROUND[1:]}
         args = (*(changed.get(name, value) for name, value in zip(_ROUND, args)), *args[len(_ROUND) :])
         kwargs.update({name: changed[name] for name in changed if name in kwargs})
         return self._inner.accumulate_gradients(*args, **kwargs)

@@ -6,25 +6,26 @@ loads with ``weights_only=True``. The networks' parameters are in the pickle, wh
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import sys
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Type
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import torch
 
+from ..core.engine import of_hook, states_of
 from ..core.files import whole_file
 from ..core.hook import Hook
 from ..core.random_state import random_states, set_random_states
+from ..core.ranks import gather
 from ..core.state_check import check_fields, check_fit
 from .host_loop import HostLoop
 
 __all__ = [
-    "VERSION", "StateError", "collect", "fingerprint", "in_order", "kimg_of", "load", "of_hook", "prune_old", "restore",
+    "VERSION", "StateError", "collect", "fingerprint", "in_order", "kimg_of", "load", "prune_old", "restore",
     "save", "state_path",
 ]  # fmt: skip
 
@@ -132,28 +133,6 @@ def prune_old(folder: "str | Path", keep: int) -> None:
         path.unlink()
 
 
-# ---------------------------------------------------------------- several ranks
-
-
-def _gather(value: Any, device: torch.device, num_ranks: int) -> List[Any]:
-    """``value`` of every rank, on every rank. Sent as bytes on the loop's own device, which any backend can carry."""
-    if num_ranks == 1:
-        return [value]
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    mine = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8).to(device)
-    size = torch.tensor([mine.numel()], device=device)
-    sizes = [torch.zeros_like(size) for _ in range(num_ranks)]
-    torch.distributed.all_gather(sizes, size)
-    longest = int(max(int(s) for s in sizes))
-    padded = torch.nn.functional.pad(mine, (0, longest - mine.numel()))
-    gathered = [torch.zeros_like(padded) for _ in range(num_ranks)]
-    torch.distributed.all_gather(gathered, padded)
-    parts = [g[: int(s)].cpu().numpy().tobytes() for g, s in zip(gathered, sizes)]
-    # Not where they were: each would open a context of its own on every GPU.
-    return [torch.load(io.BytesIO(part), map_location="cpu", weights_only=True) for part in parts]
-
-
 # ---------------------------------------------------------------- the loop
 
 
@@ -188,8 +167,8 @@ def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
         "optimizers": {name: opt.state_dict() for name, opt in loop.optimizers.items()},
         "augment_p": None if augment is None else float(augment.p),
         "ada_pending": None if ada is None else _pending(ada),
-        "hooks": {hook.name or type(hook).__name__: hook.state_dict() for hook in hooks},
-        "ranks": _gather(_rank_state(loop), loop.device, loop.num_ranks),
+        "hooks": states_of(hooks),
+        "ranks": gather(_rank_state(loop), loop.device, loop.num_ranks),
     }
     options = Path(str(loop.run_dir)) / "training_options.json"
     state["options"] = json.loads(options.read_text(encoding="utf-8")) if options.is_file() else None
@@ -226,11 +205,6 @@ def restore(state: Mapping[str, Any], loop: HostLoop, hooks: Sequence[Hook]) -> 
             hook.load_state_dict(saved)
     set_random_states(mine["random"], loop.device)
     loop.set_counters(state["cur_nimg"], state["batch_idx"], state["cur_tick"])
-
-
-def of_hook(states: Mapping[str, Any], kind: Type[Hook]) -> Optional[Any]:
-    """The state of a hook among those of a run; None where there is none. 0.1.0 has kept all by the names of their classes."""
-    return states.get(kind.name, states.get(kind.__name__))
 
 
 def _pending(ada: Any) -> Optional[torch.Tensor]:

@@ -163,7 +163,7 @@ class SynthesisSwitch:
         if self._narrow.is_bypassed():
             raise RuntimeError(
                 "weights that read pruned channels have gradients, so the loop calls the generator itself in a sparse phase; "
-                "call hook.synthesis(G.mapping(z, c)) instead"
+                "call hook.synthesis(G.mapping(z, c)) instead, or loop.run_G(z, c) of a Loop"
             )
 
     def average_gradients(self) -> None:

@@ -2,7 +2,8 @@
 
 Source: Jiang, Dai, Wu, Loy, "Deceive D: Adaptive Pseudo Augmentation for GAN Training with Limited Data", NeurIPS 2021.
 
-In someone's own loop, once per iteration each::
+In someone's own loop it is a method of a ``Loop``, which trains G before D in each iteration. Without one, once per iteration
+each::
 
     apa = AdaptivePseudoAugmentation()
     apa.remember(fakes)  # where G trains
@@ -19,6 +20,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 import torch
 
 from ...core.hook import MAIN_PHASES, Hook, Round, Training
+from ...core.ranks import gather
 from .config import APAConfig
 
 __all__ = ["AdaptivePseudoAugmentation", "adjusted", "mix"]
@@ -69,6 +71,11 @@ class AdaptivePseudoAugmentation(Hook):
         self._collector: Any = None
         self._batch_size = 0
         self._awaited: Optional[Round] = None  # whose fakes are still to come
+        self._is_own, self._num_ranks = False, 1  # a loop of one's own
+        self._device = torch.device("cpu")
+        self._reals: Optional[torch.Tensor] = None  # whose logits are still to come
+        self._heard: List[torch.Tensor] = []  # sums of signs in such a loop, of this process, since the last collection
+        self._heard_logits = 0
 
     # ---------------------------------------------------------------- one's own loop
 
@@ -110,20 +117,28 @@ class AdaptivePseudoAugmentation(Hook):
         if self._observed % self.interval == 0:
             self._adjust(logits.shape[0])
 
-    # ---------------------------------------------------------------- a host's loop
+    # ---------------------------------------------------------------- a host's loop, or a Loop
 
     def start(self, training: Training) -> None:
-        """Watch the loss for the images that G is trained on.
+        """Watch the forward pass for the images that G is trained on, and, where no host counts, for what D says of reals.
 
         Raises:
-            ValueError: the loss has no ``run_G``.
+            ValueError: the loss has no ``run_G``, or the batch size is not known.
         """
+        if training.batch_size is None:
+            raise ValueError("APA goes by the number of images, so the loop has to be given its batch_size")
         training.wrap("run_G", self._watched, self.order)
-        assert training.batch_size is not None
-        self._batch_size = training.batch_size
-        self._collector = training.stats.Collector(regex=_SIGNS, keep_previous=False)
+        self._batch_size, self._num_ranks = training.batch_size, training.num_ranks
+        self._is_own = training.stats is None
+        if self._is_own:
+            training.wrap("run_D", self._listening, self.order)
+            self._device = next(training.networks["D"].parameters()).device
+        else:
+            self._collector = training.stats.Collector(regex=_SIGNS, keep_previous=False)
 
     def on_iteration(self, iteration: int) -> None:
+        if self._is_own:
+            self._fakes = []
         if iteration > 0 and iteration % self.interval == 0:
             self._collect()
             self._adjust(self._batch_size)
@@ -132,10 +147,23 @@ class AdaptivePseudoAugmentation(Hook):
         if batch.phase.startswith("G"):
             if batch.phase[1:] in MAIN_PHASES:
                 self._fakes = self._fakes if batch.index > 0 else []
-                self._awaited = batch if self.p > 0 else None
+                self._awaited = batch if self.p > 0 or self._is_own else None
             return batch
+        if self._is_own:
+            self._check_fed(batch)
         reals, labels = self.replace(batch.real_img, batch.real_c, batch.index)
+        if self._is_own and batch.phase[1:] in MAIN_PHASES:
+            self._reals = reals
         return dataclasses.replace(batch, real_img=reals, real_c=labels)
+
+    def _check_fed(self, batch: Round) -> None:
+        """Check from the first iteration on that a loop of one's own tells what will be needed once p is above 0."""
+        if batch.index >= len(self._fakes):
+            raise RuntimeError(
+                "APA gives D fakes of the same iteration: G has to train before D, with loop.round('Gmain', ...) and loop.run_G"
+            )
+        if self._reals is not None:
+            raise RuntimeError("APA goes by what D says of real images: D has to be called as loop.run_D(batch.real_img)")
 
     def on_report(self) -> Mapping[str, float]:
         replaced = float(self._replaced) / max(1, self._seen)
@@ -171,14 +199,30 @@ class AdaptivePseudoAugmentation(Hook):
         def run_and_remember(*args: Any, **kwargs: Any) -> Any:
             result = run_g(*args, **kwargs)
             if self._awaited is not None:  # later calls of the round are of regularisation
-                self._fakes.append((result[0].detach(), self._awaited.gen_c))
+                images = result if isinstance(result, torch.Tensor) else result[0]
+                self._fakes.append((images.detach(), self._awaited.gen_c))
                 self._awaited = None
             return result
 
         return run_and_remember
 
+    def _listening(self, run_d: Any) -> Any:
+        def run_and_count(images: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            logits = run_d(images, *args, **kwargs)
+            if self._reals is not None and images.data_ptr() == self._reals.data_ptr():
+                self._heard.append(logits.detach().float().sign().sum())
+                self._heard_logits += logits.numel()
+                self._reals = None
+            return logits
+
+        return run_and_count
+
     def _collect(self) -> None:
-        """Take in what the host has counted on all ranks since the last call."""
+        """Take in what has been counted on all ranks since the last call, by the host or here."""
+        if self._is_own:
+            mine = (float(torch.stack(self._heard).sum()) if self._heard else 0.0, self._heard_logits)
+            signs, logits = map(sum, zip(*gather(mine, self._device, self._num_ranks)))
+            self._signs, self._logits, self._heard, self._heard_logits = self._signs + signs, self._logits + logits, [], 0
         if self._collector is None:
             return
         self._collector.update()

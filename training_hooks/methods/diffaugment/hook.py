@@ -207,4 +207,7 @@ class DiffAugment(Hook):
 
     def before_step(self, step: Step) -> None:
         if self._pipe is not None and not self._pipe.used:
-            raise RuntimeError("the host's loss trained a step without its augment_pipe, so DiffAugment would do nothing")
+            raise RuntimeError(
+                "a step was trained without augment_pipe, so DiffAugment would do nothing; a loop of one's own calls D as "
+                "loop.run_D(images)"
+            )

@@ -3,17 +3,20 @@
 Source: Saxena, Cao, Xu, Kulshrestha, "Re-GAN: Data-Efficient GANs Training via Architectural Reconfiguration",
 CVPR 2023, section 3 and algorithm 1.
 
-In someone's own loop::
+In someone's own loop, alone and of G::
 
     hook = Reconfiguration(G, ReconfigurationConfig(ratio=0.3, interval=100))
     hook.attach(optimizer, ema=G_ema)
     ...
     optimizer.step()
+
+With other methods, or of D, it is one of a ``training_hooks.core.loop.Loop``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 import time
@@ -24,8 +27,9 @@ import torch
 
 from ...core.hook import Hook, Step, Training
 from ...core.learning_rates import LearningRates
+from ...core.loop import warn
 from ...core.ranks import differs
-from ...core.schedule import Phase, Span
+from ...core.schedule import Length, Phase, Span
 from ...sparsity.masked_network import MaskedNetwork
 from ...sparsity.narrowing import SynthesisSwitch
 from ...sparsity.selection import parameter_shapes
@@ -36,6 +40,7 @@ from .phase_clock import PhaseClock
 from .phase_lines import PhaseLines, fact
 from .plan import (
     check_rgb,
+    doubts,
     plan_channels,
     select_parameters,
     sparse_cost,
@@ -55,8 +60,10 @@ class Reconfiguration(OwnLoop, Hook):
     iteration, so nothing accumulates. Nothing is attached to the networks.
 
     Args:
-        generator: the network to reconfigure; None when a host's seams give it through ``start``.
-        config: the settings.
+        generator: the network to reconfigure, for ``attach``; None where ``start`` gives the networks.
+        config: the settings; None = those that follow.
+        settings: fields of ``ReconfigurationConfig`` by name. Its lengths may be a ``Length`` in kimg or epochs, of a loop
+            that knows how many iterations they are.
 
     Raises:
         ValueError: a selection that matches nothing, or a finish that needs a longer run.
@@ -70,8 +77,10 @@ class Reconfiguration(OwnLoop, Hook):
         config: Optional[ReconfigurationConfig] = None,
         **settings: Any,
     ):
-        self.config = config if config is not None else ReconfigurationConfig.from_dict(settings)
-        self.schedule = self.config.schedule(None) if self.config.finish == "as-is" else None
+        self._lengths = {name: value for name, value in settings.items() if isinstance(value, Length)}
+        known = {name: value for name, value in settings.items() if name not in self._lengths}
+        self.config = config if config is not None else ReconfigurationConfig.from_dict(known)
+        self.schedule = self.config.schedule(None) if self.config.finish == "as-is" and not self._lengths else None
         self._generator = generator
         self._networks: Dict[str, MaskedNetwork] = {}
         self._optimizers: Dict[str, torch.optim.Optimizer] = {}
@@ -93,7 +102,9 @@ class Reconfiguration(OwnLoop, Hook):
     # ---------------------------------------------------------------- events
 
     def start(self, training: Training) -> None:
-        config = self.config
+        each = training.batch_size, training.iterations_per_epoch
+        lengths: Dict[str, Any] = {name: length.iterations(*each) for name, length in self._lengths.items()}
+        config = self.config = dataclasses.replace(self.config, **lengths)
         self._training = training
         self.schedule = config.schedule(training.total_iterations)
         if training.rank == 0 and training.run_dir is not None and training.batch_size and training.total_iterations:
@@ -104,6 +115,9 @@ class Reconfiguration(OwnLoop, Hook):
             module, optimizer = training.networks[kind], training.optimizers[kind]
             if training.loss is not None:  # a host's; loops of one's own are warned
                 check_rgb(config, kind, [name for name, _ in (*module.named_parameters(), *module.named_buffers())])
+            else:
+                for doubt in doubts(config, kind, parameter_shapes(module)):
+                    warn(doubt)
             ema = training.networks.get("G_ema") if kind == "G" and config.ema == "follow" else None
             self._networks[kind] = self._network(kind, module, ema)
             _check_optimizer(kind, self._networks[kind], optimizer)
@@ -187,6 +201,14 @@ class Reconfiguration(OwnLoop, Hook):
 
     def is_sparse(self) -> bool:
         return any(network.sparse for network in self._networks.values())
+
+    def close(self) -> None:
+        for kind, rates in self._rates.items():
+            self._grow(kind)
+            rates.reset()
+        self._networks, self._optimizers, self._rates = {}, {}, {}
+        self._training = self._span = self._switch = None
+        self._pending, self._iteration = set(), -1
 
     def state_dict(self) -> Dict[str, Any]:
         span = self._span
@@ -333,14 +355,6 @@ class Reconfiguration(OwnLoop, Hook):
         forgotten = "forget-lazy" in config.quirks and self._iteration >= config.warmup + config.first_extra
         for kind, rates in self._rates.items():
             rates.set(scale, self._training.configured_lr.get(kind) if forgotten else None)
-
-    def _let_go(self) -> None:
-        for kind, rates in self._rates.items():
-            self._grow(kind)
-            rates.reset()
-        self._networks, self._optimizers, self._rates = {}, {}, {}
-        self._training = self._span = self._switch = None
-        self._pending, self._iteration = set(), -1
 
     def _check_ranks(self, network: MaskedNetwork, checksum: int) -> None:
         """Masks come from the weights alone, so ranks that disagree have drifted apart: better an error than a hang."""

@@ -1,26 +1,19 @@
-"""The second door to a method: three lines in any PyTorch loop instead of a host's seams."""
+"""The short form of a loop with one method on one generator: three lines around someone's own optimizer."""
 
 from __future__ import annotations
 
 import contextlib
-import types
-import warnings
-import weakref
-from typing import Any, Iterator, List, Mapping, Optional, TypeVar
+from typing import Any, Mapping, Optional, TypeVar
 
 import torch
 
-from ...core.hook import Hook, Step, Training
-from ...core.ranks import rank_and_size
-from ...core.wraps import Wraps
-from ...sparsity.selection import parameter_shapes
+from ...core.hook import Hook
+from ...core.loop import Loop
 from .config import ReconfigurationConfig
-from .plan import knows_rgb, left_dense, select_parameters
 
 __all__ = ["OwnLoop"]
 
 _Self = TypeVar("_Self", bound="OwnLoop")
-_followed: "weakref.WeakSet[torch.optim.Optimizer]" = weakref.WeakSet()  # optimizers that a hook is attached to
 
 
 class OwnLoop(Hook):
@@ -29,9 +22,8 @@ class OwnLoop(Hook):
     config: ReconfigurationConfig
     _generator: Optional[torch.nn.Module]
     _iteration = -1
-    _extra_step = _manual = False
-    _optimizer: Optional[torch.optim.Optimizer] = None  # that it is attached to
-    _handles: List[Any]  # of the optimizer's hooks
+    _loop: Optional[Loop] = None
+    _follower: Any = None  # begins the next iteration after a step
 
     def attach(
         self: _Self,
@@ -77,37 +69,32 @@ class OwnLoop(Hook):
             raise ValueError(f"attach reconfigures the network it is given; target must be 'G', got {self.config.target!r}")
         if next(self._generator.parameters(), None) is None:
             raise ValueError(f"the generator, a {type(self._generator).__name__}, has no parameters, so nothing can be pruned")
-        if self._optimizer is not None or optimizer in _followed:
-            what = "another hook is attached to this optimizer" if self._optimizer is None else "this hook is attached already"
-            raise RuntimeError(f"{what}; call detach() of that first")
+        if self._loop is not None:
+            raise RuntimeError("this hook is attached already; call detach() of that first")
         networks = {"G": self._generator} if ema is None else {"G": self._generator, "G_ema": ema}
-        rank, size = rank_and_size()
-        wraps = Wraps(types.SimpleNamespace(G_synthesis=getattr(self._generator, "synthesis", None)))
-        training = Training(networks, {"G": optimizer}, None, None, total_iterations, rank, size, wraps=wraps)
-        self.start(training)
-        if state is not None:
-            self.load_state_dict(state)
-        for warning in self._warnings(self._generator):
-            warnings.warn(warning, stacklevel=2)
-        self._manual, self._optimizer = manual, optimizer
-        _followed.add(optimizer)
-        before, after = self._before_own_step, self._after_own_step
-        self._handles = [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
-        if not manual and state is None:
-            self.on_iteration(0)
+        loop = Loop(networks, {"G": optimizer}, [self], total_iterations=total_iterations)
+        try:
+            if state is not None:
+                loop.load_state_dict({"version": 1, "iteration": state["iteration"] + 1, "methods": {self.name: state}})
+            elif not manual:
+                loop.begin_iteration()
+        except BaseException:
+            loop.close()
+            raise
+        self._loop = loop
+        self._follower = None if manual else optimizer.register_step_post_hook(self._after_own_step)
         return self
 
     def detach(self) -> None:
         """Leave the loop alone from here on: masks are dropped as at the end of a sparse phase, and learning rates are the base
         ones again. Take the ``state_dict`` before; the hook can be attached anew. Does nothing where it is not attached.
         """
-        if self._optimizer is None:
+        if self._loop is None:
             return
-        for handle in self._handles:
-            handle.remove()
-        _followed.discard(self._optimizer)
-        self._optimizer = None
-        self._let_go()
+        if self._follower is not None:
+            self._follower.remove()
+        loop, self._loop = self._loop, None
+        loop.close()
 
     def begin_iteration(self) -> None:
         """The next iteration begins. Only for loops attached with ``manual=True``.
@@ -115,46 +102,14 @@ class OwnLoop(Hook):
         Raises:
             RuntimeError: the hook is not attached, or begins iterations by itself.
         """
-        if self._optimizer is None or not self._manual:
+        if self._loop is None or self._follower is not None:
             raise RuntimeError("begin_iteration is for a hook that is attached with manual=True")
-        self.on_iteration(self._iteration + 1)
+        self._loop.begin_iteration()
 
-    @contextlib.contextmanager
-    def extra_step(self) -> Iterator[None]:
+    def extra_step(self) -> "contextlib.AbstractContextManager[None]":
         """Optimizer steps inside are steps of regularisation (``Greg``) and begin no iteration."""
-        self._extra_step = True
-        try:
-            yield
-        finally:
-            self._extra_step = False
-
-    def _let_go(self) -> None:
-        """Undo what holds at the moment, and forget what ``start`` was given."""
-        raise NotImplementedError
-
-    def _warnings(self, generator: torch.nn.Module) -> Iterator[str]:
-        """What the user may not have meant."""
-        shapes = parameter_shapes(generator)
-        if not knows_rgb(self.config, "G", shapes):
-            names = select_parameters(self.config, "G", shapes)
-            last = f"the last of {len(names)} is {names[-1]} {list(shapes[names[-1]])}"
-            yield (
-                f"no layer is named as those that write an image are, so all in scope are pruned, and {last}; leave it dense "
-                f"with exclude=[{names[-1]!r}], or prune it knowingly with exclude=()"
-            )
-        for name, shape in left_dense(self.config, "G", shapes).items():
-            yield f"{name} {list(shape)} stays dense: ratio {self.config.ratio:g} would take a whole output channel of it"
-
-    def _own_step(self) -> Step:
-        return Step("G", "Greg" if self._extra_step else "Gmain", self._iteration)
-
-    def _before_own_step(self, *_: Any) -> None:
-        if self._iteration < 0:
-            raise RuntimeError("no iteration has begun: with manual=True the loop calls hook.begin_iteration() at its top")
-        self.before_step(self._own_step())
+        return contextlib.nullcontext() if self._loop is None else self._loop.extra_step()
 
     def _after_own_step(self, *_: Any) -> None:
-        step = self._own_step()
-        self.after_step(step)
-        if step.is_main and not self._manual:
-            self.on_iteration(self._iteration + 1)
+        if self._loop is not None and not self._loop.is_extra:
+            self._loop.begin_iteration()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 import torch
 
@@ -17,8 +17,8 @@ from ...sparsity.selection import SelectionError, listed, select
 from .config import ReconfigurationConfig
 
 __all__ = [
-    "ChannelPlan", "check_rgb", "describe_cost", "knows_rgb", "left_dense", "plan_channels",
-    "select_parameters", "sparse_cost", "targets",
+    "ChannelPlan", "check_rgb", "describe_cost", "doubts", "knows_rgb", "left_dense", "plan_channels", "select_parameters",
+    "sparse_cost", "targets",
 ]  # fmt: skip
 
 
@@ -75,6 +75,19 @@ def knows_rgb(config: ReconfigurationConfig, network: str, names: Iterable[str])
     """
     given = config.exclude is not None or config.granularity == "channel"  # the image's own channels are never narrowed
     return given or any(fnmatch.filter(list(names), pattern) for pattern in RGB[network])
+
+
+def doubts(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Iterator[str]:
+    """What the user may not have meant, of a network whose names nobody knows."""
+    if not knows_rgb(config, network, shapes):
+        names = select_parameters(config, network, shapes)
+        last, do = f"the last of {len(names)} is {names[-1]} {list(shapes[names[-1]])}", "write" if network == "G" else "read"
+        yield (
+            f"no layer is named as those that {do} an image are, so all in scope are pruned, and {last}; "
+            f"leave it dense with exclude=[{names[-1]!r}], or prune it knowingly with exclude=()"
+        )
+    for name, shape in left_dense(config, network, shapes).items():
+        yield f"{name} {list(shape)} stays dense: ratio {config.ratio:g} would take a whole output channel of it"
 
 
 def check_rgb(config: ReconfigurationConfig, network: str, names: Sequence[str]) -> None:

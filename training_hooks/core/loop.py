@@ -1,0 +1,319 @@
+"""Methods in a PyTorch loop of one's own: the engine of a host's loop, without a host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+import weakref
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Union
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from .engine import Engine, of_hook, states_of
+from .hook import Hook, Round, Training
+from .random_state import random_states, set_random_states
+from .ranks import gather, rank_and_size
+from .schedule import Length
+from .wraps import Wraps
+
+__all__ = ["Loop", "warn"]
+
+_VERSION = 1
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_followed: "weakref.WeakSet[torch.optim.Optimizer]" = weakref.WeakSet()  # optimizers that a loop is at work on
+
+
+def warn(message: str) -> None:
+    """Warn of what the caller of this package may not have meant, naming the caller's line."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
+
+
+class _Forward:
+    """The parts of the forward pass, by the names that they have in a host's loss."""
+
+    def __init__(self, networks: Mapping[str, torch.nn.Module]):
+        self._networks = networks
+        self.augment_pipe: Any = None
+        if hasattr(_bare(networks.get("G")), "synthesis"):
+            self.G_synthesis: Any = _bare(networks["G"]).synthesis
+
+    def run_G(self, *args: Any, **kwargs: Any) -> Any:
+        generator = _bare(self._networks["G"])
+        synthesis = getattr(self, "G_synthesis", None)
+        if synthesis is getattr(generator, "synthesis", None):
+            return self._networks["G"](*args, **kwargs)
+        vars(generator)["synthesis"] = synthesis  # before the registered one, for the call
+        try:
+            return self._networks["G"](*args, **kwargs)
+        finally:
+            del vars(generator)["synthesis"]
+
+    def run_D(self, images: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        images = images if self.augment_pipe is None else self.augment_pipe(images)
+        return self._networks["D"](images, *args, **kwargs)
+
+
+class Loop:
+    """Lets methods work in a PyTorch loop of one's own.
+
+    What is called where, and the events of ``training_hooks.core.hook`` that it fires::
+
+        loop = Loop({"G": G, "D": D}, {"G": g_opt, "D": d_opt}, [method, ...], batch_size=64)
+        with loop.iteration():                     on_iteration(i)
+            batch = loop.round("Gmain", gen_z=z)   on_round(batch)
+            fakes = loop.run_G(batch.gen_z)
+            ... loop.run_D(fakes) ... g_opt.step() before_step / after_step  Step("G", "Gmain", i)
+            batch = loop.round("Dmain", real_img=reals)
+            ... loop.run_D(batch.real_img) ...
+            with loop.extra_step():                steps of regularisation alone
+                d_opt.step()                       before_step / after_step  Step("D", "Dreg", i)
+        statistics = loop.end_tick(metrics)        on_report(); on_metrics(values, kimg) where some are given; on_tick()
+        torch.save(loop.state_dict(), path)
+        loop.close()
+
+    A method that only prunes needs ``iteration`` alone. Those that change what G or D compute with need ``round``, ``run_G``
+    and ``run_D`` in the place of the tensors and networks themselves. In a run of several processes each makes its loop after
+    ``torch.distributed.init_process_group``.
+
+    Args:
+        networks: "G", "D" and, where there is one, its average "G_ema", bare or in ``DistributedDataParallel``; others may be
+            among them and become part of the state.
+        optimizers: "G", "D" or both → what trains that network.
+        methods: hooks, such as ``Reconfiguration(ratio=0.3, interval=100)``.
+        batch_size: images per iteration over all processes; None = not known.
+        total_iterations: length of the run in iterations, or a ``Length``; None = not known.
+        iterations_per_epoch: iterations of an epoch, by which lengths in epochs are measured; None = not known.
+
+    Raises:
+        ValueError: names or methods that do not go together, or settings that do not fit the networks.
+        RuntimeError: another hook is attached to an optimizer already.
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, torch.nn.Module],
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        methods: Sequence[Hook],
+        *,
+        batch_size: Optional[int] = None,
+        total_iterations: Union[int, Length, None] = None,
+        iterations_per_epoch: Optional[int] = None,
+    ):
+        _check(networks, optimizers, methods)
+        if isinstance(total_iterations, Length):
+            total_iterations = total_iterations.iterations(batch_size, iterations_per_epoch)
+        rank, size = rank_and_size()
+        self._forward, self._inside, self._is_closed = _Forward(networks), False, False
+        training = Training(
+            {name: _bare(network) for name, network in networks.items()},
+            {},
+            batch_size=batch_size,
+            total_iterations=total_iterations,
+            iterations_per_epoch=iterations_per_epoch,
+            rank=rank,
+            num_ranks=size,
+            wraps=Wraps(self._forward),
+        )
+        self._engine = Engine(methods, training)
+        try:
+            for name, optimizer in optimizers.items():
+                self._engine.add_optimizer(name, optimizer)
+            self._engine.start()
+        except BaseException:
+            self.close()
+            raise
+        _followed.update(optimizers.values())
+
+    # ---------------------------------------------------------------- an iteration
+
+    @contextlib.contextmanager
+    def iteration(self) -> Iterator[int]:
+        """One iteration: the optimizer steps inside are its own. Gives its number, from 0."""
+        self.begin_iteration()
+        self._inside = True
+        try:
+            yield self._engine.iteration
+        finally:
+            self._inside = False
+
+    def begin_iteration(self) -> None:
+        """The same for a loop that has no place for a block: the next iteration begins.
+
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+        if self._is_closed:
+            raise RuntimeError("this loop is closed")
+        self._engine.enter_round("")
+        self._engine.begin_iteration()
+
+    def round(
+        self,
+        phase: str,
+        real_img: Optional[torch.Tensor] = None,
+        real_c: Optional[torch.Tensor] = None,
+        gen_z: Optional[torch.Tensor] = None,
+        gen_c: Optional[torch.Tensor] = None,
+    ) -> Round:
+        """What a round of a phase is to be computed with: the given tensors, each [batch, ...], as the methods change them.
+
+        Several rounds of one phase in turn are those of gradient accumulation.
+
+        Args:
+            phase: "Gmain" or "Dmain"; "Greg" or "Dreg" for regularisation that has a step of its own.
+            real_img: real images.
+            real_c: labels of the real images.
+            gen_z: latents.
+            gen_c: labels of the latents.
+
+        Raises:
+            ValueError: there is no such phase.
+        """
+        if phase not in ("Gmain", "Greg", "Gboth", "Dmain", "Dreg", "Dboth"):
+            raise ValueError(f"phases are Gmain, Greg, Dmain and Dreg, got {phase!r}")
+        self._engine.enter_round(phase)
+        return self._engine.change_round(real_img=real_img, real_c=real_c, gen_z=gen_z, gen_c=gen_c)
+
+    def run_G(self, *args: Any, **kwargs: Any) -> Any:
+        """What ``networks["G"]`` makes of the arguments, as the methods have it."""
+        return self._forward.run_G(*args, **kwargs)
+
+    def run_D(self, images: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """What ``networks["D"]`` makes of images [batch, ...] and the other arguments, as the methods have it."""
+        return self._forward.run_D(images, *args, **kwargs)
+
+    @property
+    def is_extra(self) -> bool:
+        """Whether ``extra_step`` holds at the moment."""
+        return self._engine.is_extra
+
+    @contextlib.contextmanager
+    def extra_step(self) -> Iterator[None]:
+        """Optimizer steps inside are steps of regularisation alone ("Greg", "Dreg")."""
+        self._engine.is_extra = True
+        try:
+            yield
+        finally:
+            self._engine.is_extra = False
+
+    # ---------------------------------------------------------------- between iterations
+
+    def end_tick(self, metrics: Optional[Mapping[str, float]] = None) -> Dict[str, float]:
+        """A stretch of training, such as an epoch, is over. Has to be called in every process.
+
+        Args:
+            metrics: name → value, of the networks as they are; those of process 0 count.
+
+        Returns:
+            Statistics of the methods by name.
+
+        Raises:
+            ValueError: there are metrics, and the loop does not know its batch size.
+        """
+        training = self._engine.training
+        statistics = self._engine.report()
+        measured = {name: float(value) for name, value in (metrics or {}).items()}
+        (measured, *_) = gather(measured, self._device, training.num_ranks)
+        if measured:
+            if training.batch_size is None:
+                raise ValueError(
+                    "metrics are told with the number of images so far, so the loop has to be given its batch_size"
+                )
+            self._engine.measured(measured, (self._engine.iteration + 1) * training.batch_size / 1000)
+        self._engine.end_tick()
+        return statistics
+
+    def state_dict(self) -> Dict[str, Any]:
+        """All that a run needs to go on: networks, optimizers, methods, random states, and the number of iterations.
+
+        To be taken between two iterations, in every process. It loads with ``weights_only=True``. As with all of PyTorch's,
+        the tensors in it are those that train on.
+
+        Raises:
+            RuntimeError: inside an iteration.
+        """
+        if self._inside:
+            raise RuntimeError("a state is taken between two iterations")
+        training = self._engine.training
+        return {
+            "version": _VERSION,
+            "iteration": self._engine.iteration + 1,
+            "networks": {name: network.state_dict() for name, network in training.networks.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in training.optimizers.items()},
+            "methods": states_of(self._engine.hooks),
+            "random": gather(random_states(self._device), self._device, training.num_ranks),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken. A part that the state does not have stays as it is.
+
+        Raises:
+            ValueError: it is of other networks, optimizers or settings, of another number of processes, or of a newer version.
+
+        Warns:
+            UserWarning: it has a method that this loop has not.
+        """
+        training, random = self._engine.training, state.get("random")
+        if state["version"] > _VERSION:
+            raise ValueError(f"the state has version {state['version']}; this package reads up to {_VERSION}")
+        if random is not None and len(random) != training.num_ranks:
+            raise ValueError(f"the state is of {len(random)} processes, this loop has {training.num_ranks}")
+        for what, mine in (("networks", training.networks), ("optimizers", training.optimizers)):
+            saved = state.get(what, mine)
+            if set(saved) != set(mine):
+                raise ValueError(f"the state has {what} {', '.join(sorted(saved))}, this loop {', '.join(sorted(mine))}")
+        for name, values in state.get("networks", {}).items():
+            training.networks[name].load_state_dict(values)
+        for name, values in state.get("optimizers", {}).items():
+            training.optimizers[name].load_state_dict(values)
+        unknown = set(state["methods"]) - set(states_of(self._engine.hooks))
+        if unknown:
+            warn(f"the state has methods that this loop has not: {', '.join(sorted(unknown))}")
+        for hook in self._engine.hooks:
+            found = of_hook(state["methods"], type(hook))
+            if found is not None:
+                hook.load_state_dict(found)
+        self._engine.iteration = state["iteration"] - 1
+        if random is not None:
+            set_random_states(random[training.rank], self._device)
+
+    def close(self) -> None:
+        """Take the methods off: nothing of theirs stays at networks, optimizers and learning rates but what has been trained.
+        Safe to repeat."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._engine.close()
+            _followed.difference_update(self._engine.training.optimizers.values())
+
+    @property
+    def _device(self) -> torch.device:
+        parameters = (p for network in self._engine.training.networks.values() for p in network.parameters())
+        return next(parameters, torch.empty(0)).device
+
+
+def _check(
+    networks: Mapping[str, torch.nn.Module], optimizers: Mapping[str, torch.optim.Optimizer], methods: Sequence[Hook]
+) -> None:
+    """Check what a loop is given."""
+    for name, optimizer in optimizers.items():
+        if name not in ("G", "D") or name not in networks:
+            raise ValueError(f'optimizers train the networks "G" and "D"; one is of {name!r}, of networks {sorted(networks)}')
+        if optimizer in _followed:
+            raise RuntimeError("another hook is attached to this optimizer; call detach() or close() of that first")
+    for method in methods:
+        if not isinstance(method, Hook):
+            raise ValueError(f"methods are hooks such as Reconfiguration(), got {method!r}")
+    names = [method.name or type(method).__name__ for method in methods]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"the method {twice} is given twice")
+
+
+def _bare(module: Any) -> Any:
+    return module.module if isinstance(module, DistributedDataParallel) else module
