@@ -21,6 +21,7 @@ from training_hooks import (
     Length,
     Loop,
     Reconfiguration,
+    ReconfigurationConfig,
     Round,
     Stability,
     Step,
@@ -110,7 +111,7 @@ def replacing() -> AdaptivePseudoAugmentation:
 
 
 METHODS: Dict[str, Callable[[], List[Hook]]] = {
-    "regan": lambda: [Reconfiguration(ratio=0.25, interval=3, warmup=1)],
+    "regan": lambda: [Reconfiguration(ReconfigurationConfig(ratio=0.25, interval=3, warmup=1))],
     "regan of both": lambda: [pruning()],
     "diffaugment": lambda: [DiffAugment(["color", "translation", "cutout"])],
     "apa": lambda: [replacing()],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import Any, List
 
 import pytest
+import torch
 
 from training_hooks.core.schedule import Phase
 from training_hooks.methods.regan import phase_clock
-from training_hooks.methods.regan.phase_clock import PhaseClock
+from training_hooks.methods.regan.phase_clock import HookClock, PhaseClock
 
 
 @pytest.fixture
@@ -53,3 +54,57 @@ def test_the_device_finishes_what_a_phase_has_queued(now: List[float]) -> None:
         clock.begin(phase)
         now[0] += 1
     assert clock.read() == {Phase.SPARSE: 3.5, Phase.DENSE: 1.0}
+
+
+def test_the_hooks_share_is_per_iteration_since_the_last_reading(now: List[float]) -> None:
+    clock = HookClock(torch.device("cpu"))
+    for seconds in (0.001, 0.003, 0.008):
+        clock.begin_iteration()
+        for _ in range(2):
+            with clock.running():
+                now[0] += seconds
+        now[0] += 100
+    assert clock.read() == pytest.approx(8.0) and clock.read() == 0
+
+
+class Stream:
+    """A GPU that has got as far as ``done`` of the work that it was given, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.given = self.done = 0.0
+        self.waits = 0
+
+
+class Event:
+    def __init__(self, enable_timing: bool):
+        assert enable_timing
+
+    def record(self, stream: Stream) -> None:
+        self.stream, self.at = stream, stream.given
+
+    def query(self) -> bool:
+        return self.at <= self.stream.done
+
+    def synchronize(self) -> None:
+        self.stream.waits += 1
+        self.stream.done = max(self.stream.done, self.at)
+
+    def elapsed_time(self, end: Any) -> float:
+        assert end.query()
+        return end.at - self.at
+
+
+def test_on_a_gpu_nothing_waits_before_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream()
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    clock = HookClock(torch.device("cuda", 1))
+    for iteration in range(4):
+        clock.begin_iteration()
+        with clock.running():
+            stream.given += 2 * (iteration + 1)
+        stream.given += 50
+        stream.done = stream.given / 2
+    assert stream.waits == 0
+    assert clock.read() == 5 and stream.waits == 1
+    assert clock.read() == 0

@@ -15,13 +15,11 @@ With other methods, or of D, it is one of a ``training_hooks.core.loop.Loop``.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
-import time
 import warnings
-from typing import Any, Dict, Iterator, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Union
 
 import torch
 
@@ -36,7 +34,7 @@ from ...sparsity.selection import parameter_shapes
 from .channel_network import ChannelNetwork
 from .config import ReconfigurationConfig, upgraded
 from .own_loop import OwnLoop
-from .phase_clock import PhaseClock
+from .phase_clock import HookClock, PhaseClock
 from .phase_lines import PhaseLines, fact
 from .plan import (
     check_rgb,
@@ -60,7 +58,8 @@ class Reconfiguration(OwnLoop, Hook):
     iteration, so nothing accumulates. Nothing is attached to the networks.
 
     Args:
-        generator: the network to reconfigure, for ``attach``; None where ``start`` gives the networks.
+        generator: the network to reconfigure, for ``attach``; None where ``start`` gives the networks, and the settings may
+            come in its place.
         config: the settings; None = those that follow.
         settings: fields of ``ReconfigurationConfig`` by name. Its lengths may be a ``Length`` in kimg or epochs, of a loop
             that knows how many iterations they are.
@@ -73,10 +72,12 @@ class Reconfiguration(OwnLoop, Hook):
 
     def __init__(
         self,
-        generator: Optional[torch.nn.Module] = None,
+        generator: Union[torch.nn.Module, ReconfigurationConfig, None] = None,
         config: Optional[ReconfigurationConfig] = None,
         **settings: Any,
     ):
+        if isinstance(generator, ReconfigurationConfig):
+            generator, config = None, generator
         self._lengths = {name: value for name, value in settings.items() if isinstance(value, Length)}
         known = {name: value for name, value in settings.items() if name not in self._lengths}
         self.config = config if config is not None else ReconfigurationConfig.from_dict(known)
@@ -92,7 +93,7 @@ class Reconfiguration(OwnLoop, Hook):
         self._cost = 1.0  # operations of G's forward pass in a sparse phase over those of a dense one
         self._clock = PhaseClock()
         self._lines: Optional[PhaseLines] = None  # on the rank that prints
-        self._seconds, self._iterations_timed = 0.0, 0
+        self._hook_clock = HookClock(torch.device("cpu"))
 
     @property
     def selected_weights(self) -> int:
@@ -124,6 +125,7 @@ class Reconfiguration(OwnLoop, Hook):
             self._optimizers[kind] = optimizer
             self._rates[kind] = LearningRates(kind, optimizer)
         device = self._networks[targets(config)[0]].params[0].device
+        self._hook_clock = HookClock(device)
         if device.type == "cuda":
             self._clock = PhaseClock(functools.partial(torch.cuda.synchronize, device))
 
@@ -142,8 +144,8 @@ class Reconfiguration(OwnLoop, Hook):
     def on_iteration(self, iteration: int) -> None:
         assert self.schedule is not None
         self._clock.begin(self.schedule.span(iteration).phase)
-        with self._timed():
-            self._iterations_timed += 1
+        self._hook_clock.begin_iteration()
+        with self._hook_clock.running():
             self._begin(iteration)
 
     def before_step(self, step: Step) -> None:
@@ -151,7 +153,7 @@ class Reconfiguration(OwnLoop, Hook):
         if network is None:
             return
         self._rates[step.network].check()
-        with self._timed():
+        with self._hook_clock.running():
             if step.network in self._pending or self._refreshes(step):
                 self._prune(step.network)
             elif network.sparse and step.is_main and "main-steps" in self.config.quirks:
@@ -165,7 +167,7 @@ class Reconfiguration(OwnLoop, Hook):
     def after_step(self, step: Step) -> None:
         network = self._networks.get(step.network)
         if network is not None and network.sparse and self._holds_through(step):
-            with self._timed():
+            with self._hook_clock.running():
                 network.hold_weights()
 
     def on_tick(self) -> None:
@@ -186,11 +188,10 @@ class Reconfiguration(OwnLoop, Hook):
             "ReGAN/lr": float(next(iter(self._optimizers.values())).param_groups[0]["lr"]),
             "ReGAN/mask_change": sum(n.changed * w for n, w in zip(networks, weight)),
             "ReGAN/explored": sum(n.explored * w for n, w in zip(networks, weight)),
-            "ReGAN/hook_ms": 1000 * self._seconds / max(1, self._iterations_timed),
+            "ReGAN/hook_ms": self._hook_clock.read(),
             "ReGAN/flops_ratio": 1 - (1 - self._cost) * self.schedule.sparse_iterations(done) / done,
             **{f"ReGAN/sec_{phase.name.lower()}": seconds for phase, seconds in self._clock.read().items()},
         }
-        self._seconds, self._iterations_timed = 0.0, 0
         return values
 
     def on_member(self, name: str, network: torch.nn.Module) -> None:
@@ -362,12 +363,6 @@ class Reconfiguration(OwnLoop, Hook):
             return
         if differs(checksum, network.params[0].device):
             raise RuntimeError(f"ranks chose different masks at iteration {self._iteration}: their weights have diverged")
-
-    @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
-        begin = time.perf_counter()
-        yield
-        self._seconds += time.perf_counter() - begin
 
 
 def _check_optimizer(kind: str, network: MaskedNetwork, optimizer: torch.optim.Optimizer) -> None:

@@ -1,13 +1,69 @@
-"""Measures how long the iterations of each kind of phase take."""
+"""Measures how long the iterations of each kind of phase take, and how much of them is the hook's."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from typing import Callable, Dict, Optional
+from collections import deque
+from typing import Any, Callable, Deque, Dict, Iterator, Optional, Tuple
+
+import torch
 
 from ...core.schedule import Phase
 
-__all__ = ["PhaseClock"]
+__all__ = ["HookClock", "PhaseClock"]
+
+
+class HookClock:
+    """Milliseconds that a hook takes per iteration.
+
+    On a GPU they are those of its stream, between events before and after what the hook does: the processor goes on, and waits
+    for them only when the number is read.
+
+    Args:
+        device: that the hook computes on.
+    """
+
+    def __init__(self, device: torch.device):
+        self._device, self._is_gpu = device, device.type == "cuda"
+        self._milliseconds, self._iterations = 0.0, 0
+        self._open: Deque[Tuple[Any, Any]] = deque()  # pairs of events that have not been reached yet
+
+    def begin_iteration(self) -> None:
+        """Another iteration shares what is measured."""
+        self._iterations += 1
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """What happens inside is the hook's."""
+        begin = self._mark()
+        yield
+        if self._is_gpu:
+            self._open.append((begin, self._mark()))
+            self._close_reached()
+        else:
+            self._milliseconds += 1000 * (self._mark() - begin)
+
+    def read(self) -> float:
+        """Mean of the iterations since the last call."""
+        if self._open:
+            self._open[-1][1].synchronize()
+            self._close_reached()
+        mean = self._milliseconds / max(1, self._iterations)
+        self._milliseconds, self._iterations = 0.0, 0
+        return mean
+
+    def _mark(self) -> Any:
+        if not self._is_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def _close_reached(self) -> None:
+        while self._open and self._open[0][1].query():
+            begin, end = self._open.popleft()
+            self._milliseconds += begin.elapsed_time(end)
 
 
 class PhaseClock:
