@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from regan_ext.cli import main
-from regan_ext.data.archive import ImageZip
+from regan_ext.data.archive import image_zip
 from regan_ext.support.locks import passing_folder
 from training_hooks.core.files import copy_whole, refuse_own_input, whole_file, whole_path
 
@@ -151,9 +151,9 @@ def test_processes_that_write_one_file_leave_a_whole_one(tmp_path: Path) -> None
 
 def test_two_zips_of_one_name_at_once_are_each_whole(tmp_path: Path) -> None:
     out = tmp_path / "out.zip"
-    with ImageZip(out) as first:
+    with image_zip(out) as first:
         first.add("a.png", b"a" * 1000)
-        with ImageZip(out) as second:
+        with image_zip(out) as second:
             second.add("b.png", b"b")
         assert zipfile.ZipFile(out).namelist() == ["b.png"]
         first.add("c.png", b"c")

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from run_folders import add_snapshot, make_run, ticks_of_one_kimg
 
 from regan_ext.cli import main
-from regan_ext.runs.find import chosen_snapshot, find_runs, snapshots
+from regan_ext.runs.find import chosen_snapshot, find_runs
+from regan_ext.runs.job import by_kimg
 from regan_ext.support.errors import UserError
 
 
@@ -42,7 +43,7 @@ def refusal(path: Path, best: Optional[str] = None) -> str:
 
 
 def test_a_run_folder_stands_for_the_snapshot_of_the_most_kimg(run: Path) -> None:
-    assert [path.name[17:-4] for path in snapshots(run)] == ["000004", "200000", "1000000"]
+    assert [path.name[17:-4] for path in by_kimg(run).values()] == ["000004", "200000", "1000000"]
     assert chosen_snapshot(run) == run / "network-snapshot-1000000.pkl"
     assert chosen_snapshot(run / "network-snapshot-000004.pkl") == run / "network-snapshot-000004.pkl"
 

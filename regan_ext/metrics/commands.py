@@ -88,7 +88,8 @@ def run_metrics(snapshot: Path, best: Optional[str], names: str, whole_run: bool
 
     Exit code: 0 measured, 1 a metric failed, 2 something wrong with the options, the snapshot or the data.
     """
-    from ..runs.find import chosen_snapshot, snapshots
+    from ..runs.find import chosen_snapshot
+    from ..runs.job import by_kimg
     from ..support.errors import UserError
     from .prepare import Wanted
     from .run import Measurement, run, run_all
@@ -98,7 +99,7 @@ def run_metrics(snapshot: Path, best: Optional[str], names: str, whole_run: bool
         raise UserError("--all is for a run folder, without --best")
     measurement = Measurement(Wanted(chosen_snapshot(snapshot, best), **options), listed, save)
     if whole_run:
-        run_all(measurement, snapshots(snapshot))
+        run_all(measurement, list(by_kimg(snapshot).values()))
     else:
         run(measurement)
 

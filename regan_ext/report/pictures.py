@@ -15,6 +15,7 @@ from PIL import Image, ImageChops
 from training_hooks.core.schedule import Phase, Span
 
 from ..runs.folder import Run
+from ..runs.job import by_kimg
 from ..support.reading import Damaged, read_picture
 
 __all__ = ["Picture", "RunPictures", "collect"]
@@ -84,7 +85,7 @@ def _over_time(run: Run) -> List[Tuple[Path, str]]:
     """Some of the run's grids with their captions."""
     fakes: Dict[int, Path] = {}
     for part in run.parts:
-        fakes.update({kimg: path for kimg, path in _fakes(part.run.folder).items() if kimg <= part.until})
+        fakes.update({kimg: path for kimg, path in by_kimg(part.run.folder, "fakes", ".png").items() if kimg <= part.until})
     phases = {int(t.kimg + 1e-6): int(t.get("ReGAN/phase")) for t in run.ticks if t.get("ReGAN/phase") in tuple(Phase)}
     words = {kimg: f" ({Phase(phase).title})" for kimg, phase in phases.items()}
     return [(fakes[kimg], f"{kimg} kimg{words.get(kimg, '')}") for kimg in _spread(sorted(fakes))]
@@ -134,12 +135,6 @@ def _switch(run: Run, kimg: int) -> Optional[Span]:
     if span.start * run.batch // 1000 > kimg:
         span = run.schedule.span(span.start - 1)
     return span if span.cycle > 0 and span.start * run.batch // 1000 == kimg else None
-
-
-def _fakes(folder: Path) -> Dict[int, Path]:
-    """The host's sample pictures by kimg."""
-    names = ((re.fullmatch(r"fakes(\d{6,})\.png", path.name), path) for path in folder.glob("fakes*.png"))
-    return {int(match[1]): path for match, path in names if match}
 
 
 def _spread(kimgs: List[int]) -> List[int]:

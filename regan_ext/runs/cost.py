@@ -197,13 +197,13 @@ def _theory(run: Run) -> Theory:
     theory = mapping(run.plan.get("theory"))
     channels = {str(name): _kept(kept) for name, kept in mapping(theory.get("channels")).items()}
     layers = {
-        str(n): tuple(_number(mapping(of).get(kind)) for kind in COUNTS) for n, of in mapping(theory.get("layers")).items()
+        str(n): tuple(number(mapping(of).get(kind)) for kind in COUNTS) for n, of in mapping(theory.get("layers")).items()
     }
     return Theory(
-        dense_gmacs=_number(theory.get("generator_gmacs")),
-        sparse_gmacs=_number(theory.get("sparse_generator_gmacs")),
-        run_pflops=_number(theory.get("run_pflops")),
-        dense_run_pflops=_number(theory.get("dense_run_pflops")),
+        dense_gmacs=number(theory.get("generator_gmacs")),
+        sparse_gmacs=number(theory.get("sparse_generator_gmacs")),
+        run_pflops=number(theory.get("run_pflops")),
+        dense_run_pflops=number(theory.get("dense_run_pflops")),
         channels=channels,
         layers=layers,
     )
@@ -211,12 +211,4 @@ def _theory(run: Run) -> Theory:
 
 def _kept(numbers: Any) -> str:
     """Such as "48 of 64"."""
-    return " of ".join(f"{_number(each):g}" for each in numbers) if isinstance(numbers, list) else ""
-
-
-def _number(value: object) -> float:
-    """A finite number, also one in a text, or NaN."""
-    try:
-        return number(float(value) if isinstance(value, str) else value)
-    except ValueError:
-        return math.nan
+    return " of ".join(f"{number(each):g}" for each in numbers) if isinstance(numbers, list) else ""

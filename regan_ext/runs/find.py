@@ -12,9 +12,10 @@ from training_hooks.nvidia.metrics import direction
 
 from ..support.errors import UserError
 from ..support.reading import Damaged, mapping, number, read_json
+from .job import by_kimg
 from .metric import MetricPoint
 
-__all__ = ["chosen_snapshot", "find_runs", "snapshots"]
+__all__ = ["chosen_snapshot", "find_runs"]
 
 _RUN_FILES = ("training_options.json", "stats.jsonl")
 
@@ -31,14 +32,6 @@ def find_runs(path: Path) -> List[Path]:
 
 def _is_run(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _RUN_FILES)
-
-
-def snapshots(folder: Path) -> List[Path]:
-    """The ``network-snapshot-KKKKKK.pkl`` in a run folder by their kimg, the newest last."""
-    found = (
-        (re.fullmatch(r"network-snapshot-(\d{6,})\.pkl", path.name), path) for path in folder.glob("network-snapshot-*.pkl")
-    )
-    return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
 
 
 def chosen_snapshot(path: Path, best: Optional[str] = None) -> Path:
@@ -58,7 +51,7 @@ def chosen_snapshot(path: Path, best: Optional[str] = None) -> Path:
         return path
     if best is not None:
         return _best(path, best)
-    found = snapshots(path)
+    found = list(by_kimg(path).values())
     if not found:
         runs = [inner.name for inner in find_runs(path) if inner != path]
         more = f"; name one of the {len(runs)} runs in it, such as {path / runs[-1]}" if runs else ""

@@ -13,7 +13,7 @@ from training_hooks.core.schedule import Schedule
 
 from ..support.errors import UserError
 from ..support.reading import Damaged, mapping, number, read_json, read_lines, unless_read, whole
-from .job import Job, read_job, with_states
+from .job import Job, by_kimg, read_job
 from .metric import MetricPoint, read_metrics
 from .plan import read_plan
 
@@ -80,8 +80,11 @@ class Run:
     @property
     def starts(self) -> List[Tuple[int, Path]]:
         """Kimg and path of the snapshots of all its parts that have a state file, the one to go on from last."""
-        found = [(kimg, part.run.folder) for part in self.parts for kimg in sorted(with_states(part.run.folder))]
-        return [(kimg, folder / f"network-snapshot-{kimg:06d}.pkl") for kimg, folder in found]
+        found = []
+        for part in self.parts:
+            states = by_kimg(part.run.folder, "regan-state-", ".pt")
+            found += [(kimg, path) for kimg, path in by_kimg(part.run.folder).items() if kimg in states]
+        return found
 
     @property
     def last_snapshot(self) -> Path:

@@ -8,7 +8,7 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Set
+from typing import Any, Dict, Mapping
 
 import psutil
 
@@ -16,7 +16,7 @@ from training_hooks.core.status import STATUS_FILE
 
 from ..support.reading import Damaged, number, read_json, whole
 
-__all__ = ["Job", "kimgs_of", "read_job", "with_states"]
+__all__ = ["Job", "by_kimg", "read_job"]
 
 _QUIET = 3.0  # seconds; a job that trains writes its status more often, or with every iteration
 
@@ -51,15 +51,16 @@ def read_job(folder: Path) -> Job:
     return Job(True, -1 if iteration is None else iteration, pace, _has_ended(status))
 
 
-def kimgs_of(folder: Path, pattern: str) -> Set[int]:
-    """The kimg in the names of the files that match, such as "network-snapshot-*.pkl"."""
-    found = (re.search(r"-(\d{6,})\.\w+$", path.name) for path in folder.glob(pattern))
-    return {int(match[1]) for match in found if match}
+def by_kimg(folder: Path, begin: str = "network-snapshot-", suffix: str = ".pkl") -> Dict[int, Path]:
+    """The files of a run folder that are named after a kimg, in the order of kimg, such as network-snapshot-000300.pkl.
 
-
-def with_states(folder: Path) -> Set[int]:
-    """The kimg of all snapshots that have a state file."""
-    return kimgs_of(folder, "network-snapshot-*.pkl") & kimgs_of(folder, "regan-state-*.pt")
+    Args:
+        folder: run folder.
+        begin: beginning of the names; snapshots by default.
+        suffix: ending of the names.
+    """
+    found = ((re.fullmatch(r"\d{6,}", path.stem[len(begin) :]), path) for path in folder.glob(f"{begin}*{suffix}"))
+    return dict(sorted((int(match[0]), path) for match, path in found if match))
 
 
 def _has_ended(status: Mapping[str, Any]) -> bool:

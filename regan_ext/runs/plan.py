@@ -14,6 +14,7 @@ from ..support.reading import Damaged, mapping, read_json
 __all__ = ["PLAN_FILE", "read_plan", "write_plan"]
 
 PLAN_FILE = "regan-plan.json"
+_COUNT = re.compile(r"(\w+) (\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?=,|$)")
 
 
 def write_plan(folder: "str | Path", plan: Mapping[str, Any]) -> None:
@@ -42,11 +43,9 @@ def _of_0_1_0(options: Mapping[str, Any]) -> Dict[str, Any]:
         plan = mapping(mapping(hook).get("plan"))
         if plan:
             theory = dict(mapping(plan.get("theory")))
-            theory["layers"] = {
-                name: dict(re.findall(r"(\w+) (\d[\d.]*(?:e[+-]?\d+)?)(?=,|$)", str(text)))
-                for name, text in mapping(theory.get("layers")).items()
-            }
-            theory["channels"] = {name: re.findall(r"\d+", str(text)) for name, text in mapping(theory.get("channels")).items()}
+            layers, channels = mapping(theory.get("layers")), mapping(theory.get("channels"))
+            theory["layers"] = {name: {k: float(v) for k, v in _COUNT.findall(str(text))} for name, text in layers.items()}
+            theory["channels"] = {name: [*map(float, re.findall(r"\d+", str(text)))] for name, text in channels.items()}
             whole = {name: plan.get(name) for name in ("iterations", "batch_size")}
             return {**whole, "methods": {"regan": {**plan, "theory": theory}}}
     return {}

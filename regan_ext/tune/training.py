@@ -14,6 +14,7 @@ from training_hooks.methods.regan import METHOD
 from training_hooks.nvidia import host_loop as loop
 
 from ..runs.folder import Run
+from ..runs.job import by_kimg
 from ..runs.metric import MetricPoint
 from ..support.errors import UserError
 from ..support.process import error_of, module_command
@@ -141,8 +142,9 @@ def dry_run(command: Sequence[str]) -> Plan:
 
 def tidy(run: Run, keep: Optional[MetricPoint]) -> None:
     """Delete the snapshots and states of a run that is over, but for the snapshot that ``keep`` was measured on."""
-    for part in run.parts:
-        for path in [*part.run.folder.glob("network-snapshot-*.pkl"), *part.run.folder.glob("regan-state-*.pt")]:
-            match = re.fullmatch(r"network-snapshot-(\d+)", path.stem)
-            if match is None or keep is None or int(match[1]) != keep.kimg:
+    for folder in (part.run.folder for part in run.parts):
+        snapshots = by_kimg(folder)
+        kept = None if keep is None else snapshots.get(int(keep.kimg))
+        for path in [*snapshots.values(), *by_kimg(folder, "regan-state-", ".pt").values()]:
+            if path != kept:
                 path.unlink(missing_ok=True)
