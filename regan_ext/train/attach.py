@@ -9,7 +9,6 @@ import contextlib
 import functools
 import importlib
 import inspect
-import itertools
 import os
 import shlex
 import signal
@@ -29,6 +28,7 @@ from ..hosts import device
 from ..hosts.checkout import FLAVOURS
 from ..hosts.compat import fixes as compat
 from ..hosts.flavour import Flavour
+from ..hosts.sampler import going_on
 from ..metrics.check import check_settings
 from ..metrics.guard import guard_metrics
 from ..metrics.install import install as install_metrics
@@ -188,12 +188,12 @@ def _check_metrics(settings: MetricSettings, args: Any, host: loop_arguments.Hos
 
 
 def _skip_samples(args: Any) -> None:
-    """Let the data begin where the resumed run left it: the host's sampler is a function of the seed alone."""
+    """Let the data begin where the resumed run left it."""
     skipped = args.get("progress_fn", {}).get("resume_iterations", 0) * (args["batch_size"] // args["num_gpus"])
     if skipped:
         sampler = sys.modules["torch_utils.misc"].InfiniteSampler
         plain = sampler.__iter__
-        sampler.__iter__ = lambda self: itertools.islice(plain(self), skipped, None)
+        sampler.__iter__ = lambda self: going_on(plain, self, skipped)
 
 
 def _about_divergence(folder: str) -> str:
