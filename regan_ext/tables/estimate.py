@@ -9,8 +9,7 @@ import click
 
 from training_hooks.methods.regan import METHOD
 from training_hooks.methods.regan.config import ReconfigurationConfig
-from training_hooks.methods.regan.plan import sparse_cost, targets
-from training_hooks.sparsity.operations import RunCost, layer_operations
+from training_hooks.methods.regan.plan import describe_cost
 
 from ..train import options
 from .model import Cell, Table
@@ -62,19 +61,15 @@ def cost_of(cell: Cell) -> CellCost:
     """Count the operations of a cell's run."""
     given, net = _values(cell), architecture(cell)
     batch, kimg = int(given["batch"]), int(given["kimg"])
-    shapes = {"G": generator_shapes(net), "D": discriminator_shapes(net)}
-    g, d = (sum(layer_operations(shapes[kind]).values()) for kind in ("G", "D"))
     total = -(-kimg * 1000 // batch)
-    sparse, count, saves = 1.0, 0, False
     settings = options.resolve(given).methods.get(METHOD.name)
-    if settings is not None:
-        config = options.configuration(METHOD, settings, batch)
-        assert isinstance(config, ReconfigurationConfig)
-        sparse = sparse_cost(config, "G", shapes["G"]) if "G" in targets(config) else 1.0
-        count, saves = config.schedule(total).sparse_iterations(total), config.granularity == "channel"
-    cost = RunCost(g, d, sparse, batch, total, count)
-    mean = 2 * g * (1 - count / total * (1 - sparse))
-    return CellCost(2 * g, mean, 2 * (cost.total if saves else cost.dense_total), kimg)
+    config = ReconfigurationConfig(0.0) if settings is None else options.configuration(METHOD, settings, batch)
+    assert isinstance(config, ReconfigurationConfig)
+    theory = describe_cost(config, generator_shapes(net), discriminator_shapes(net), batch, total)
+    dense, sparse = 2e9 * theory["generator_gmacs"], 2e9 * theory["sparse_generator_gmacs"]
+    share = config.schedule(total).sparse_iterations(total) / total
+    run = theory["run_pflops" if config.granularity == "channel" else "dense_run_pflops"]
+    return CellCost(dense, dense - share * (dense - sparse), 1e15 * run, kimg)
 
 
 def _values(cell: Cell) -> Dict[str, Any]:
