@@ -70,7 +70,7 @@ def test_snapshots_are_plain(everything: Run, host_dir: Path) -> None:
 
 
 def test_stopped_and_resumed_equals_uninterrupted(everything: Run, tmp_path: Path, host_dir: Path) -> None:
-    saved = states.load(states.state_path(everything.snapshot(1)))["hooks"]["AdaptivePseudoAugmentation"]
+    saved = states.load(states.state_path(everything.snapshot(1)))["hooks"]["apa"]
     assert saved["p"] > 0.2 and saved["logits"] > 0  # cut where APA has something to remember
     again = resumed(everything, everything.snapshot(1), tmp_path, [*EVERYTHING, "--kimg=2"])
     assert_same(everything, again, 2, host_dir)
