@@ -27,8 +27,6 @@ from regan_ext.train import resume_options
 from training_hooks.core import files
 from training_hooks.core.hook import Training
 from training_hooks.core.schedule import Phase
-from training_hooks.methods.regan.config import ReconfigurationConfig
-from training_hooks.methods.regan.hook import Reconfiguration
 from training_hooks.nvidia import state as states
 from training_hooks.nvidia.host_loop import HostLoop
 from training_hooks.nvidia.seams import Ticker
@@ -222,7 +220,7 @@ def test_other_options_are_listed(whole: Run, copied: Path, capsys: Any) -> None
 
 def without_defaults(settings: Dict[str, Any]) -> Dict[str, Any]:
     """What an earlier version, which had none of these settings, would have written."""
-    defaults = Reconfiguration.defaults()
+    defaults = ReconfigurationConfig().to_dict()
     return {name: value for name, value in settings.items() if name not in defaults or value != defaults[name]}
 
 
@@ -230,9 +228,10 @@ def test_a_state_of_an_earlier_version_goes_on_with_other_observers(whole: Run, 
     """Absent settings have their defaults; ``--stability`` and ``--pairs`` only look on."""
     path = copied / "regan-state-000002.pt"
     state = states.load(path)
-    reconfiguration, pairs, *_ = state["options"]["loss_kwargs"]["hooks"]
-    assert len(without_defaults(reconfiguration)) < len(reconfiguration) / 2
-    state["options"]["loss_kwargs"]["hooks"] = [pairs, without_defaults(reconfiguration)]
+    regan, pairs, *_ = state["options"]["loss_kwargs"]["hooks"]
+    few = without_defaults(regan["settings"])
+    assert len(few) < len(regan["settings"]) / 2
+    state["options"]["loss_kwargs"]["hooks"] = [pairs, {**regan, "settings": few}]
     saved = state["hooks"]["regan"]
     saved["config"] = without_defaults(saved["config"])
     states.save(state, path)
@@ -315,7 +314,7 @@ def test_frozen_layers_go_with_networks_that_have_none(whole: Run, copied: Path,
     code, output = outcome(whole, copied, capsys, "--freezed=2", value=str(other))
     assert code == 0 and '"freeze_layers": 2' in output
     free = outcome(whole, copied, capsys, value=str(other))[1]
-    (cost, free_cost) = (re.search(r'"discriminator_gmacs": ([0-9.e-]+)', text) for text in (output, free))
+    (cost, free_cost) = (re.search(r"the run (.+) PFLOPs", text) for text in (output, free))  # D's share is in it
     assert cost is not None and free_cost is not None and cost[1] == free_cost[1]
     code, output = outcome(whole, copied, capsys, "--freezed=2", "--cmax=8", value=str(other))
     assert code == 2 and "another architecture" in output
@@ -535,7 +534,7 @@ def write_pair(folder: Path) -> None:
         pairs._write(Phase.SPARSE)
         del G, training_set_kwargs
 
-    pairs = Pairs(ReconfigurationConfig(ratio=0.3).to_dict())
+    pairs = Pairs()
     pairs._training, pairs._switch_kimg = Training({}, {}, run_dir=str(folder)), 1
     training_loop()
 

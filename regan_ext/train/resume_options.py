@@ -66,7 +66,7 @@ def check_hooks(
     for entry in entries(args):
         found = _hook_class(entry)
         saved = None if found is None else of_hook(states, found)
-        if found is None or (found.observes and saved is None):
+        if found is None or found.observes:
             continue
         try:
             if saved is None:
@@ -130,7 +130,7 @@ def _binding(options: Mapping[str, Any]) -> Dict[str, Entry]:
         kind, key = _hook_class(entry), entry.name
         while key in found:
             key += "'"
-        if kind is None or not kind.observes:
+        if not (entry.observes if kind is None else kind.observes):
             found[key] = entry
     return found
 
@@ -159,6 +159,9 @@ def _hooks_differing(saved: Mapping[str, Entry], now: Mapping[str, Entry]) -> It
         entry = now.get(name) or saved[name]
         if name not in saved or name not in now:
             yield f"{_title(entry)} was {'on' if name in saved else 'off'}, is {'on' if name in now else 'off'}"
+            continue
+        if saved[name].version > now[name].version:
+            yield f"{_title(entry)}'s settings are of version {saved[name].version}, which this regan-ext does not know"
             continue
         defaults, free = _defaults(entry)
         before, after = ({k: v for k, v in each[name].settings.items() if k not in free} for each in (saved, now))

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Dict, Iterator
 
 import click
 import pytest
@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from conftest import REGAN, SMALL, Run, run_python
 
 from regan_ext.cli import main
-from regan_ext.train import options
+from regan_ext.support.errors import UserError
+from regan_ext.train import options, resume_options
 from training_hooks.core.engine import construct_hook
 from training_hooks.core.hook import Hook
 from training_hooks.methods import method as declarations
@@ -60,7 +61,8 @@ def test_settings_survive_json_and_make_a_hook(case: Case) -> None:
     assert {name: value for name, value in config.to_dict().items() if name in case.settings} == case.settings
     assert all(value != method.config().to_dict()[name] for name, value in case.settings.items())
     entry = json.loads(json.dumps(method.entry(config)))
-    assert entry == {"method": case.name, "version": method.version, "settings": config.to_dict()}
+    looks_on = {"observes": True} if method.observes else {}
+    assert entry == {"method": case.name, "version": method.version, "settings": config.to_dict(), **looks_on}
     assert entry_of(entry).config() == config
     hook = construct_hook(**entry)
     assert type(hook) is method.hook_class()
@@ -198,6 +200,23 @@ def test_methods_that_exclude_each_other_are_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(options, "methods", lambda: listed)
     with pytest.raises(click.UsageError, match="--apa cannot be combined with diffaugment: both change what D sees"):
         options.resolve({"apa": True, "diffaugment": ("color",)})
+
+
+def test_what_is_not_installed_stops_a_run_unless_it_only_looked_on() -> None:
+    now: Dict[str, Any] = {"loss_kwargs": {"class_name": "a.Loss"}}
+    saved: Dict[str, Any] = {"inner": {"class_name": "a.Loss"}, "hooks": [{"method": "shrink", "version": 1, "settings": {}}]}
+    with pytest.raises(UserError, match="shrink was on, is off"):
+        resume_options.check(Path("x.pkl"), {"loss_kwargs": saved}, now)
+    saved["hooks"][0]["observes"] = True
+    resume_options.check(Path("x.pkl"), {"loss_kwargs": saved}, now)
+
+
+def test_settings_of_a_later_version_stop_a_run() -> None:
+    hooks = [{"method": "apa", "version": version, "settings": {}} for version in (99, 1)]
+    saved, now = ({"loss_kwargs": {"hooks": [hook]}} for hook in hooks)
+    with pytest.raises(UserError, match="APA's settings are of version 99"):
+        resume_options.check(Path("x.pkl"), saved, now)
+    resume_options.check(Path("x.pkl"), now, now)
 
 
 def test_a_method_that_is_not_installed_is_named() -> None:

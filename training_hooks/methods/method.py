@@ -348,8 +348,12 @@ class Method:
         return f"-{self.name}" + "".join(f"-{name}{_short(value)}" for name, value in given.items())
 
     def entry(self, config: Config) -> Dict[str, Any]:
-        """The method in a run's options: what it is known by, as JSON."""
-        return {"method": self.name, "version": self.version, "settings": config.to_dict()}
+        """The method in a run's options: what it is known by, as JSON.
+
+        One that only looks on says so, because it may not be installed where the run goes on.
+        """
+        looks_on = {"observes": True} if self.observes else {}
+        return {"method": self.name, "version": self.version, "settings": config.to_dict(), **looks_on}
 
     def read(self, settings: Mapping[str, Any]) -> Config:
         """The configuration of settings that this version or an earlier one has written.
@@ -414,11 +418,15 @@ class Entry:
         name: a method's name, or the dotted name of a class.
         settings: as they were written, brought to the form of this version.
         method: the method; None for hooks of anybody's own and for methods that are not installed.
+        version: form of the settings.
+        observes: whether it says of itself that it only looks on.
     """
 
     name: str
     settings: Mapping[str, Any]
     method: Optional[Method] = None
+    version: int = 1
+    observes: bool = False
 
     def config(self) -> Optional[Config]:
         """The method's configuration; None where there is no method, or where its settings are none of this version's."""
@@ -439,7 +447,9 @@ def entry_of(hook: Mapping[str, Any]) -> Entry:
         settings = {key: value for key, value in hook.items() if key not in ("class_name", "plan")}
         method = next((each for each in methods() if each.hook == name), None)
         name = name if method is None else method.name
-    return Entry(name, settings if method is None else method.upgraded(settings), method)
+    version = hook.get("version")
+    version = version if isinstance(version, int) else 1
+    return Entry(name, settings if method is None else method.upgraded(settings), method, version, hook.get("observes") is True)
 
 
 def entries(options: Mapping[str, Any]) -> List[Entry]:
@@ -449,13 +459,14 @@ def entries(options: Mapping[str, Any]) -> List[Entry]:
     return [entry_of(hook) for hook in hooks if isinstance(hook, Mapping)] if isinstance(hooks, (list, tuple)) else []
 
 
-def construct(method: str, version: int, settings: Mapping[str, Any]) -> Hook:
+def construct(method: str, version: int, settings: Mapping[str, Any], observes: bool = False) -> Hook:
     """The hook of an entry of a run's options.
 
     Args:
         method: name.
         version: form of the settings.
         settings: settings of the method.
+        observes: whether the method only looks on.
 
     Raises:
         ValueError: no such method is installed, or it does not know the settings.

@@ -201,10 +201,21 @@ def restore(state: Mapping[str, Any], loop: HostLoop, hooks: Sequence[Hook]) -> 
         _set_pending(loop.adaptation, loop.collector, state["ada_pending"])
     for hook in hooks:
         saved = of_hook(state["hooks"], type(hook))
-        if saved is not None:
+        if saved is not None and (not hook.observes or _is_usable(hook, saved, networks)):
             hook.load_state_dict(saved)
     set_random_states(mine["random"], loop.device)
     loop.set_counters(state["cur_nimg"], state["batch_idx"], state["cur_tick"])
+
+
+def _is_usable(hook: Hook, saved: Any, networks: Mapping[str, torch.nn.Module]) -> bool:
+    """Whether a hook that only looks on can go on where it was; if not, it begins anew, and the run goes on."""
+    try:
+        hook.check_state(saved, networks)
+    except Exception as err:  # of any kind, as ``check_state`` says
+        name, what = hook.name or type(hook).__name__, f"{type(err).__name__}: {err}"
+        print(f"The state of {name} cannot be used ({what}); it begins anew.", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 def _pending(ada: Any) -> Optional[torch.Tensor]:
