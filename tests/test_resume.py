@@ -27,6 +27,7 @@ from regan_ext.train import resume_options
 from training_hooks.core import files
 from training_hooks.core.hook import Training
 from training_hooks.core.schedule import Phase
+from training_hooks.methods.regan.config import ReconfigurationConfig
 from training_hooks.nvidia import state as states
 from training_hooks.nvidia.host_loop import HostLoop
 from training_hooks.nvidia.seams import Ticker
