@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from training_hooks.sparsity import masks
+from training_hooks.sparsity.masked_network import MaskedNetwork
 
 RELAXED = settings(deadline=None, max_examples=80)
 SHAPES = st.lists(st.integers(1, 7), min_size=1, max_size=4).map(tuple)
@@ -348,3 +349,15 @@ def test_pruned_entries_become_zero_whatever_they_hold_and_the_others_stay(dtype
     assert torch.equal(columns[:, 1], torch.zeros_like(held)) and scalar == 0
     assert torch.allclose(columns[:, 0], held, rtol=0, atol=0, equal_nan=True)
     masks.zero_pruned([], [])
+
+
+def test_masks_go_by_any_score() -> None:
+    """Scores of one's own, and a shape of one's own, choose what is pruned; the weights have no say in it then."""
+    module = torch.nn.Linear(8, 4, bias=False)
+    network = MaskedNetwork(["weight"], module)
+    last_first = torch.arange(32.0).flip(0).view(4, 8)
+    network.choose(0.25, score=lambda weight: last_first)
+    assert torch.equal(network.keep[0], masks.keep_smallest_out(last_first, 0.25))
+    assert int((~network.keep[0]).sum()) == 8 and bool(network.keep[0][:3].all())
+    network.choose(0.25, shape=lambda scores, ratio: scores > scores.median())
+    assert torch.equal(network.keep[0], module.weight > module.weight.median())

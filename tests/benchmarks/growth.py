@@ -69,7 +69,7 @@ def main(ratio: float, repeats: int, millions: str) -> None:
 
         def update(network: MaskedNetwork = network) -> None:
             before = network.keep
-            network.choose("exact", ratio)
+            network.choose(ratio)
             network.note_change(before)
             network.zero_weights()
 

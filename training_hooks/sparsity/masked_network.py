@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import torch
 
 from . import masks, moments
+from .scores import MaskShape, Scorer, magnitude
 
 __all__ = ["MaskedNetwork"]
 
@@ -45,10 +46,15 @@ class MaskedNetwork:
         self.numel = sum(p.numel() for p in self.params)
 
     @torch.no_grad()
-    def choose(self, rule: str, ratio: float) -> None:
-        """Choose new masks from the weights as they are."""
-        make = masks.keep_smallest_out if rule == "exact" else masks.keep_by_quantile
-        self.keep = [make(p, ratio) for p in self.params]
+    def choose(self, ratio: float, shape: MaskShape = masks.keep_smallest_out, score: Scorer = magnitude) -> None:
+        """Choose new masks from the weights as they are.
+
+        Args:
+            ratio: share to prune, in [0, 1).
+            shape: makes a mask of scores.
+            score: scores a parameter.
+        """
+        self.keep = [shape(score(p), ratio) for p in self.params]
 
     def note_change(self, before: List[torch.Tensor]) -> int:
         """Update the statistics of a new choice of masks, ``before`` being the last phase's (empty: none).

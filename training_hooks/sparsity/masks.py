@@ -92,7 +92,7 @@ def keep_smallest_out(weight: torch.Tensor, ratio: float) -> torch.Tensor:
     precision layers divide by a channel's largest weight.
 
     Args:
-        weight: floating point tensor of any shape.
+        weight: floating point tensor of any shape: weights, or scores of weights.
         ratio: share to prune, in [0, 1).
 
     Returns:

@@ -10,6 +10,7 @@ from ...sparsity import channels, masks
 from ...sparsity.anatomy import SYNTHESIS
 from ...sparsity.masked_network import MaskedNetwork
 from ...sparsity.moments import clear_first_moments
+from ...sparsity.scores import MaskShape, Scorer, magnitude
 from .plan import ChannelPlan
 
 __all__ = ["ChannelNetwork"]
@@ -39,7 +40,7 @@ class ChannelNetwork(MaskedNetwork):
         self._masked = slice(len(plan.readers), None)  # those of which single weights are pruned
 
     @torch.no_grad()
-    def choose(self, rule: str, ratio: float) -> None:
+    def choose(self, ratio: float, shape: MaskShape = masks.keep_smallest_out, score: Scorer = magnitude) -> None:
         layout = self.plan.layout
         self.kept = channels.choose_channels(self._all, layout, self.plan.kept, self._importance)
         flags = self._flags()
@@ -48,7 +49,7 @@ class ChannelNetwork(MaskedNetwork):
             into = layout.axes[name][1]
             assert into is not None
             self.keep.append(self._spread(self._all[name], (None, flags[into])))
-        self.keep += [masks.keep_smallest_out(p, ratio) for p in self.params[self._masked]]
+        self.keep += [shape(score(p), ratio) for p in self.params[self._masked]]
 
     @staticmethod
     def check(optimizer: torch.optim.Optimizer) -> None:

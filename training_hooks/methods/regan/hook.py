@@ -29,6 +29,7 @@ from ...core.loop import warn
 from ...core.ranks import differs
 from ...core.schedule import Length, Phase, Span
 from ...sparsity.masked_network import MaskedNetwork
+from ...sparsity.masks import keep_by_quantile, keep_smallest_out
 from ...sparsity.narrowing import SynthesisSwitch
 from ...sparsity.selection import parameter_shapes
 from .channel_network import ChannelNetwork
@@ -300,7 +301,7 @@ class Reconfiguration(OwnLoop, Hook):
         """Choose the masks of ``kind`` and zero its pruned weights, and those of its average."""
         network, first = self._networks[kind], kind in self._pending
         before = network.keep
-        network.choose("quantile" if "quantile" in self.config.quirks else "exact", self.config.ratio)
+        network.choose(self.config.ratio, keep_by_quantile if "quantile" in self.config.quirks else keep_smallest_out)
         if first:
             self._pending.discard(kind)
             checksum = network.note_change(before)
