@@ -25,7 +25,8 @@ __all__ = [
 ]
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of an entry → integers of that width
-_SAMPLE = 16384  # entries looked at to bracket an order statistic
+_SAMPLE = 4096  # entries looked at to bracket an order statistic; four times as many of a million and more
+_BYTE = 0x0102040810204080  # times eight bytes of 0 or 1 has them as the bits of its highest byte
 
 
 def pruned_count(numel: int, ratio: float) -> int:
@@ -46,24 +47,24 @@ def _kth_smallest(values: torch.Tensor, k: int) -> torch.Tensor:
     falls back to the full selection, so the result never depends on the sample.
     """
     n = values.numel()
-    if n < 16 * _SAMPLE:
+    if n < 64 * _SAMPLE:
         return values.kthvalue(k).values
-    sample = values[:: n // _SAMPLE].sort().values
+    sample = values[:: n // (_SAMPLE if n < 1_000_000 else 4 * _SAMPLE)].sort().values
     m = sample.numel()
     centre, width = k / n * m, 4 * math.sqrt(m) / 2
     low, high = sample[max(0, int(centre - width))], sample[min(m - 1, int(centre + width) + 1)]
-    below = int((values < low).sum())
-    window = values[(values >= low) & (values <= high)]
-    if not below < k <= below + window.numel():
+    below = values < low
+    window, before = values[below ^ (values <= high)], int(torch.count_nonzero(below))
+    if not before < k <= before + window.numel():
         return values.kthvalue(k).values
-    return window.kthvalue(k - below).values
+    return window.kthvalue(k - before).values
 
 
 def _mark_smallest(values: torch.Tensor, k: int) -> torch.Tensor:
     """Flat bool tensor, True at exactly the k smallest entries, equal values in order of position."""
     threshold = _kth_smallest(values, k)
     marked = values <= threshold
-    surplus = int(marked.sum()) - k
+    surplus = int(torch.count_nonzero(marked)) - k
     if surplus > 0:
         ties = (values == threshold).nonzero().flatten()
         marked[ties[ties.numel() - surplus :]] = False
@@ -81,7 +82,8 @@ def _last_of_channel_maxima(magnitude: torch.Tensor) -> torch.Tensor:
 
 
 def _every_channel_lives(pruned: torch.Tensor, weight: torch.Tensor) -> bool:
-    return weight.ndim < 2 or not bool(pruned.view(weight.shape[0], -1).all(1).any())
+    # The least of bytes is found many times as fast as whether all of them are true.
+    return weight.ndim < 2 or not bool(pruned.view(torch.uint8).view(weight.shape[0], -1).amin(1).any())
 
 
 def keep_smallest_out(weight: torch.Tensor, ratio: float) -> torch.Tensor:
@@ -156,12 +158,8 @@ def zero_pruned(tensors: Sequence[torch.Tensor], keeps: Sequence[torch.Tensor]) 
 
 def pack_bits(mask: torch.Tensor) -> torch.Tensor:
     """A bool tensor as a flat ``torch.uint8`` tensor on the CPU, eight entries a byte, lowest bit first."""
-    flat = mask.detach().flatten().to(torch.uint8)
-    flat = torch.nn.functional.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
-    packed = flat[:, 0].clone()
-    for bit in range(1, 8):
-        packed |= flat[:, bit] << bit
-    return packed.cpu()
+    eights = torch.nn.functional.pad(mask.detach().flatten(), (0, -mask.numel() % 8)).view(torch.int64)
+    return ((eights * _BYTE) >> 56).to(torch.uint8).cpu()
 
 
 def unpack_bits(packed: torch.Tensor, shape: torch.Size) -> torch.Tensor:
