@@ -262,7 +262,7 @@ def test_what_prunes_nothing_is_an_error(networks: Any, settings_: Dict[str, Any
 
 @pytest.mark.parametrize("field", [{"target": "both"}, {"quirks": ("quantile",)}, {"quirks": ("main-steps",)}])
 def test_channels_refuse_what_only_weights_can_have(field: Dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="^granularity channel "):
+    with pytest.raises(ValueError, match=r"^granularity channel "):
         ReconfigurationConfig(granularity="channel", **field)
 
 
