@@ -139,7 +139,7 @@ def test_options_that_mean_nothing(arguments: List[str], said: str) -> None:
 def test_a_host_with_an_option_of_that_name_keeps_its_own() -> None:
     """``attach`` leaves out what the host has, by the name that click gives to its parameter."""
     assert click.Option(["--DiffAugment"]).name == "diffaugment" and "diffaugment" in [
-        option.name for option in options.options()
+        option.name for option in options.click_options()
     ]
 
 

@@ -18,7 +18,7 @@ from conftest import TESTS, Run, run_command
 from regan_ext.cli import main
 from regan_ext.hosts import embedded
 from regan_ext.metrics import digit_detector
-from regan_ext.train.options import options
+from regan_ext.train.options import click_options
 
 ROOT = TESTS.parent
 CARDS = sorted((ROOT / "training_hooks").rglob("*.md"))
@@ -169,7 +169,7 @@ def test_every_command_has_its_pages() -> None:
 
 def test_every_option_is_documented() -> None:
     text = "".join(page.read_text("utf-8") for page in (ROOT / "README.md", *CARDS))
-    assert [option.flag for option in options() if not option.is_hidden and f"`{option.flag}`" not in text] == []
+    assert [o.opts[0] for o in click_options() if not o.hidden and f"`{o.opts[0]}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

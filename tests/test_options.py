@@ -16,7 +16,7 @@ from training_hooks.core.schedule import Length
 from training_hooks.methods.regan import METHOD
 from training_hooks.methods.regan.config import PRESETS, QUIRKS, ReconfigurationConfig
 
-FIELDS = [option for option in options.options() if option.method is METHOD and option.field is not None]
+FIELDS = {each.name: METHOD.flag(each.name) for each in METHOD.settings}
 CHANNEL_FIELDS = [each.name for each in METHOD.settings if each.needs is not None]
 # Option → (text, value of the configuration's field), each other than every preset's and the default.
 EXAMPLES = {
@@ -82,12 +82,11 @@ def test_a_ratio_alone_is_the_papers_method_at_that_ratio():
     assert configured("--regan-ratio=0.1") == ReconfigurationConfig(ratio=0.1)
 
 
-@pytest.mark.parametrize("field", [o.field for o in FIELDS if o.field != "ratio"])
+@pytest.mark.parametrize("field", [name for name in FIELDS if name != "ratio"])
 def test_an_option_without_ratio_or_preset_is_refused(field):
-    (option,) = (o for o in FIELDS if o.field == field)
     text = EXAMPLES[field][0]
-    message = refusal(f"{option.flag}={text}")
-    assert option.flag in message and "--regan-ratio" in message and "--regan-preset" in message
+    message = refusal(f"{FIELDS[field]}={text}")
+    assert FIELDS[field] in message and "--regan-ratio" in message and "--regan-preset" in message
 
 
 # -------------------------------------------------------------------- presets
@@ -111,24 +110,21 @@ def test_the_reference_codes_preset_is_in_iterations_whatever_the_batch(batch):
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-@pytest.mark.parametrize(
-    "option", [o for o in FIELDS if o.field not in ("granularity", *CHANNEL_FIELDS)], ids=lambda o: o.field
-)
-def test_a_given_option_wins_over_the_preset_and_changes_nothing_else(preset, option):
+@pytest.mark.parametrize("field", [name for name in FIELDS if name not in ("granularity", *CHANNEL_FIELDS)])
+def test_a_given_option_wins_over_the_preset_and_changes_nothing_else(preset, field):
     plain = configured(f"--regan-preset={preset}").to_dict()
-    text, value = EXAMPLES[option.field]
-    changed = configured(f"{option.flag}={text}", f"--regan-preset={preset}").to_dict()
-    assert plain[option.field] != changed[option.field]
-    expected = {**plain, option.field: list(value) if isinstance(value, tuple) else value}
+    text, value = EXAMPLES[field]
+    changed = configured(f"{FIELDS[field]}={text}", f"--regan-preset={preset}").to_dict()
+    assert plain[field] != changed[field]
+    expected = {**plain, field: list(value) if isinstance(value, tuple) else value}
     assert changed == expected
 
 
 @pytest.mark.parametrize("field", CHANNEL_FIELDS)
 def test_options_of_channels_need_channels(field):
-    (option,) = (o for o in FIELDS if o.field == field)
-    text, value = EXAMPLES[field]
-    assert option.flag in refusal("--regan-preset=paper", f"{option.flag}={text}")
-    config = configured("--regan-preset=paper", "--regan-granularity=channel", f"{option.flag}={text}")
+    flag, (text, value) = FIELDS[field], EXAMPLES[field]
+    assert flag in refusal("--regan-preset=paper", f"{flag}={text}")
+    config = configured("--regan-preset=paper", "--regan-granularity=channel", f"{flag}={text}")
     assert getattr(config, field) == value and config.granularity == "channel"
 
 
@@ -233,14 +229,14 @@ def test_a_configuration_error_names_the_option_of_the_field(field):
 
 
 def test_every_option_is_named_once_and_explained():
-    names = [o.name for o in options.options()]
+    names = [o.name for o in options.click_options()]
     assert len(set(names)) == len(names)
-    assert all("[default: " in o.help for o in options.options())
-    assert [o.name for o in options.click_options()] == names
+    assert all("[default: " in o.help for o in options.click_options())
+    assert set(FIELDS.values()) <= {o.opts[0] for o in options.click_options()}
 
 
 def test_every_setting_has_an_option_and_an_example():
-    assert {o.field for o in FIELDS} == set(ReconfigurationConfig().to_dict()) == set(EXAMPLES)
+    assert set(FIELDS) == set(ReconfigurationConfig().to_dict()) == set(EXAMPLES)
 
 
 def test_configurations_survive_json():

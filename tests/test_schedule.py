@@ -191,36 +191,3 @@ def test_what_is_no_length_is_refused_with_the_text(text):
 def test_a_length_beyond_all_numbers_is_refused(unit):
     with pytest.raises(ValueError, match="longer than any run"):
         Length.parse("9" * 400 + unit)
-
-
-# -------------------------------------------------------------------- in words
-
-LINE = re.compile(r"(warmup|sparse (\d+)|dense (\d+)): iterations (\d+)-(\d+) \((\S+)-(\S+) kimg\)")
-
-
-def read(line):
-    name, sparse, dense, first, last, begin, end = LINE.fullmatch(line).groups()
-    return name.split()[0].upper(), int(sparse or dense or 0), int(first), int(last) + 1, float(begin), float(end)
-
-
-@given(run=runs(), batch=st.sampled_from([1, 4, 8, 32]))
-def test_description_tells_the_phases_and_leaves_out_only_the_middle(run, batch):
-    schedule, total = Schedule(*run), run[2]
-    spans = schedule.spans()
-    expected = [(s.phase.name, s.cycle, s.start, s.stop, s.start * batch / 1000, s.stop * batch / 1000) for s in spans]
-    lines = schedule.describe(batch, total)
-    if len(spans) <= 9:
-        assert [read(line) for line in lines] == expected
-    else:
-        assert len(lines) == 9
-        assert [read(line) for line in lines[:5]] == expected[:5]
-        assert [read(line) for line in lines[6:]] == expected[-3:]
-        assert re.findall(r"\d+", lines[5]) == [str(len(spans) - 8)]
-
-
-def test_description_reads_well():
-    assert Schedule(10, 5).describe(batch_size=100, total=17) == (
-        "warmup: iterations 0-9 (0-1 kimg)",
-        "sparse 1: iterations 10-14 (1-1.5 kimg)",
-        "dense 1: iterations 15-16 (1.5-1.7 kimg)",
-    )

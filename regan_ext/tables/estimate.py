@@ -74,7 +74,7 @@ def cost_of(cell: Cell) -> CellCost:
 
 def _values(cell: Cell) -> Dict[str, Any]:
     """The values of the cell's options, ours parsed, the host's as they stand."""
-    parser = click.Command("train", params=list(options.click_options()), context_settings={"ignore_unknown_options": True})
+    parser = click.Command("train", params=[*options.click_options()], context_settings={"ignore_unknown_options": True})
     parser.allow_extra_args = True
     context = parser.make_context("train", list(cell.options))
     theirs = dict(argument[2:].split("=", 1) for argument in context.args if "=" in argument)

@@ -37,18 +37,8 @@ from ..metrics.settings import MetricSettings
 from ..runs import summary as run_summary
 from ..runs.plan import write_plan
 from ..support.text import echo, printable_errors
-from . import (
-    arguments as loop_arguments,
-)
-from . import (
-    help_page,
-    host_values,
-    methods,
-    options,
-    plan_page,
-    presets,
-    resume,
-)
+from . import arguments as loop_arguments
+from . import help_page, host_values, methods, options, plan_page, presets, resume
 from .data_identity import identity
 from .faults import explained
 from .images import check_images, faults_named

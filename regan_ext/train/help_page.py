@@ -10,7 +10,7 @@ import click
 
 from training_hooks.methods.method import Method, methods
 
-from .options import Ours
+from .options import Option
 
 __all__ = ["in_groups", "named_as_typed"]
 
@@ -56,7 +56,7 @@ def _has_own_group(method: Method) -> bool:
 
 
 def _heading(param: click.Parameter) -> str:
-    method = param.option.method if isinstance(param, Ours) else None
+    method = param.method if isinstance(param, Option) else None
     if method is not None:
         return method.title if _has_own_group(method) else _OTHERS
     if param.name == "hook":

@@ -15,8 +15,9 @@ from ..metrics.settings import MetricSettings
 from ..support.numbers import HOURS, FiniteFloat, Int
 from ..support.paths import UserPath
 from . import presets
+from .presets import parameter_name
 
-__all__ = ["Option", "Request", "click_options", "configuration", "options", "resolve"]
+__all__ = ["Option", "Request", "click_options", "configuration", "of_setting", "resolve"]
 
 
 class _LengthType(click.ParamType):
@@ -93,32 +94,35 @@ class _PresetType(click.Choice):
         return value
 
 
-@dataclass(frozen=True)
-class Option:
-    """One added option.
+class Option(click.Option):
+    """An added option. Its help has the types that the hosts write, and no bounds: errors name those.
 
     Args:
         flag: flag as it is typed.
-        type: click type of its value.
+        kind: click type of its value.
         help: help text, with the default.
         method: method that it belongs to; None = it runs the training.
-        field: setting of the method that it sets; None = it switches the method on, or takes a preset.
         is_bare: whether it may stand without a value, which then is true.
         is_hidden: whether ``--help`` leaves it out.
     """
 
-    flag: str
-    type: Any
-    help: str
-    method: Optional[Method] = None
-    field: Optional[str] = None
-    is_bare: bool = False
-    is_hidden: bool = False
+    def __init__(
+        self, flag: str, kind: Any, help: str, method: Optional[Method] = None, is_bare: bool = False, is_hidden: bool = False
+    ):
+        self.method = method
+        metavar = f"[{_metavar(kind)}]" if is_bare else _metavar(kind)
+        bare: Dict[str, Any] = {"is_flag": False, "flag_value": "true"} if is_bare else {}
+        names = [flag, parameter_name(flag)]
+        super().__init__(names, type=kind, help=help, metavar=metavar, default=None, hidden=is_hidden, **bare)
 
-    @property
-    def name(self) -> str:
-        """The parameter's name in Python."""
-        return self.flag[2:].replace("-", "_").lower()
+    def get_help_record(self, ctx: click.Context) -> Optional[Tuple[str, str]]:
+        return None if self.hidden else (f"{self.opts[0]} {self.metavar}", str(self.help))
+
+
+def _metavar(kind: Any) -> str:
+    if isinstance(kind, click.Choice):
+        return f"[{'|'.join([*map(str, kind.choices), *(['FILE'] if isinstance(kind, _PresetType) else [])])}]"
+    return {bool: "BOOL", str: "PATTERNS"}.get(kind) or str(kind.name).upper()
 
 
 def _of_method(method: Method) -> Iterator[Option]:
@@ -131,7 +135,7 @@ def _of_method(method: Method) -> Iterator[Option]:
     for each in method.settings:
         told = each.told or _told(each.default)
         help_text = f"{each.help}  [default: {told}]"
-        yield Option(method.flag(each.name), _type_of(each), help_text, method, each.name, is_hidden=each.is_hidden)
+        yield Option(method.flag(each.name), _type_of(each), help_text, method, is_hidden=each.is_hidden)
 
 
 def _told(default: Any) -> str:
@@ -155,11 +159,7 @@ _Choice = click.Choice
 _CHANNELS, _MANY = Int(1, 65536), Int(1, 1_000_000)
 _RUN: Tuple[Option, ...] = (
     Option("--device", _Choice(["auto", "cpu", "cuda"]), "Where to train.  [default: auto, CUDA where available]"),
-    Option(
-        "--batch-gpu",
-        Int(1, 65536),
-        "Images at once; less needs less memory.  [default: batch / gpus]",
-    ),
+    Option("--batch-gpu", Int(1, 65536), "Images at once; less needs less memory.  [default: batch / gpus]"),
     Option("--cbase", Int(1, 2**20), "Capacity: channels times resolution.  [default: by --cfg]"),
     Option("--cmax", _CHANNELS, "Capacity: most channels of a layer.  [default: by --cfg]"),
     Option("--tick", _MANY, "Length of a tick, in kimg.  [default: 4]"),
@@ -176,41 +176,9 @@ _RUN: Tuple[Option, ...] = (
 _HOSTS_OWN = MetricSettings()
 
 
-def options() -> Tuple[Option, ...]:
+def click_options() -> List[Option]:
     """All added options: those of the methods in the methods' order, and those that run the training."""
-    return (*(option for method in methods() for option in _of_method(method)), *_RUN)
-
-
-def click_options() -> List[click.Option]:
-    """The same as click options."""
-    return [Ours(option) for option in options()]
-
-
-class Ours(click.Option):
-    """An added option. Its help has the types that the hosts write, and no bounds: errors name those."""
-
-    def __init__(self, option: Option):
-        self.option = option
-        bare: Dict[str, Any] = {"is_flag": False, "flag_value": "true"} if option.is_bare else {}
-        metavar = f"[{_metavar(option.type)}]" if option.is_bare else _metavar(option.type)
-        super().__init__(
-            [option.flag, option.name],
-            type=option.type,
-            help=option.help,
-            metavar=metavar,
-            default=None,
-            hidden=option.is_hidden,
-            **bare,
-        )
-
-    def get_help_record(self, ctx: click.Context) -> Optional[Tuple[str, str]]:
-        return None if self.hidden else (f"{self.opts[0]} {self.metavar}", str(self.help))
-
-
-def _metavar(kind: Any) -> str:
-    if isinstance(kind, click.Choice):
-        return f"[{'|'.join([*map(str, kind.choices), *(['FILE'] if isinstance(kind, _PresetType) else [])])}]"
-    return {bool: "BOOL", str: "PATTERNS"}.get(kind) or str(kind.name).upper()
+    return [*(option for method in methods() for option in _of_method(method)), *_RUN]
 
 
 @dataclass(frozen=True)
@@ -278,10 +246,10 @@ def _absolute(path: Optional[str]) -> Optional[str]:
 
 def _asked(method: Method, values: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
     """The settings of a method that is on; None of one that is off."""
-    named = {each.name: _parameter(method.flag(each.name)) for each in method.settings}
+    named = {each.name: parameter_name(method.flag(each.name)) for each in method.settings}
     given = {name: values[parameter] for name, parameter in named.items() if values.get(parameter) is not None}
     settings = {**presets.settings(method, values.get(f"{method.name}_preset")), **given}
-    is_on = values.get(_parameter(method.switch_flag)) if method.switch is None else method.switch in settings
+    is_on = values.get(parameter_name(method.switch_flag)) if method.switch is None else method.switch in settings
     if given and not is_on:
         raise click.UsageError(f"{method.flag(next(iter(given)))} needs {_ways_on(method)}")
     for each in method.settings:
@@ -290,10 +258,6 @@ def _asked(method: Method, values: Mapping[str, Any]) -> Optional[Dict[str, Any]
             if settings.get(name) != value:
                 raise click.UsageError(f"{method.flag(each.name)} needs {method.flag(name)}={value}")
     return settings if is_on and (method.switch is None or settings[method.switch]) else None
-
-
-def _parameter(flag: str) -> str:
-    return flag[2:].replace("-", "_").lower()
 
 
 def _ways_on(method: Method) -> str:
@@ -322,15 +286,14 @@ def configuration(method: Method, settings: Mapping[str, Any], batch_size: int) 
         raise of_setting(method, err) from err
 
 
-def of_setting(method: Method, err: ValueError, otherwise: Optional[str] = None) -> click.BadParameter:
-    """An error of a configuration as one of the option of the setting that its message begins with.
+def of_setting(method: Method, err: ValueError) -> click.BadParameter:
+    """An error of a configuration as one of the option of the setting that its message begins with, else of the switch.
 
     Args:
         method: method that the setting is of.
-        err: error whose message begins with the setting's name.
-        otherwise: setting that is to blame where it begins with none; None = the switch.
+        err: error of its configuration.
     """
     name = str(err).split(" ", 1)[0].rstrip(":").partition("=")[0]
     if name not in {each.name for each in method.settings}:
-        name = otherwise or method.switch or ""
+        name = method.switch or ""
     return click.BadParameter(str(err), param_hint=method.flag(name) if name else method.switch_flag)

@@ -12,7 +12,12 @@ from ..support.paths import expanded
 from ..support.reading import Damaged, read_json
 from ..support.text import echo
 
-__all__ = ["fill", "read_file", "say", "settings", "words"]
+__all__ = ["fill", "parameter_name", "read_file", "say", "settings", "words"]
+
+
+def parameter_name(flag: str) -> str:
+    """The name in Python of the parameter of an option, such as "regan_ratio" of "--regan-ratio"."""
+    return flag[2:].replace("-", "_").lower()
 
 
 def words(setting: Setting, text: str) -> Tuple[str, ...]:
@@ -47,7 +52,7 @@ def say(values: MutableMapping[str, Any], ours: Mapping[str, Any]) -> None:
         preset = ours.get(f"{method.name}_preset")
         filled = fill(method.presets.get(preset or ""), values)
         flags = {each.name: method.flag(each.name) for each in method.settings}
-        given = {name for name, flag in flags.items() if ours.get(flag[2:].replace("-", "_").lower()) is not None}
+        given = {name for name, flag in flags.items() if ours.get(parameter_name(flag)) is not None}
         told = [f"{flags[name]}={_text(value)}" for name, value in settings(method, preset).items() if name not in given]
         if told or filled:
             echo(f"Preset {preset}: {' '.join([*told, *filled])}", err=True)

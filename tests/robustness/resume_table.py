@@ -186,7 +186,7 @@ def compare(a: Any, b: Any) -> Tuple[int, List[str]]:
 def phase(run: Run, iteration: int) -> str:
     """The phase of an iteration by the run's own settings, such as "dense 1"."""
     schedule = read_run(run.folder).schedule
-    return "?" if schedule is None else schedule.span(iteration).name
+    return "?" if schedule is None else schedule.span(iteration).title
 
 
 @click.command()

@@ -97,11 +97,6 @@ class Span:
     stop: Optional[int]
 
     @property
-    def name(self) -> str:
-        """Such as "warmup" or "sparse 3"."""
-        return self.phase.name.lower() + (f" {self.cycle}" if self.cycle else "")
-
-    @property
     def title(self) -> str:
         """As people read it, such as "warm-up" or "sparse 3"."""
         return self.phase.title + (f" {self.cycle}" if self.cycle else "")
@@ -223,15 +218,3 @@ class Schedule:
     def _number(span: Span) -> int:
         """Which phase it is: 0 is the warm-up."""
         return 0 if span.cycle == 0 else 2 * span.cycle - (span.phase == Phase.SPARSE)
-
-    def describe(self, batch_size: int, total: int) -> Tuple[str, ...]:
-        """The phases as lines of text in iterations and kimg, long runs shortened in the middle."""
-        first, left_out, last = self.outline(total)
-        gap = [f"... {left_out} more phases ..."] if left_out else []
-        return (*(_line(span, batch_size) for span in first), *gap, *(_line(span, batch_size) for span in last))
-
-
-def _line(span: Span, batch_size: int) -> str:
-    assert span.stop is not None
-    kimg = f"{span.start * batch_size / 1000:g}-{span.stop * batch_size / 1000:g} kimg"
-    return f"{span.name}: iterations {span.start}-{span.stop - 1} ({kimg})"
