@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attack import Sandbox, attacks
-from conftest import SCHEDULE, SMALL
-from damaged_scene import Scene
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.attack import Sandbox, attacks
+from support.damaged_scene import Scene
+from support.runs import SCHEDULE, SMALL
 
 SEEDS = st.integers(0, 2**32)
 BOUNDED = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))

@@ -9,10 +9,9 @@ import click
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import REGAN, Run, load_networks
-from host_loops import hooked_loss, training_stats  # noqa: F401  the host's losses have it in their modules
-from test_resume import assert_same, resumed
-from test_training_loop import differing
+from support.host_loops import hooked_loss, training_stats  # noqa: F401  the host's losses have it in their modules
+from support.networks import assert_same, differing, load_networks
+from support.runs import REGAN, Run, resumed
 
 from regan_ext.train import options
 from training_hooks.core.hook import Hook, Round, Training

@@ -10,10 +10,10 @@ from typing import Dict, List
 
 import pytest
 from click.testing import CliRunner
-from host_loops import end_tick
 from hypothesis import given
 from hypothesis import strategies as st
-from run_folders import add_metric, make_run, ticks_of_one_kimg
+from support.host_loops import end_tick
+from support.run_folders import add_metric, make_run, ticks_of_one_kimg
 
 from regan_ext.cli import main
 from regan_ext.runs.chain import last_run

@@ -9,9 +9,9 @@ from typing import Any, Dict, List
 
 import pytest
 import torch
-from conftest import Run, load_networks
-from support import warm
-from test_resume import assert_same
+from support.networks import assert_same, load_networks
+from support.processes import spawn
+from support.runs import Run
 
 from training_hooks.core.engine import Engine
 from training_hooks.core.hook import Training
@@ -132,7 +132,7 @@ def free_port() -> int:
 def test_two_ranks_equal_one_with_the_same_total_batch(host_dir: Path, tmp_path: Path) -> None:
     for num_ranks in (1, 2):
         arguments = (num_ranks, free_port(), str(host_dir), str(tmp_path))
-        warm.spawn(train_ranks, arguments, nprocs=num_ranks)
+        spawn(train_ranks, arguments, nprocs=num_ranks)
     one, first, second = (torch.load(tmp_path / f"{name}.pt", weights_only=False) for name in ("1-0", "2-0", "2-1"))
     for name, p in one["params"].items():
         assert torch.equal(first["params"][name], second["params"][name]), name
@@ -168,7 +168,7 @@ def train_own_loop(rank: int, num_ranks: int, port: int, host: str, out: str) ->
 
 
 def test_two_ranks_of_ones_own_loop_stay_equal(host_dir: Path, tmp_path: Path) -> None:
-    warm.spawn(train_own_loop, (2, free_port(), str(host_dir), str(tmp_path)), nprocs=2)
+    spawn(train_own_loop, (2, free_port(), str(host_dir), str(tmp_path)), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     for iteration, (ours, theirs) in enumerate(zip(first, second)):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs)), iteration

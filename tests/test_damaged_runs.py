@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from damage import COMMANDS, build, damage, outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from run_folders import make_run, tick
+from support.damage import COMMANDS, build, damage, outcome
+from support.run_folders import make_run, tick
 
 from regan_ext.report import drawing as chart_drawing
 

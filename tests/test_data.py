@@ -19,11 +19,11 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from data_server import Server, serving
-from host_images import host_reads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from support.data_server import Server, serving
+from support.host_images import host_reads
 
 from regan_ext.cli import main
 from regan_ext.data import download as downloads

@@ -13,8 +13,8 @@ from typing import Any, List, Tuple
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from test_launch import call
-from test_stop import wait_for_iteration
+from support.commands import call
+from support.runs import wait_for_iteration
 
 from regan_ext.cli import main
 from regan_ext.demo import DemoSettings, size_of

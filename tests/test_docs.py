@@ -11,9 +11,10 @@ from typing import Iterator, List, Tuple
 
 import click
 import pytest
-from checkout_like import make_checkout
 from click.testing import CliRunner
-from conftest import TESTS, Run, run_command
+from support.checkout_like import make_checkout
+from support.processes import TESTS, run_command
+from support.runs import Run
 
 from regan_ext.cli import main
 from regan_ext.hosts import embedded

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-from conftest import REGAN, SMALL, Run
-from run_folders import HOOK, make_run, tick, ticks_of_one_kimg
+from support.run_folders import HOOK, make_run, tick, ticks_of_one_kimg
+from support.runs import REGAN, SMALL, Run
 
 from regan_ext.runs.cost import Theory, measure
 from regan_ext.runs.folder import read_run

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_launch import call
+from support.commands import call
 
 from training_hooks.methods.regan.exploration import estimate, fresh_threshold, movement
 

@@ -12,12 +12,14 @@ from typing import Any, Callable, Dict, List, Tuple
 import numpy as np
 import pytest
 import torch
-from checkout_like import make_checkout
 from click.testing import CliRunner, Result
-from conftest import Run, load_networks, run_python
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.checkout_like import make_checkout
+from support.networks import load_networks
+from support.processes import run_fresh_python, run_python
+from support.runs import Run
 
 from regan_ext.cli import main
 from regan_ext.export import onnx as export_onnx
@@ -169,7 +171,7 @@ def test_sparse_opens_in_an_untouched_host(snapshot: Path, host_dir: Path) -> No
         "assert image.shape == (2, 1, 16, 16) and bool(image.isfinite().all())\n"
         "print('generated')\n"
     )
-    result = run_python(["-c", code])
+    result = run_fresh_python(["-c", code])
     assert result.returncode == 0 and "generated" in result.stdout, result.stdout
 
 
@@ -492,7 +494,7 @@ def test_a_run_goes_on_where_the_list_cannot_be_written(
 def test_with_the_classes_of_a_checkout(snapshot: Path, host_dir: Path) -> None:
     checkout = make_checkout(snapshot.parent / "host", host_dir)
     arguments = ["-m", "regan_ext", "export", str(snapshot), f"--host={checkout}", "--trust", "--to=images", "--seeds=1"]
-    result = run_python(arguments, stdin=None)
+    result = run_python(arguments)
     assert result.returncode == 0 and f"Host: {checkout} (--host)" in result.stdout, result.stdout
     assert Image.open(snapshot.with_name("network-snapshot-000001-images.png")).size == (16, 16)
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import SMALL, Run, load_networks, run_python
 from PIL import Image
+from support.networks import load_networks
+from support.processes import run_fresh_python, run_python
+from support.runs import SMALL, Run
 
 from regan_ext.cli import main
 from regan_ext.export.files import masks_of_state
@@ -272,7 +274,7 @@ for path in sys.argv[2:]:
 
 def test_the_scripts_of_an_untouched_host_work_on_it(sparse: Path, host_dir: Path) -> None:
     export(sparse, "--to=narrow")
-    result = run_python(["-c", _SCRIPTS, str(host_dir), str(sparse), str(narrow(sparse))])
+    result = run_fresh_python(["-c", _SCRIPTS, str(host_dir), str(sparse), str(narrow(sparse))])
     assert result.returncode == 0, result.stdout
     with np.load(f"{sparse}.npz") as wide, np.load(f"{narrow(sparse)}.npz") as small:
         assert len(wide.files) == len(small.files) == 6

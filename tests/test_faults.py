@@ -12,9 +12,9 @@ from typing import Any, Dict, Type
 import click
 import pytest
 import torch
-from checkout_like import make_checkout
-from conftest import SMALL, run_python
-from support import warm
+from support.checkout_like import make_checkout
+from support.processes import run_python, spawn
+from support.runs import SMALL, drive
 
 from regan_ext.support.errors import UserError
 from regan_ext.train.faults import FilesFault, MemoryFault, explained, explained_imports
@@ -133,7 +133,7 @@ def _end(rank: int, kind: str) -> None:
 )
 def test_the_end_of_one_of_several_ranks(kind: str, expected: Type[BaseException], words: str) -> None:
     with pytest.raises(expected, match=words), explained(dict):
-        warm.spawn(_end, args=(kind,), nprocs=1)
+        spawn(_end, args=(kind,), nprocs=1)
 
 
 def test_a_package_or_a_file_of_the_host_is_missing(tmp_path: Path) -> None:
@@ -146,13 +146,8 @@ def test_a_package_or_a_file_of_the_host_is_missing(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- whole runs
 
 
-def limited(size: int) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
 def test_a_disk_that_is_full_when_the_host_writes_its_snapshot(host_dir: Path, data_zip: Path, tmp_path: Path) -> None:
-    arguments = [str(Path(__file__).parent / "drive.py"), "off", f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL]
-    result = run_python(arguments, preexec_fn=lambda: limited(100_000))
+    result = drive("full", f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL)
     assert result.returncode == 4, result.stdout[-3000:]
     last = result.stdout.splitlines()[-1]
     assert (
@@ -161,8 +156,7 @@ def test_a_disk_that_is_full_when_the_host_writes_its_snapshot(host_dir: Path, d
 
 
 def test_a_number_that_another_run_has_just_taken(host_dir: Path, data_zip: Path, tmp_path: Path) -> None:
-    arguments = [str(Path(__file__).parent / "drive.py"), "raced", f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL]
-    result = run_python(arguments)
+    result = drive("raced", f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, "--batch=128")
     assert result.returncode == 0, result.stdout[-3000:]
     first, second = sorted(path for path in tmp_path.iterdir())
     assert not list(first.iterdir()) and second.name.startswith("00001-") and (second / "network-snapshot-000001.pkl").is_file()

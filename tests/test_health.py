@@ -10,8 +10,8 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import pytest
 import torch
-from conftest import SCHEDULE, SMALL, Run, drive, load_networks
-from test_resume import assert_same, resumed
+from support.networks import assert_same, load_networks
+from support.runs import SCHEDULE, SMALL, Run, drive, resumed
 
 from regan_ext.metrics.install import install
 from regan_ext.metrics.settings import MetricSettings

@@ -15,9 +15,12 @@ from typing import Any, Callable, List
 
 import click
 import pytest
-from checkout_like import make_checkout
-from conftest import REGAN, SMALL, finished_run, load_networks, run_python
 from PIL import Image
+from support.checkout_like import make_checkout
+from support.commands import call, resolved
+from support.networks import load_networks
+from support.processes import run_fresh_python, run_python
+from support.runs import REGAN, SMALL, finished_run
 
 from regan_ext.hosts import embedded
 from regan_ext.hosts.checkout import HostError, recognise
@@ -66,7 +69,7 @@ def test_patched_checkout_trains_on_two_ranks_with_its_own_command(
     assert "--regan-ratio" in help_text and "--outdir" in help_text
     outdir = tmp_path / "runs"
     options = [f"--outdir={outdir}", f"--data={data_zip}", *SMALL, *ENDS_SPARSE, "--regan-finish=sparse", "--gpus=2"]
-    run = finished_run(outdir, run_python(["train.py", *options], cwd=host))
+    run = finished_run(outdir, run_fresh_python(["train.py", *options], cwd=host))
     assert_sparse(run.snapshot(1), host_dir)
     assert run_python([*REGAN_EXT, "patch", "revert", str(host)]).returncode == 0
     assert (host / "train.py").read_bytes() == (checkout / "train.py").read_bytes()
@@ -187,33 +190,6 @@ def test_only_imports_that_reach_above_the_package_become_absolute(source: str, 
 
 
 # ---------------------------------------------------------------- options
-
-
-def call(arguments: List[str], capsys: pytest.CaptureFixture[str]) -> "tuple[int, str]":
-    """Exit code and output of ``regan-ext`` with ``arguments``, in this process."""
-    from regan_ext.cli import main
-
-    with pytest.raises(SystemExit) as stop:
-        main.main(args=arguments, prog_name="regan-ext")
-    captured = capsys.readouterr()
-    return int(stop.value.code or 0), captured.out + captured.err
-
-
-def resolved(arguments: List[str], data: Path, outdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    common = [
-        "train",
-        "--host=embedded",
-        "-n",
-        f"--outdir={outdir}",
-        f"--data={data}",
-        "--device=cpu",
-        "--metrics=none",
-    ]
-    code, output = call([*common, *arguments], capsys)
-    assert code == 0, output
-    assert not outdir.exists()
-    begin = output.index("{", output.index("Training options:"))
-    return json.JSONDecoder().raw_decode(output[begin:])[0]
 
 
 def test_dry_run_shows_the_schedule(host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any) -> None:
@@ -514,7 +490,7 @@ def test_help_imports_no_torch() -> None:
         "except SystemExit: pass\n"
         "print('torch' in sys.modules, 'numpy' in sys.modules)"
     )
-    output = run_python(["-c", code]).stdout
+    output = run_fresh_python(["-c", code]).stdout
     assert "Commands:" in output and output.splitlines()[-1] == "False False"
 
 

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from conftest import SMALL, Run, drive, finished_run
 from PIL import Image
-from run_folders import make_run, ticks_of_one_kimg
+from support.detectors import FEATURES, Tiny, write_detector
+from support.run_folders import make_run, ticks_of_one_kimg
+from support.runs import SMALL, Run, drive, finished_run
 
 from regan_ext.cli import main
 from regan_ext.data.hashes import hashes
@@ -42,26 +43,7 @@ from training_hooks.nvidia.metrics import KINDS, Kind, direction
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-FEATURES, SIDE = 24, 16
-
-
-class Tiny(torch.nn.Module):
-    """Random linear features of an image, and probabilities, by the call convention of NVIDIA's detectors."""
-
-    def __init__(self, features: int, seed: int = 0, scale: float = 1):
-        super().__init__()
-        numbers = torch.Generator().manual_seed(seed)
-        self.weight = torch.nn.Parameter(torch.randn([3 * 16 * 16, features], generator=numbers) / 1000 * scale)
-
-    def forward(self, img: torch.Tensor, return_features: bool = False, no_output_bias: bool = False) -> torch.Tensor:
-        small = torch.nn.functional.adaptive_avg_pool2d(img.float(), [16, 16])
-        features = small.flatten(1) @ self.weight
-        return features if return_features else features.softmax(dim=1)
-
-
-def write_detector(path: Path, features: int = FEATURES, seed: int = 0, scale: float = 1) -> Path:
-    torch.jit.script(Tiny(features, seed, scale).eval()).save(str(path))
-    return path
+SIDE = 16
 
 
 def write_images(path: Path, images: np.ndarray) -> Path:

@@ -11,8 +11,8 @@ from typing import Any, Dict, List
 
 import pytest
 import torch
-from conftest import SMALL, drive, finished_run
-from support import warm
+from support.processes import spawn
+from support.runs import SMALL, drive, finished_run
 
 from regan_ext.metrics.guard import guard_metrics
 
@@ -81,7 +81,7 @@ def evaluate(rank: int, folder: Path, host: str) -> None:
 
 
 def test_a_process_that_fails_alone_leaves_none_waiting(host_dir: Path, tmp_path: Path) -> None:
-    warm.spawn(evaluate, (tmp_path, str(host_dir)), 2)
+    spawn(evaluate, (tmp_path, str(host_dir)), 2)
     seen = [json.loads((tmp_path / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
     good, other = ["", {"mean": 0.5}], ["_OtherProcessFailed", {}]
     bad = [["FileNotFoundError", {}], good, ["MemoryError", {}], ["OSError", {}], good]

@@ -10,9 +10,9 @@ from typing import Any, Dict
 
 import pytest
 import torch
-from conftest import Run, load_networks
-from host_loops import end_tick
-from test_training_loop import selected
+from support.host_loops import end_tick
+from support.networks import load_networks, selected
+from support.runs import Run
 
 from regan_ext.metrics.guard import guard_metrics
 from training_hooks.core.engine import Engine

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from conftest import Run
+from support.runs import Run
 
 from training_hooks.core.schedule import Phase, Schedule
 from training_hooks.methods.regan.config import ReconfigurationConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, List
 
 import pytest
-from test_launch import call
+from support.commands import call
 
 from training_hooks.methods.regan.exploration import estimate, shortest_interval
 

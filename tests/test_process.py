@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, List
 
 import pytest
-from conftest import TESTS
+from support.processes import TESTS
 
 from regan_ext.support import process
 from regan_ext.support.process import Supervisor, error_of, module_command

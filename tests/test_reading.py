@@ -11,9 +11,9 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 from click.testing import CliRunner
-from damage import endless, huge_png
 from PIL import Image
-from run_folders import add_fakes
+from support.damage import endless, huge_png
+from support.run_folders import add_fakes
 
 from regan_ext.cli import main
 from regan_ext.data.subset import read_indices

@@ -15,9 +15,11 @@ from typing import Any, Dict, Iterator
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import TESTS, Run, finished_run, load_networks, run_python
 from releases.make import NAMED, OPTIONS, dry_run, shown, write_data
 from safetensors.torch import load_file
+from support.networks import load_networks
+from support.processes import TESTS, run_python
+from support.runs import Run, finished_run
 
 from regan_ext.cli import main
 from regan_ext.hosts.embedded_train import host_module

@@ -16,10 +16,10 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import Run
 from markupsafe import escape
 from PIL import Image
-from run_folders import HOOK, add_fakes, add_metric, ended_job, make_run, stat, tick, ticks_of_one_kimg, write_status
+from support.run_folders import HOOK, add_fakes, add_metric, ended_job, make_run, stat, tick, ticks_of_one_kimg, write_status
+from support.runs import Run
 
 from regan_ext.cli import main
 from regan_ext.report.charts import charts, label, phase_bars

@@ -17,10 +17,10 @@ from typing import Any, Dict, Iterator, List
 
 import pytest
 import torch
-from conftest import SCHEDULE, SMALL, Run, drive, finished_run, load_networks
-from host_loops import end_tick
-from test_launch import call
-from test_training_loop import differing
+from support.commands import outcome
+from support.host_loops import end_tick
+from support.networks import assert_same, differing, load_networks
+from support.runs import SCHEDULE, SMALL, Run, drive, finished_run, resumed
 
 from regan_ext.support.errors import UserError
 from regan_ext.train import resume_options
@@ -33,40 +33,6 @@ from training_hooks.nvidia.host_loop import HostLoop
 from training_hooks.nvidia.seams import Ticker
 from training_hooks.observers.pairs import Pairs
 from training_hooks.observers.progress import Progress
-
-
-def resumed(whole: Run, snapshot: Path, outdir: Path, options: List[str]) -> Run:
-    data = whole.options["training_set_kwargs"]["path"]
-    arguments = [f"--outdir={outdir}", f"--data={data}", *SMALL, *options, f"--resume={snapshot}"]
-    return finished_run(outdir, drive("off", *arguments))
-
-
-def assert_same(a: Run, b: Run, kimg: int, host: Path) -> None:
-    """Parameters and buffers but w_avg's twin runs, optimizers, masks, augmentation, counters and random states agree."""
-    first, second = load_networks(a.snapshot(kimg), host), load_networks(b.snapshot(kimg), host)
-    assert differing(first, second) == []
-    assert torch.equal(first["augment_pipe"].p, second["augment_pipe"].p) and float(first["augment_pipe"].p) > 0
-    one, two = (states.load(states.state_path(run.snapshot(kimg))) for run in (a, b))
-    for state in (one, two):
-        state.pop("options"), state.pop("snapshot")
-        for rank in state["ranks"]:
-            rank.pop("averages")  # the host feeds uninitialised memory into w_avg when it prints its summary
-    assert_equal(one, two, "state")
-
-
-def assert_equal(a: Any, b: Any, where: str) -> None:
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            assert_equal(a[key], b[key], f"{where}.{key}")
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b), where
-        for index, (x, y) in enumerate(zip(a, b)):
-            assert_equal(x, y, f"{where}[{index}]")
-    else:
-        assert a == b, where
 
 
 @pytest.mark.parametrize("kimg", [1, 2], ids=["cut at a switch", "cut inside a sparse phase"])
@@ -104,25 +70,6 @@ def test_state_files_are_small_and_few(whole: Run) -> None:
 
 
 # ---------------------------------------------------------------- files that cannot be used
-
-
-def outcome(whole: Run, folder: Path, capsys: Any, *more: str, value: str = "") -> "tuple[int, str]":
-    data = whole.options["training_set_kwargs"]["path"]
-    value = value or str(folder / "network-snapshot-000002.pkl")
-    common = ["train", "--host=embedded", f"--outdir={folder / 'runs'}", f"--data={data}", *SMALL, *SCHEDULE, "--kimg=3"]
-    return call([*common, f"--resume={value}", "-n", *more], capsys)
-
-
-@pytest.fixture
-def copied(whole: Run, tmp_path: Path) -> Path:
-    for name in (
-        "network-snapshot-000002.pkl",
-        "regan-state-000002.pt",
-        "network-snapshot-000001.pkl",
-        "regan-state-000001.pt",
-    ):
-        shutil.copy2(whole.folder / name, tmp_path / name)
-    return tmp_path
 
 
 def damage(path: Path, how: str) -> None:

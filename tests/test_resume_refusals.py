@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
-import test_resume
 import torch
-from conftest import SCHEDULE, SMALL, Run, load_networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_launch import call
-from test_resume import outcome
+from support.commands import call, outcome
+from support.networks import load_networks
+from support.runs import SCHEDULE, SMALL, Run
 
 from regan_ext.support.errors import UserError
 from regan_ext.train import resume_options
@@ -24,8 +23,6 @@ from training_hooks.core.state_check import check_fields, check_fit
 from training_hooks.methods.regan.config import ReconfigurationConfig
 from training_hooks.methods.regan.hook import Reconfiguration
 from training_hooks.nvidia import state as states
-
-copied = test_resume.copied
 
 # ---------------------------------------------------------------- pickles
 
@@ -211,7 +208,7 @@ REPLACEMENTS: List[Any] = [
 
 @pytest.mark.parametrize("config", [{"depth": 3}, {"rate": 0.5}, "fast", None])
 def test_what_a_hook_of_ones_own_keeps_is_its_own_business(config: Any) -> None:
-    args = {"loss_kwargs": {"hooks": [{"class_name": "probes.Keeper", "rate": 0.1}]}}
+    args = {"loss_kwargs": {"hooks": [{"class_name": "support.probes.Keeper", "rate": 0.1}]}}
     resume_options.check_hooks(Path("x.pt"), {"Keeper": {"config": config}}, args, {})
     with pytest.raises(UserError, match="Keeper's part is missing"):
         resume_options.check_hooks(Path("x.pt"), {}, args, {})

@@ -9,7 +9,7 @@ from typing import Dict, Optional
 
 import pytest
 from click.testing import CliRunner
-from run_folders import add_snapshot, make_run, ticks_of_one_kimg
+from support.run_folders import add_snapshot, make_run, ticks_of_one_kimg
 
 from regan_ext.cli import main
 from regan_ext.runs.find import chosen_snapshot, find_runs

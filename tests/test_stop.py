@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, List
 
 import pytest
-from conftest import SCHEDULE, SMALL, TESTS, Run, drive, finished_run, run_python
-from test_resume import assert_same, resumed
+from support.networks import assert_same
+from support.processes import run_python
+from support.runs import SCHEDULE, SMALL, Run, begin, drive, finished_run, resumed, stopped_run, wait_for_iteration
 
-from training_hooks.core.hook import Hook
 from training_hooks.nvidia import state as states
-
-
-def begin(data: Path, outdir: Path, *options: str) -> "subprocess.Popen[str]":
-    arguments = [f"--outdir={outdir}", f"--data={data}", *SMALL, *SCHEDULE, *options]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(TESTS / "drive.py"), "off", *arguments]
-    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def wait_for_iteration(outdir: Path, least: int, process: "subprocess.Popen[str]") -> None:
-    """Until the status file tells of iteration ``least``."""
-    until = time.monotonic() + 120
-    while time.monotonic() < until and process.poll() is None:
-        for path in outdir.glob("*/regan-status.json"):
-            if json.loads(path.read_text())["iteration"] >= least:
-                return
-        time.sleep(0.05)
-    process.kill()
-    raise AssertionError(process.communicate()[0][-3000:])
-
-
-def stopped_run(outdir: Path, process: "subprocess.Popen[str]") -> Run:
-    output, _ = process.communicate(timeout=120)
-    return finished_run(outdir, subprocess.CompletedProcess([], process.returncode, output))
 
 
 def last_state(run: Run) -> Any:
@@ -83,21 +55,10 @@ def test_a_second_signal_ends_at_once(data_zip: Path, host_dir: Path, tmp_path: 
     assert not list(tmp_path.glob("*/regan-state-*.pt"))
 
 
-class Terminator(Hook):
-    """Sends SIGTERM to its own process in iteration ``at``, before anything of it is computed."""
-
-    def __init__(self, at: int):
-        self._at = at
-
-    def on_iteration(self, iteration: int) -> None:
-        if iteration == self._at:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def test_the_last_tick_of_a_stopped_run_has_the_methods_statistics(data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from regan_ext.train.attach import attach; from regan_ext.hosts import embedded_train\n"
-        "attach(vars(embedded_train), hooks=[{'class_name': 'test_stop.Terminator', 'at': 20}])\n"
+        "attach(vars(embedded_train), hooks=[{'class_name': 'support.probes.Terminator', 'at': 20}])\n"
         "embedded_train.main.main(args=sys.argv[1:])"
     )
     arguments = [f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, *SCHEDULE, "--kimg=100", "--tick=50", "--states=false"]
@@ -117,9 +78,9 @@ def test_two_ranks_stop_at_the_same_iteration(data_zip: Path, host_dir: Path, tm
 
 
 def test_time_limit(data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
-    options: List[str] = ["--kimg=100", "--tick=50", "--max-hours=0.006"]
+    options: List[str] = ["--kimg=100", "--tick=50", "--max-hours=0.001"]
     arguments = [f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, *options]
     run = finished_run(tmp_path, drive("off", *arguments))
-    assert "The time of --max-hours=0.006 is up." in run.output
-    assert f"Stopped by --max-hours=0.006. The same command with --resume={run.folder} goes on." in run.output
+    assert "The time of --max-hours=0.001 is up." in run.output
+    assert f"Stopped by --max-hours=0.001. The same command with --resume={run.folder} goes on." in run.output
     assert last_state(run)["batch_idx"] > 0

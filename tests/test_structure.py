@@ -1,4 +1,4 @@
-"""The floors of both packages: imports run downwards only."""
+"""The floors of both packages: imports run downwards only; and tests do not import each other."""
 
 from __future__ import annotations
 
@@ -97,6 +97,17 @@ def test_no_circle_inside_a_room() -> None:
 
     for name in sorted(set(MODULES) - set(DOORS)):
         visit(name, ())
+
+
+def test_what_tests_share_lies_in_support_or_beside_one_suite() -> None:
+    """A file of tests that imported another would run with it, and could not be moved without it."""
+    tests = Path(__file__).parent
+    for path in tests.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert not name.startswith(("test_", "conftest")), f"{path.relative_to(tests)} imports {name}"
 
 
 @pytest.mark.parametrize("name", [

@@ -17,10 +17,10 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import TESTS, run_python
 from PIL import Image
-from run_folders import HOOK, add_metric, add_snapshot, make_run, tick, ticks_of_one_kimg
-from test_launch import call
+from support.commands import call
+from support.processes import TESTS, run_fresh_python
+from support.run_folders import HOOK, add_metric, add_snapshot, make_run, tick, ticks_of_one_kimg
 
 from regan_ext.cli import main
 from regan_ext.hosts import embedded_train
@@ -471,7 +471,7 @@ def test_to_show_a_table_takes_no_torch(tmp_path: Path) -> None:
     """Importing it takes longer than all the rest."""
     finished(tmp_path / "few-shot" / "stylegan2-obama-seed0", {3: 90.0}, hook=HOOK)
     code = f"import sys; from regan_ext.cli import main; main(['tables', 'show', 'few-shot', '--out={tmp_path}'], 'regan-ext', "
-    result = run_python(["-c", f"{code} standalone_mode=False); sys.exit('torch' in sys.modules)"])
+    result = run_fresh_python(["-c", f"{code} standalone_mode=False); sys.exit('torch' in sys.modules)"])
     assert result.returncode == 0 and "Run here: 1 of 36 cells." in result.stdout
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from conftest import SMALL
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from rich.live import Live
 from rich.table import Table
+from support.runs import SMALL
 
 import regan_ext
 from regan_ext.cli import main

@@ -15,10 +15,10 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from host_images import host_reads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.host_images import host_reads
 
 from regan_ext.cli import main
 from regan_ext.data.containers import open_container

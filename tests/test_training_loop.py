@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-import torch
-from conftest import REGAN, Run, load_networks, run_python
+from support.networks import differing, load_networks, selected
+from support.processes import run_fresh_python
+from support.runs import REGAN, Run
 
 INTERVAL, WARMUP, ITERATIONS = 10, 10, 63
 
@@ -20,10 +21,6 @@ def events(run: Run, name: str, **wanted: Any) -> List[Dict[str, Any]]:
 
 def is_sparse(iteration: int) -> bool:
     return iteration >= WARMUP and (iteration - WARMUP) // INTERVAL % 2 == 0
-
-
-def selected(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
-    return {n: p for n, p in network.named_parameters() if p.ndim >= 2 and "torgb" not in n}
 
 
 # ---------------------------------------------------------------- events
@@ -148,7 +145,7 @@ def test_snapshot_is_plain(regan_run: Run, host_dir: Path) -> None:
         "assert image.shape == (2, 1, 16, 16) and bool(image.isfinite().all())\n"
         "print('generated')\n"
     )
-    result = run_python(["-c", code])
+    result = run_fresh_python(["-c", code])
     assert result.returncode == 0 and "generated" in result.stdout, result.stdout
 
 
@@ -169,15 +166,6 @@ def test_host_warnings_are_shown_once(regan_run: Run) -> None:
 @pytest.fixture(scope="module")
 def pristine(train: Any, host_dir: Path) -> Dict[str, Any]:
     return load_networks(train(mode="pristine").snapshot(1), host_dir)
-
-
-def differing(a: Dict[str, Any], b: Dict[str, Any]) -> List[str]:
-    return [
-        f"{kind}.{name}"
-        for kind in ("G", "D", "G_ema")
-        for (name, p), q in zip(a[kind].named_parameters(), b[kind].parameters())
-        if not torch.equal(p, q)
-    ]
 
 
 @pytest.mark.parametrize(

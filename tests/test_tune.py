@@ -14,12 +14,12 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import optuna
 import pytest
 from click.testing import CliRunner, Result
-from conftest import SMALL
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
-from run_folders import HOOK, add_metric, add_snapshot, make_run, ticks_of_one_kimg
-from test_launch import resolved
-from test_metrics import write_detector
+from support.commands import resolved
+from support.detectors import write_detector
+from support.run_folders import HOOK, add_metric, add_snapshot, make_run, ticks_of_one_kimg
+from support.runs import SMALL
 
 from regan_ext.cli import main
 from regan_ext.runs.chain import last_run

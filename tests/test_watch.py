@@ -16,9 +16,8 @@ from typing import Any, Dict, List
 import psutil
 import pytest
 from click.testing import CliRunner, Result
-from conftest import Run
-from run_folders import HOOK, add_metric, add_snapshot, ended_job, make_run, stat, tick, ticks_of_one_kimg, write_status
-from test_stop import begin, stopped_run, wait_for_iteration
+from support.run_folders import HOOK, add_metric, add_snapshot, ended_job, make_run, stat, tick, ticks_of_one_kimg, write_status
+from support.runs import Run, begin, stopped_run, wait_for_iteration
 
 from regan_ext.cli import main
 from regan_ext.report import watch

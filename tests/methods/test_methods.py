@@ -15,7 +15,8 @@ import pytest
 from card_tables import card_of, with_tables
 from cases import CASES, Case
 from click.testing import CliRunner
-from conftest import REGAN, SMALL, Run, run_python
+from support.processes import run_python
+from support.runs import REGAN, SMALL, Run
 
 from regan_ext.cli import main
 from regan_ext.support.errors import UserError

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Dict, Tuple
 
 import click
-from common import SCHEDULE, SMALL, describe, finished_run, run_python, train_command, write_small_digits
+from common import SCHEDULE, SMALL, describe, finished_run, run_fresh_python, train_command, write_small_digits
 
 # Beside the tests, where ``common`` has put the path.
-from attack import Attack, Outcome, Sandbox, attacks  # isort: skip
-from damaged_scene import Scene  # isort: skip
+from support.attack import Attack, Outcome, Sandbox, attacks  # isort: skip
+from support.damaged_scene import Scene  # isort: skip
 
 
 class Tally:
@@ -61,7 +61,7 @@ def attack_inputs(folder: Path, count: int, seed: int) -> Tally:
     options = (*SMALL, *SCHEDULE)
     write_small_digits(folder / "data.zip")
     command = train_command("embedded", folder / "whole", folder / "data.zip", *options, "--kimg=3")
-    run = finished_run(folder / "whole", run_python(command))
+    run = finished_run(folder / "whole", run_fresh_python(command))
     (folder / "template").mkdir()
     scene = Scene(folder / "template", run.folder, folder / "data.zip", [*options, "--kimg=4"])
     for number in range(count):

@@ -25,7 +25,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import click
 import torch
-from common import SMALL, describe, finished_run, host_folder, load_networks, run_python, write_small_digits
+from common import SMALL, describe, finished_run, host_folder, load_networks, run_fresh_python, write_small_digits
 
 ROOT = Path(__file__).resolve().parents[2]
 REGAN = ["--regan-ratio=0.3", "--regan-warmup=4"]
@@ -70,7 +70,7 @@ class Version:
     def python(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run Python with this version's packages, and no other's."""
         environment = {"PYTHONPATH": str(self.source), "XDG_STATE_HOME": str(self.scratch / "home")}
-        return run_python(list(arguments), env=environment, cwd=self.scratch)
+        return run_fresh_python(list(arguments), env=environment, cwd=self.scratch)
 
     def check(self) -> None:
         """Make sure that it is this version which is imported.

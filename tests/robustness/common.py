@@ -9,13 +9,15 @@ from typing import List
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS / "benchmarks")]
 
-from conftest import SCHEDULE, SMALL, Run, finished_run, load_networks, run_python, write_small_digits  # noqa: E402
-from test_stop import stopped_run, wait_for_iteration  # noqa: E402
+from support.digits import write_small_digits  # noqa: E402
+from support.networks import load_networks  # noqa: E402
+from support.processes import run_fresh_python  # noqa: E402
+from support.runs import SCHEDULE, SMALL, Run, finished_run, stopped_run, wait_for_iteration  # noqa: E402
 
 from regan_ext.support.machine import describe  # noqa: E402
 
 __all__ = [
-    "SCHEDULE", "SMALL", "Run", "describe", "finished_run", "host_folder", "load_networks", "run_python", "stopped_run",
+    "SCHEDULE", "SMALL", "Run", "describe", "finished_run", "host_folder", "load_networks", "run_fresh_python", "stopped_run",
     "train_command", "wait_for_iteration", "write_small_digits",
 ]  # fmt: skip
 

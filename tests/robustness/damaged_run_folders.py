@@ -20,7 +20,7 @@ from typing import Any, Dict, List
 from unittest.mock import patch
 
 from common import describe
-from damage import COMMANDS, build, damage, outcome
+from support.damage import COMMANDS, build, damage, outcome
 
 from regan_ext.report import drawing as chart_drawing
 

@@ -29,7 +29,7 @@ from common import (
     finished_run,
     host_folder,
     load_networks,
-    run_python,
+    run_fresh_python,
     stopped_run,
     train_command,
     wait_for_iteration,
@@ -86,7 +86,7 @@ class Table:
     def train(self, *options: str) -> Run:
         """A run that has to succeed."""
         outdir = Path(tempfile.mkdtemp(dir=self.scratch))
-        return finished_run(outdir, run_python(train_command(self.host, outdir, self.data, *options)))
+        return finished_run(outdir, run_fresh_python(train_command(self.host, outdir, self.data, *options)))
 
     def stopped(self, *options: str) -> Run:
         """A run that is asked to stop in the middle of a tick."""

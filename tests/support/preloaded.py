@@ -1,24 +1,58 @@
-"""What the server of ``warm`` imports: all that a training run imports on its way to the first iteration."""
+"""What a fork of the server of ``processes`` does, and the packages that the server imports for it: others' alone."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import pickle
-from typing import Any, Callable, Tuple
+import runpy
+import sys
+import types
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
 
+import requests  # noqa: F401
+import scipy.signal  # noqa: F401
 import torch
 import torch._dynamo  # by the first optimizer
 import torch.utils.data
 import torch.utils.tensorboard
 
-import regan_ext.train.attach  # noqa: F401
-from regan_ext.hosts.embedded_train import host_module
+_PATH = sys.path[1:]  # what follows the script's folder
 
-for _name in ("train", "training.training_loop", "training.loss", "training.dataset", "training.augment"):
-    host_module(_name)
+
+def run(arguments: List[str], environment: Dict[str, str], folder: str, output: str) -> None:
+    """Be ``python ARGUMENTS`` in ``folder``; what it says, stdout and stderr, goes to the file ``output``."""
+    file = os.open(output, os.O_WRONLY | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    multiprocessing.set_start_method(None, force=True)
+    torch.utils.data.DataLoader = _Loader  # type: ignore[misc]
+    torch.multiprocessing.spawn = _ranks
+    first, *rest = arguments
+    paths = environment["PYTHONPATH"].split(os.pathsep)
+    sys.path[:] = [*paths, *(path for path in _PATH if path not in paths)]
+    if first == "-m":
+        sys.argv = rest
+        sys.path.insert(0, folder)
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        sys.path.insert(0, "")
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(rest[0], "<string>", "exec", dont_inherit=True), vars(sys.modules["__main__"]))
+    else:
+        sys.argv = arguments
+        sys.path.insert(0, str(Path(first).absolute().parent))
+        runpy.run_path(first, run_name="__main__")
 
 
 class _Loader(torch.utils.data.DataLoader):
-    """Its workers are forks that get the images' data set as spawned ones do, pickled."""
+    """Its processes are forks that get the images' data set as spawned ones do, pickled."""
 
     def __init__(self, dataset: Any, num_workers: int = 0, **kwargs: Any):
         if num_workers > 0:
@@ -27,11 +61,6 @@ class _Loader(torch.utils.data.DataLoader):
 
 
 def _ranks(fn: Callable[..., None], args: Tuple[Any, ...], nprocs: int) -> None:
+    """Like ``torch.multiprocessing.spawn``, with forks that get their arguments pickled."""
     fn, args = pickle.loads(pickle.dumps((fn, args)))
     torch.multiprocessing.start_processes(fn, args, nprocs, start_method="fork")
-
-
-def fork_instead_of_spawn() -> None:
-    """Let the processes that this one starts be forks of it."""
-    torch.utils.data.DataLoader = _Loader
-    torch.multiprocessing.spawn = _ranks

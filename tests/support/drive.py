@@ -4,10 +4,12 @@ probed    through regan_ext, with a probe that records every event
 off       through regan_ext as a user would
 poisoned  through regan_ext, with a weight that becomes NaN at iteration 40
 raced     through regan_ext, in a race for the number of the run folder that another run wins
+full      through regan_ext, on a disk that has room for files of 100 kB
 noop      through regan_ext, with a hook that does nothing
 pristine  the host's own functions called directly; regan_ext gives only the compatibility fixes and the view of torch
 """
 
+import resource
 import sys
 import tempfile
 
@@ -22,14 +24,17 @@ def main() -> None:
     from regan_ext.train.attach import attach
 
     hooks = {
-        "probed": [{"class_name": "probes.Recorder"}],
+        "probed": [{"class_name": "support.probes.Recorder"}],
         "noop": [{"class_name": "training_hooks.core.hook.Hook"}],
-        "poisoned": [{"class_name": "probes.Poison", "at": 40}],
+        "poisoned": [{"class_name": "support.probes.Poison", "at": 40}],
         "off": [],
         "raced": [],
+        "full": [],
     }[mode]
     if mode == "raced":
         lose_a_race()
+    if mode == "full":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     attach(vars(embedded_train), hooks=hooks)
     embedded_train.main.main(args=arguments)
 

@@ -12,8 +12,8 @@ import zlib
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
-from attack import Attack, Sandbox
-from run_folders import HOOK, add_fakes, add_metric, add_snapshot, make_run, tick, write_status
+from .attack import Attack, Sandbox
+from .run_folders import HOOK, add_fakes, add_metric, add_snapshot, make_run, tick, write_status
 
 __all__ = ["COMMANDS", "ODD", "OF_FILES", "build", "damage", "endless", "huge_png", "odd_value", "outcome"]
 

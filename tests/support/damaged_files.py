@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import torch
-from damage import ODD, OF_FILES, odd_value
+
+from .damage import ODD, OF_FILES, odd_value
 
 __all__ = ["WAYS", "damage_file"]
 

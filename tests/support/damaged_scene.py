@@ -10,9 +10,9 @@ import sqlite3
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
-from attack import Attack, Sandbox
-from conftest import TESTS
-from damaged_files import WAYS, damage_file
+from .attack import Attack, Sandbox
+from .damaged_files import WAYS, damage_file
+from .processes import TESTS
 
 __all__ = ["READERS", "Scene"]
 

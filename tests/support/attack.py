@@ -18,10 +18,11 @@ from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
 import click
 import psutil
 from click.testing import CliRunner
-from conftest import write_small_digits
-from run_folders import HOOK, add_fakes, add_metric, add_snapshot, make_run, ticks_of_one_kimg, write_status
 
 from regan_ext.cli import main
+
+from .digits import write_small_digits
+from .run_folders import HOOK, add_fakes, add_metric, add_snapshot, make_run, ticks_of_one_kimg, write_status
 
 __all__ = ["Attack", "Outcome", "Sandbox", "absurd_values", "attacks", "leaf_commands", "nasty_values"]
 

@@ -1,0 +1,68 @@
+"""What snapshots and states hold, and how two of them differ."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+import torch
+
+from training_hooks.nvidia import state as states
+
+from .runs import Run
+
+__all__ = ["assert_same", "differing", "load_networks", "selected"]
+
+
+def load_networks(snapshot: Path, host: Path) -> Dict[str, Any]:
+    """A snapshot's content, in this process."""
+    import importlib
+    import pickle
+
+    if str(host) not in sys.path:
+        sys.path.insert(0, str(host))
+    importlib.import_module("dnnlib")  # the embedded host's modules import each other in a circle; this is the way in
+    with open(snapshot, "rb") as file:
+        return pickle.load(file)
+
+
+def selected(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
+    return {n: p for n, p in network.named_parameters() if p.ndim >= 2 and "torgb" not in n}
+
+
+def differing(a: Dict[str, Any], b: Dict[str, Any]) -> List[str]:
+    return [
+        f"{kind}.{name}"
+        for kind in ("G", "D", "G_ema")
+        for (name, p), q in zip(a[kind].named_parameters(), b[kind].parameters())
+        if not torch.equal(p, q)
+    ]
+
+
+def assert_same(a: Run, b: Run, kimg: int, host: Path) -> None:
+    """Parameters and buffers but w_avg's twin runs, optimizers, masks, augmentation, counters and random states agree."""
+    first, second = load_networks(a.snapshot(kimg), host), load_networks(b.snapshot(kimg), host)
+    assert differing(first, second) == []
+    assert torch.equal(first["augment_pipe"].p, second["augment_pipe"].p) and float(first["augment_pipe"].p) > 0
+    one, two = (states.load(states.state_path(run.snapshot(kimg))) for run in (a, b))
+    for state in (one, two):
+        state.pop("options"), state.pop("snapshot")
+        for rank in state["ranks"]:
+            rank.pop("averages")  # the host feeds uninitialised memory into w_avg when it prints its summary
+    assert_equal(one, two, "state")
+
+
+def assert_equal(a: Any, b: Any, where: str) -> None:
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_equal(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for index, (x, y) in enumerate(zip(a, b)):
+            assert_equal(x, y, f"{where}[{index}]")
+    else:
+        assert a == b, where
