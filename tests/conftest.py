@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, Dict, Iterator, List
 
 # Two processes test at a time, and idle threads of theirs would spin on the cores. Has to be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,9 +27,10 @@ SLOW = ("test_launch", "test_channel_training", "test_tables", "test_demo", "tes
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     """What one process tests belongs together, a file at least; the slowest first."""
-    group_of = {item.path: item.path.stem for item in items}
+    group_of: Dict[Path, str] = {}
     for item in items:
-        group_of.update({item.path: name for name in SHARED if name in getattr(item, "fixturenames", ())})
+        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+        group_of[item.path] = shared[0] if shared else group_of.get(item.path, item.path.stem)
     order = (*SHARED, *SLOW)
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group_of[item.path]))

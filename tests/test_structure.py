@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import warnings
 from pathlib import Path
 from typing import Dict, Iterator, List, Set, Tuple
 
@@ -108,6 +109,14 @@ def test_what_tests_share_lies_in_support_or_beside_one_suite() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 assert not name.startswith(("test_", "conftest")), f"{path.relative_to(tests)} imports {name}"
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_a_warning_of_ours_is_an_error(name: str) -> None:
+    with pytest.raises(UserWarning, match="of ours"):
+        warnings.warn_explicit("of ours", UserWarning, "file.py", 1, module=f"{name}.core.files")
+    with pytest.warns(UserWarning, match="of others"):
+        warnings.warn_explicit("of others", UserWarning, "file.py", 1, module=f"others.{name}")
 
 
 @pytest.mark.parametrize("name", [

@@ -49,7 +49,7 @@ SMALL = {
     "seeds": [0, 1],
     "measures": [{"key": "fd", "title": "FD", "result": "fid1k_full"}],
     "options": ["--device=cpu", "--cfg=cifar", "--cbase=64", "--cmax=8", "--batch=64", "--kimg=1", "--tick=1", "--snap=1",
-                "--workers=1", "--metrics=fid1k_full", "--aug=noaug"],
+                "--metrics=fid1k_full", "--aug=noaug"],
     "columns": [{"name": "digits", "title": "Digits", "resolution": 16, "channels": 1, "data": "digits-100.zip",
                  "detector": "digits-detector.pt"}],
     "rows": [{"name": "plain", "title": "StyleGAN2", "paper": {"fd": ["80.0"]}},
@@ -58,11 +58,10 @@ SMALL = {
 CHAIN = {
     **SMALL,
     "rows": [*SMALL["rows"],
-             {"name": "weights-diffaug", "title": "Re-StyleGAN2 + DiffAug",
-              "options": ["--regan-ratio=0.3", "--regan-interval=4", "--DiffAugment=color,translation,cutout"]},
-             {"name": "channels-apa", "title": "Channels + APA",
+             {"name": "re-stylegan2", "title": "Re-StyleGAN2 + DiffAug + APA",
               "options": ["--regan-ratio=0.3", "--regan-interval=4", "--regan-granularity=channel",
-                          "--regan-channel-multiple=1", "--regan-channel-min=1", "--apa"]}],
+                          "--regan-channel-multiple=1", "--regan-channel-min=1", "--DiffAugment=color,translation,cutout",
+                          "--apa"]}],
 }  # fmt: skip
 
 
@@ -345,14 +344,14 @@ def test_from_digits_to_a_table(tmp_path: Path, host_dir: Path, monkeypatch: pyt
     measures = [*CHAIN["measures"], {"key": "kd", "title": "KD", "result": "kid1k_full"}]
     more = table_of("small", {**CHAIN, "measures": measures})
     plain, broken = (Job(each, 0, Place(data, tmp_path, "embedded")) for each in more.cells()[:2])
-    weights, channels = (Job(each, 0, Place(data, tmp_path, "embedded")) for each in table.cells()[2:])
+    (methods,) = (Job(each, 0, Place(data, tmp_path, "embedded")) for each in table.cells()[2:])
     lines: List[str] = []
-    assert runner.run([broken, plain, weights, channels], lines.append) == 1
-    assert lines[0].startswith("[1/4] broken-digits-seed0: starts; output in ")
+    assert runner.run([broken, plain, methods], lines.append) == 1
+    assert lines[0].startswith("[1/3] broken-digits-seed0: starts; output in ")
     assert "exit code 2: " in lines[1] and "--batch" in lines[1]
-    assert lines[3] == "[2/4] plain-digits-seed0: is trained; measures kid1k_full"
-    assert "[2/4] plain-digits-seed0: finished after 0:" in lines[4] and "FD " in lines[4] and "KD " in lines[4]
-    assert lines[-1].startswith("not finished: broken-digits-seed0: exit code 2") and len(lines) == 10
+    assert lines[3] == "[2/3] plain-digits-seed0: is trained; measures kid1k_full"
+    assert "[2/3] plain-digits-seed0: finished after 0:" in lines[4] and "FD " in lines[4] and "KD " in lines[4]
+    assert lines[-1].startswith("not finished: broken-digits-seed0: exit code 2") and len(lines) == 8
     (folder,) = plain.folder.glob("0*")
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     lines.clear()
@@ -360,10 +359,10 @@ def test_from_digits_to_a_table(tmp_path: Path, host_dir: Path, monkeypatch: pyt
     assert lines == ["[1/1] plain-digits-seed0: finished, 1.024 kimg"]
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     sheet = shown(more, tmp_path)
-    assert "Run here: 3 of 4 cells." in sheet.parts
+    assert "Run here: 2 of 3 cells." in sheet.parts
     assert any("PyTorch" in part for part in sheet.parts if isinstance(part, str))
     rows = grid(sheet, "Ours").rows
-    assert [row[2] for row in rows] == ["FD", "KD"] * 3 and rows[0][3] == "80.0"
+    assert [row[2] for row in rows] == ["FD", "KD"] * 2 and rows[0][3] == "80.0"
     assert all(math.isfinite(float(row[4])) and row[8] == "1" and row[10] == "1" for row in [rows[1], *rows[::2]])
 
 

@@ -24,7 +24,7 @@ def setup_training_loop_kwargs(**options):
     return wheel_train.setup_training_loop_kwargs(**options)
 
 
-def subprocess_fn(rank, args, temp_dir):
+def subprocess_fn(rank, args, temp_dir) -> None:
     here = None
     if args["num_gpus"] != 1:
         meeting = pathlib.Path(temp_dir, "store").as_uri()
