@@ -16,6 +16,7 @@ class Case:
         settings: values of settings as JSON has them, each other than its default, that go together.
         bad: (setting, value) that have to be refused.
         suffix: what it adds to the name of that run's folder.
+        own_loop: settings with which it has something to do in a loop of one's own of some ten iterations of 8 images.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Case:
     settings: Dict[str, Any]
     bad: List[Tuple[str, Any]]
     suffix: str = ""
+    own_loop: Dict[str, Any] = field(default_factory=dict)
     off: List[str] = field(default_factory=list)
 
 
@@ -36,6 +38,7 @@ CASES = [
         },
         [("ratio", 1.0), ("ratio", "0.3"), ("interval", 0), ("interval", 1.5), ("lr_scale", float("nan")), ("exclude", "a*")],
         suffix="-regan0.3-g10",
+        own_loop={"ratio": 0.25, "interval": 3, "warmup": 1},
         off=["--regan-ratio=0"],
     ),
     Case(
@@ -44,6 +47,7 @@ CASES = [
         {"policy": ["cutout", "translation"]},
         [("policy", ["colour"]), ("policy", "color"), ("policy", ["color", "color"])],
         suffix="-diffaug-color-cutout",
+        own_loop={"policy": ["color", "translation", "cutout"]},
         off=["--DiffAugment=none"],
     ),
     Case(
@@ -52,6 +56,7 @@ CASES = [
         {"target": -0.5, "kimg": 20, "interval": 3},
         [("target", 1.5), ("kimg", 0), ("interval", 0), ("interval", True)],
         suffix="-apa-target0.5",
+        own_loop={"target": -1, "kimg": 0.02, "interval": 2},
         off=["--apa=false"],
     ),
     Case(

@@ -9,7 +9,7 @@ import torch
 
 from .hook import MAIN_PHASES, Hook, Round, Step, Training
 
-__all__ = ["Engine", "construct_hook", "dotted_name", "look_up", "of_hook", "states_of"]
+__all__ = ["Engine", "construct_hook", "dotted_name", "look_up", "name_of", "of_hook", "states_of"]
 
 # Modules by the names that runs of 0.1.0 have written down.
 _MOVED = {
@@ -64,7 +64,12 @@ def construct_hook(class_name: str = _CONSTRUCT, **kwargs: Any) -> Hook:
 
 def states_of(hooks: Sequence[Hook]) -> Dict[str, Any]:
     """The states of hooks by their names."""
-    return {hook.name or type(hook).__name__: hook.state_dict() for hook in hooks}
+    return {name_of(hook): hook.state_dict() for hook in hooks}
+
+
+def name_of(hook: Hook) -> str:
+    """What the state of a hook is kept by."""
+    return hook.name or type(hook).__name__
 
 
 def of_hook(states: Mapping[str, Any], kind: Type[Hook]) -> Optional[Any]:

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Union
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from .engine import Engine, of_hook, states_of
+from .engine import Engine, name_of, of_hook, states_of
 from .hook import Hook, Round, Training
 from .random_state import random_states, set_random_states
 from .ranks import gather, rank_and_size
@@ -215,8 +215,11 @@ class Loop:
 
         Raises:
             ValueError: there are metrics, and the loop does not know its batch size.
+            RuntimeError: no iteration has begun.
         """
         training = self._engine.training
+        if self._engine.iteration < 0:
+            raise RuntimeError("no iteration has begun, so no tick can end")
         statistics = self._engine.report()
         measured = {name: float(value) for name, value in (metrics or {}).items()}
         (measured, *_) = gather(measured, self._device, training.num_ranks)
@@ -272,7 +275,7 @@ class Loop:
             training.networks[name].load_state_dict(values)
         for name, values in state.get("optimizers", {}).items():
             training.optimizers[name].load_state_dict(values)
-        unknown = set(state["methods"]) - set(states_of(self._engine.hooks))
+        unknown = set(state["methods"]) - set(map(name_of, self._engine.hooks))
         if unknown:
             warn(f"the state has methods that this loop has not: {', '.join(sorted(unknown))}")
         for hook in self._engine.hooks:
@@ -309,7 +312,7 @@ def _check(
     for method in methods:
         if not isinstance(method, Hook):
             raise ValueError(f"methods are hooks such as Reconfiguration(), got {method!r}")
-    names = [method.name or type(method).__name__ for method in methods]
+    names = [name_of(method) for method in methods]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"the method {twice} is given twice")

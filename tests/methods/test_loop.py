@@ -1,8 +1,9 @@
-"""Methods in a loop of one's own: each of them, several at once, going on from a state, and taken off again."""
+"""Methods in a loop of one's own: each of them by its row of cases, several at once, going on, and taken off again."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import sys
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 import pytest
 import torch
+from cases import CASES, Case
 from torch import nn
 from torch.nn.functional import softplus
 
@@ -23,10 +25,10 @@ from training_hooks import (
     Reconfiguration,
     ReconfigurationConfig,
     Round,
-    Stability,
     Step,
     Training,
 )
+from training_hooks.core.engine import construct_hook
 from training_hooks.core.ranks import rank_and_size
 from training_hooks.methods.method import find
 
@@ -110,13 +112,16 @@ def replacing() -> AdaptivePseudoAugmentation:
     return AdaptivePseudoAugmentation(target=-1, kimg=0.02, interval=2)
 
 
+def of_case(case: Case) -> List[Hook]:
+    method = find(case.name)
+    assert method is not None
+    return [construct_hook(method=case.name, version=method.version, settings=case.own_loop)]
+
+
 METHODS: Dict[str, Callable[[], List[Hook]]] = {
-    "regan": lambda: [Reconfiguration(ReconfigurationConfig(ratio=0.25, interval=3, warmup=1))],
+    **{case.name: functools.partial(of_case, case) for case in CASES},
     "regan of both": lambda: [pruning()],
-    "diffaugment": lambda: [DiffAugment(["color", "translation", "cutout"])],
-    "apa": lambda: [replacing()],
-    "stability": lambda: [Stability(images=4)],
-    "all": lambda: [Stability(images=4), pruning(), replacing(), DiffAugment(["color", "cutout"])],
+    "all": lambda: [hook for case in CASES for hook in of_case(case)],
 }
 each_method = pytest.mark.parametrize("methods", METHODS.values(), ids=METHODS)
 
@@ -406,6 +411,8 @@ def test_hooks_have_their_order_in_events_and_in_the_forward_pass() -> None:
 
 
 def test_lengths_in_epochs_and_images_become_iterations_in_a_loop_that_knows_them() -> None:
+    assert Reconfiguration(ReconfigurationConfig(interval=7)).config.interval == 7
+
     def pruned(**given: Any) -> Optional[Any]:
         method = Reconfiguration(ratio=0.25, interval=Length(0.5, "epoch"), warmup=Length(0.024, "kimg"), finish="dense")
         G = Generator()
@@ -444,6 +451,10 @@ def test_what_is_given_by_mistake_is_told() -> None:
         optimizer.step()
     with pytest.raises(ValueError, match="phases are Gmain, Greg, Dmain and Dreg, got 'G'"):
         loop.round("G")
+    with pytest.raises(RuntimeError, match="no iteration has begun"):
+        loop.end_tick()
+    with loop.iteration():
+        pass
     with pytest.raises(ValueError, match="has to be given its batch_size"):
         loop.end_tick({"fid": 1.0})
 
