@@ -128,11 +128,16 @@ def test_a_sound_tick_is_no_matter(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_members_of_a_pair_are_not_written_of_such_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training_hooks.core.hook import Training
-    from training_hooks.methods.regan.config import ReconfigurationConfig
+    from training_hooks.core.engine import Engine
+    from training_hooks.core.hook import Hook, Training
+    from training_hooks.core.schedule import Schedule
+    from training_hooks.nvidia import current
 
-    pairs = Pairs(ReconfigurationConfig(interval=2).to_dict(), every=True)
-    pairs.start(Training({}, {}, run_dir=str(tmp_path), batch_size=1000, total_iterations=20))
+    pairs, method = Pairs(every=True), Hook()
+    method.schedule = Schedule(warmup=0, interval=2)
+    engine = Engine([pairs, method], Training({}, {}, run_dir=str(tmp_path), batch_size=1000, total_iterations=20))
+    monkeypatch.setattr(current, "_engine", engine)
+    engine.start()
 
     def training_loop(value: float) -> None:
         G = torch.nn.Linear(1, 1)
