@@ -91,5 +91,5 @@ def test_other_ranks_report_the_same_names_without_the_work() -> None:
 
 
 def test_at_least_one_image() -> None:
-    with pytest.raises(ValueError, match="^images must be in"):
+    with pytest.raises(ValueError, match=r"^images must be in"):
         Stability(images=0)
