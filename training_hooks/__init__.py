@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from .core.schedule import Length
     from .methods.apa.hook import AdaptivePseudoAugmentation
     from .methods.diffaugment.hook import DiffAugment, augment, parse_policy
-    from .methods.method import Config, Method, Statistic, setting
+    from .methods.method import Method, Statistic
     from .methods.regan.config import PRESETS, ReconfigurationConfig
     from .methods.regan.hook import Reconfiguration
+    from .methods.setting import Config, setting
     from .observers.stability import Stability
 
 __all__ = [
@@ -48,7 +49,8 @@ _MODULES = {
     "core.loop": ("Loop",),
     "core.schedule": ("Length",),
     "methods.regan.hook": ("Reconfiguration",),
-    "methods.method": ("Config", "Method", "Statistic", "setting"),
+    "methods.method": ("Method", "Statistic"),
+    "methods.setting": ("Config", "setting"),
     "observers.stability": ("Stability",),
 }
 

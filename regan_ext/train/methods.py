@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from training_hooks.methods.method import Config, Facts, Method, find
+from training_hooks.methods.method import Facts, Method, find
+from training_hooks.methods.setting import Config
 from training_hooks.nvidia import host_loop as loop
 
 from ..hosts.flavour import Flavour

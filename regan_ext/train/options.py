@@ -9,7 +9,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 import click
 
 from training_hooks.core.schedule import Length
-from training_hooks.methods.method import Config, Method, Setting, methods
+from training_hooks.methods.method import Method, methods
+from training_hooks.methods.setting import Config, Setting
 
 from ..metrics.settings import MetricSettings
 from ..support.numbers import HOURS, FiniteFloat, Int

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from training_hooks.core.schedule import Schedule, Span
-from training_hooks.methods.method import Config, Method
+from training_hooks.methods.method import Method
+from training_hooks.methods.setting import Config
 
 from ..support.text import counted
 

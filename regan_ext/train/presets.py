@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, MutableMapping, Optional, Tuple
 
 from training_hooks.core.schedule import Length
-from training_hooks.methods.method import Method, Preset, Setting, methods
+from training_hooks.methods.method import Method, Preset, methods
+from training_hooks.methods.setting import Setting
 
 from ..support.paths import expanded
 from ..support.reading import Damaged, read_json

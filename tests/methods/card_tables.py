@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Dict, List
 
-from training_hooks.methods.method import Method, Setting, methods
+from training_hooks.methods.method import Method, methods
+from training_hooks.methods.setting import Setting
 
 __all__ = ["card_of", "with_tables"]
 

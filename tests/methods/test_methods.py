@@ -140,7 +140,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         "from dataclasses import dataclass\n"
         "import torch\n"
         "from training_hooks.core.hook import Hook\n"
-        "from training_hooks.methods.method import Config, Method, Statistic, setting\n"
+        "from training_hooks import Config, Method, Statistic, setting\n"
         "@dataclass(frozen=True)\n"
         "class Settings(Config):\n"
         "    rate: float = setting(0.5, 'Share that stays.', least=0, most=1)\n"

@@ -7,195 +7,24 @@ the fields of a frozen dataclass, each declared by ``setting``.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import importlib.metadata
-import math
 import pkgutil
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
 from ..core.engine import dotted_name, look_up
 from ..core.hook import Hook
-from ..core.schedule import Schedule
+from .setting import Config, Setting
 
 __all__ = [
-    "GROUP", "KINDS", "Config", "Entry", "Facts", "Method", "Plan", "Preset", "Setting", "Statistic", "construct", "entries",
-    "entry_of", "find", "methods", "setting",
+    "GROUP", "Entry", "Facts", "Method", "Plan", "Preset", "Statistic", "construct", "entries", "entry_of", "find", "methods",
 ]  # fmt: skip
 
 #: Entry point group by which packages of other people bring methods; each entry point names a ``Method``.
 GROUP = "training_hooks.methods"
-#: Kinds of settings, by which they are read from a command line and from JSON.
-KINDS = ("float", "int", "bool", "str", "choice", "choices", "patterns", "length")
 _PLACES = ("training_hooks.methods", "training_hooks.observers")
-
-_C = TypeVar("_C", bound="Config")
-
-
-# ---------------------------------------------------------------- settings
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting of a method.
-
-    Args:
-        name: field of the configuration.
-        default: value where none is given.
-        kind: one of ``KINDS``. "choices" is several different ones in an order, "patterns" several texts or None, "length" a
-            number of iterations that may be given in kimg.
-        help: what it sets, a sentence for the reader of ``--help``.
-        least: smallest value allowed; None = no bound.
-        most: largest value allowed; None = no bound.
-        excludes_least: whether ``least`` itself is not allowed.
-        excludes_most: whether ``most`` itself is not allowed.
-        choices: values that kinds "choice" and "choices" have.
-        needs: (setting, value) without which it does nothing and is refused on a command line; None = nothing.
-        search: range that a search takes by default: (low, high), the log scale as in ``log``; choices likewise; None = fixed.
-        log: whether a search goes evenly through its logarithm.
-        binds: whether a run that goes on has to have the value that it began with.
-        flag: option's flag, where it is not made of the names of method and setting.
-        told: default as a reader is told it; None = as it is.
-        more: what the documentation says beyond ``help``.
-        is_hidden: whether ``--help`` leaves it out.
-    """
-
-    name: str
-    default: Any
-    kind: str
-    help: str
-    least: Optional[float] = None
-    most: Optional[float] = None
-    excludes_least: bool = False
-    excludes_most: bool = False
-    choices: Tuple[str, ...] = ()
-    needs: Optional[Tuple[str, str]] = None
-    search: Optional[Tuple[Any, ...]] = None
-    log: bool = False
-    binds: bool = True
-    flag: Optional[str] = None
-    told: Optional[str] = None
-    more: str = ""
-    is_hidden: bool = False
-
-    def checked(self, value: Any) -> Any:
-        """``value``, of JSON or of Python, as the configuration holds it.
-
-        Raises:
-            ValueError: it is of another type or out of range; the message begins with the setting's name.
-        """
-        if self.kind == "choice":
-            if value not in self.choices:
-                raise ValueError(f"{self.name} must be one of {', '.join(self.choices)}, got {value!r}")
-        elif self.kind in ("choices", "patterns"):
-            return self._several(value)
-        elif self.kind in ("str", "bool"):
-            if type(value) is not type(self.default):
-                raise ValueError(f"{self.name} must be of the type of {self.default!r}, got {value!r}")
-        else:
-            self._check_number(value)
-        return value
-
-    def _several(self, value: Any) -> Any:
-        if value is None and self.default is None:
-            return None
-        if isinstance(value, str):
-            raise ValueError(f"{self.name} must be a list of texts, got {value!r}; [{value!r}] is one")
-        if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
-            raise ValueError(f"{self.name} must be a list of texts, got {value!r}")
-        if self.kind == "choices":
-            unknown = [each for each in value if each not in self.choices]
-            if unknown:
-                raise ValueError(f"{self.name} {unknown[0]!r} is none of {', '.join(self.choices)}")
-            if len(set(value)) < len(value):
-                raise ValueError(f"{self.name} {','.join(value)!r} names one twice")
-        return tuple(value)
-
-    def _check_number(self, value: Any) -> None:
-        whole = self.kind in ("int", "length")
-        if type(value) is not int and (whole or type(value) is not float):
-            raise ValueError(f"{self.name} must be a {'whole ' if whole else ''}number, got {value!r}")
-        low, high = -math.inf if self.least is None else self.least, math.inf if self.most is None else self.most
-        fits = math.isfinite(value) and low <= value <= high
-        if not fits or (self.excludes_least and value == low) or (self.excludes_most and value == high):
-            raise ValueError(f"{self.name} must be {self.range}, got {value:g}")
-
-    @property
-    def range(self) -> str:
-        """The allowed numbers in words, such as "in [0, 1)" or "at least 1"."""
-        if self.least is None and self.most is None:
-            return "finite"
-        if self.most is None:
-            return f"greater than {self.least:g} and finite" if self.excludes_least else f"at least {self.least:g}"
-        low = "(-inf" if self.least is None else f"{'(' if self.excludes_least else '['}{self.least:g}"
-        return f"in {low}, {self.most:g}{')' if self.excludes_most else ']'}"
-
-
-def setting(default: Any, help: str, *, kind: Optional[str] = None, **more: Any) -> Any:
-    """A field of a ``Config``: its default, what it sets, and the other arguments of ``Setting`` by name.
-
-    Args:
-        default: value where none is given; where no kind is named, its type says the kind.
-        help: what it sets, a sentence.
-        kind: see ``Setting``.
-        more: further arguments of ``Setting``.
-    """
-    if kind is None:
-        kind = ("choice" if isinstance(default, str) else "choices") if "choices" in more else type(default).__name__
-    if kind not in KINDS:
-        raise TypeError(f"a setting cannot be of kind {kind!r}")
-    declared = functools.partial(Setting, default=default, kind=kind, help=help, **more)
-    return field(default=default, metadata={"setting": declared})
-
-
-@dataclass(frozen=True)
-class Config:
-    """Base of a method's settings. Every value is checked when it is constructed."""
-
-    def __post_init__(self) -> None:
-        for each in self.settings():
-            object.__setattr__(self, each.name, each.checked(getattr(self, each.name)))
-        self.check()
-
-    def check(self) -> None:
-        """Check what one setting alone does not tell.
-
-        Raises:
-            ValueError: settings that do not go together; the message begins with the name of one.
-        """
-
-    def schedule(self, total: Optional[int] = None) -> Optional[Schedule]:
-        """The sparse and dense phases of a run of ``total`` iterations; None for a method without phases."""
-        return None
-
-    @classmethod
-    def settings(cls) -> Tuple[Setting, ...]:
-        """The settings in the order in which they are declared."""
-        declared = [(each.name, each.metadata.get("setting")) for each in dataclasses.fields(cls)]
-        return tuple(make(name=name) for name, make in declared if make is not None)
-
-    def to_dict(self) -> Dict[str, Any]:
-        """Plain JSON values."""
-        values = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-    @classmethod
-    def from_dict(cls: Type[_C], values: Mapping[str, Any]) -> _C:
-        """Inverse of ``to_dict``; what is absent has its default.
-
-        Raises:
-            ValueError: an unknown setting, a value of another type, or one out of range.
-        """
-        known = {each.name for each in cls.settings()}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"unknown fields {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
-        return cls(**values)
-
-
-# ---------------------------------------------------------------- methods
 
 
 @dataclass(frozen=True)

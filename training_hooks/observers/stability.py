@@ -12,7 +12,8 @@ from typing import Mapping, Optional
 import torch
 
 from ..core.hook import Hook, Training
-from ..methods.method import Config, Method, Statistic, setting
+from ..methods.method import Method, Statistic
+from ..methods.setting import Config, setting
 
 __all__ = ["METHOD", "Stability", "StabilityConfig"]
 

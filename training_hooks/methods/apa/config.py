@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..method import Config, setting
+from ..setting import Config, setting
 
 __all__ = ["APAConfig"]
 

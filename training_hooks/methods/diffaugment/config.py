@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Tuple
 
-from ..method import Config, setting
+from ..setting import Config, setting
 
 __all__ = ["NAMES", "DiffAugmentConfig"]
 

@@ -7,7 +7,8 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ...core.schedule import Length, Schedule
 from ...sparsity.selection import SCOPES
-from ..method import Config, Preset, setting
+from ..method import Preset
+from ..setting import Config, setting
 
 __all__ = ["PRESETS", "QUIRKS", "ReconfigurationConfig", "upgraded"]
 
