@@ -143,7 +143,9 @@ def test_half_precision_blocks_agree_to_their_rounding_and_stay_finite(networks:
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_any_choice_of_channels_is_exact(networks: Any, data: st.DataObject) -> None:
-    G = generator(networks, resolution=8, architecture=data.draw(st.sampled_from(["skip", "orig", "resnet"])))
+    # At the kink of a leaky ReLU an activation of 0 has either slope, by the order of a sum.
+    kinds = st.sampled_from(["skip", "orig", "resnet"])
+    G = generator(networks, resolution=8, architecture=data.draw(kinds), activation="swish")
     kept = []
     for feature in layout_of(G).features:
         picked = data.draw(st.sets(st.integers(0, feature.channels - 1), min_size=1))
