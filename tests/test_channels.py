@@ -148,9 +148,16 @@ def test_any_choice_of_channels_is_exact(networks: Any, data: st.DataObject) -> 
     G = generator(networks, resolution=8, architecture=data.draw(kinds), activation="swish")
     kept = []
     for feature in layout_of(G).features:
-        picked = data.draw(st.sets(st.integers(0, feature.channels - 1), min_size=1))
+        # Two at least: of one lone demodulated channel most gradients cancel out, and what is compared is rounding alone.
+        picked = data.draw(st.sets(st.integers(0, feature.channels - 1), min_size=2))
         kept.append(torch.tensor(sorted(picked)))
     assert_narrow_equals_zeroed(G, kept)
+
+
+@pytest.mark.parametrize("architecture", ["skip", "orig", "resnet"])
+def test_a_lone_channel_is_computed_with(networks: Any, architecture: str) -> None:
+    G = generator(networks, resolution=8, architecture=architecture, activation="swish")
+    assert_narrow_equals_zeroed(G, [torch.tensor([3]) for _ in layout_of(G).features])
 
 
 def test_the_hosts_network_is_as_before_after_a_call_and_after_a_failing_one(networks: Any) -> None:
