@@ -114,7 +114,9 @@ def assert_narrow_equals_zeroed(G: Any, kept: Sequence[torch.Tensor], c_dim: int
         into = layout.axes.get(key.split(" ")[-1], (None, None))[1]
         if into is not None:
             theirs.mul_(reader_mask(theirs, kept[into]))  # the whole network also has gradients of what is pruned
-        scale = max(float(theirs.abs().max()), 0.1 * scales[key.split(" ")[0]])
+        # That of a noise strength is a sum over all pixels and channels, with rounding of the size of its terms.
+        share = 1.0 if theirs.numel() == 1 else 0.1
+        scale = max(float(theirs.abs().max()), share * scales[key.split(" ")[0]])
         assert (ours - theirs).abs().max() <= 1e-5 * scale, key
     assert any(key.startswith("second synthesis.b8.conv1.weight") for key in found)
 
