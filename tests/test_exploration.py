@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.commands import call
 
-from training_hooks.methods.regan.exploration import estimate, fresh_threshold, movement
+from training_hooks.methods.regan.exploration import fresh_threshold, movement, reach
 
 
 @settings(deadline=None)
@@ -38,9 +38,9 @@ def test_the_threshold_is_the_quantile_of_fresh_weights(ratio: float) -> None:
 
 
 def test_lazy_regularisation_scales_the_rate_and_adds_steps() -> None:
-    plain, lazy = (estimate(0.3, 100, 0.01, 0.99, interval, False) for interval in (None, 4))
-    assert plain.reach == pytest.approx(1.0) and lazy.reach == pytest.approx(125 * 0.008)
-    assert plain.is_possible and not estimate(0.3, 10, 0.01, 0.99, None, False).is_possible
+    plain, lazy = (reach(100, 0.01, 0.99, interval, False) for interval in (None, 4))
+    assert plain == pytest.approx(1.0) and lazy == pytest.approx(125 * 0.008)
+    assert reach(10, 0.01, 0.99, None, False) < fresh_threshold(0.3) < plain
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any, List
 import pytest
 from support.commands import call
 
-from training_hooks.methods.regan.exploration import estimate, shortest_interval
+from training_hooks.methods.regan.exploration import fresh_threshold, reach, shortest_interval
 
 
 def told(arguments: List[str], data: Path, capsys: Any) -> "tuple[str, str]":
@@ -74,7 +74,7 @@ def test_the_few_shot_preset_can_work(data_zip: Path, host_dir: Path, capsys: An
 def test_the_shortest_interval_is_just_enough(forgotten: bool) -> None:
     rest = (0.0002, 0.99, 4, forgotten)
     least = shortest_interval(0.3, *rest)
-    assert estimate(0.3, least, *rest).is_possible and not estimate(0.3, least - 1, *rest).is_possible
+    assert reach(least - 1, *rest) < fresh_threshold(0.3) <= reach(least, *rest)
     assert shortest_interval(0.0, *rest) == 1
 
 

@@ -9,11 +9,10 @@ sign get a weight less far than the estimate says.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Optional
 
-__all__ = ["Exploration", "estimate", "fresh_threshold", "movement", "shortest_interval"]
+__all__ = ["fresh_threshold", "movement", "reach", "shortest_interval"]
 
 
 def fresh_threshold(ratio: float) -> float:
@@ -39,35 +38,10 @@ def movement(steps: int, lr: float, beta2: float, forgotten: bool) -> float:
     return lr * (total + steps - step)
 
 
-@dataclass(frozen=True)
-class Exploration:
-    """What a dense phase can do for weights that were pruned.
+def reach(interval: int, lr: float, beta2: float, reg_interval: Optional[int], is_forgotten: bool) -> float:
+    """How far a regrown weight gets in a dense phase at most, see :func:`movement`.
 
     Args:
-        reach: how far a regrown weight gets in a dense phase at most, see :func:`movement`.
-        threshold: the magnitude below which fresh weights are pruned.
-    """
-
-    reach: float
-    threshold: float
-
-    @property
-    def is_possible(self) -> bool:
-        """Whether regrown weights could stay in the next sparse network."""
-        return self.reach >= self.threshold
-
-    def __str__(self) -> str:
-        far = f"a regrown weight moves by about {self.reach:.2g} at most in a dense phase"
-        return f"{far}, fresh weights are pruned below {self.threshold:.2g}"
-
-
-def estimate(
-    ratio: float, interval: int, lr: float, beta2: float, reg_interval: Optional[int], is_forgotten: bool
-) -> Exploration:
-    """The exploration of a schedule.
-
-    Args:
-        ratio: share of the weights that is pruned.
         interval: iterations of a dense phase.
         lr, beta2: of the optimizer as configured, the factor of dense phases included. With lazy regularisation every r
             iterations (``reg_interval``; None where it is off) the host multiplies lr by r / (r + 1), raises beta2 to that
@@ -75,20 +49,15 @@ def estimate(
         is_forgotten: see :func:`movement`.
     """
     share = 1.0 if reg_interval is None else reg_interval / (reg_interval + 1)
-    return Exploration(movement(round(interval / share), lr * share, beta2**share, is_forgotten), fresh_threshold(ratio))
+    return movement(round(interval / share), lr * share, beta2**share, is_forgotten)
 
 
 def shortest_interval(ratio: float, lr: float, beta2: float, reg_interval: Optional[int], is_forgotten: bool) -> int:
-    """The least number of iterations of a dense phase that makes exploration possible, at most 2**40; see :func:`estimate`."""
-
-    def is_enough(interval: int) -> bool:
-        return interval >= 2**40 or estimate(ratio, interval, lr, beta2, reg_interval, is_forgotten).is_possible
-
-    high = 1
-    while not is_enough(high):
-        high *= 2
-    low = high // 2
+    """The least number of iterations of a dense phase in which regrown weights get past the threshold of ``ratio``, at most
+    2**40; see :func:`reach`."""
+    threshold, low, high = fresh_threshold(ratio), 0, 2**40
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
+        is_enough = reach(middle, lr, beta2, reg_interval, is_forgotten) >= threshold
+        low, high = (low, middle) if is_enough else (middle, high)
     return high

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from ..method import Facts, Plan
 from . import exploration
@@ -36,12 +36,16 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
     Raises:
         ValueError: a pattern matches nothing, RGB layers are not known, the ratio is too high, or the run too short.
     """
-    total, dense = facts.total, _left_dense(config, facts)
+    total, kinds = facts.total, targets(config)
+    in_scope = {kind: left_dense(config, kind, facts.trained[kind]) for kind in kinds}
+    dense = [f"{kind}.{name} {list(shape)}" for kind, tensors in in_scope.items() for name, shape in tensors.items()]
     try:
         schedule = config.schedule(total)
     except ValueError as err:
         raise ValueError(f"{err}; give more --kimg, or a shorter --regan-warmup and --regan-interval") from err
-    selected = _selected(config, facts)
+    for kind in kinds:
+        check_rgb(config, kind, list(facts.shapes[kind]))
+    selected = {kind: select_parameters(config, kind, facts.trained[kind]) for kind in kinds}
     values: Dict[str, Any] = {
         "ratio": config.ratio,
         "selected_tensors": sum(map(len, selected.values())),
@@ -58,23 +62,10 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
     if values["sparse_phases"] == 0:
         remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
         notes.append(f"Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.")
-    elif config.granularity == "weight" and "G" in targets(config):
+    elif config.granularity == "weight" and "G" in kinds:
         values["exploration"], note = _exploration(config, facts)
         notes += [] if note is None else [note]
     return Plan(values, tuple(notes))
-
-
-def _left_dense(config: ReconfigurationConfig, facts: Facts) -> List[str]:
-    """Parameters in scope that are not pruned, as a reader knows them."""
-    found = {kind: left_dense(config, kind, facts.trained[kind]) for kind in targets(config)}
-    return [f"{kind}.{name} {list(shape)}" for kind, tensors in found.items() for name, shape in tensors.items()]
-
-
-def _selected(config: ReconfigurationConfig, facts: Facts) -> Dict[str, List[str]]:
-    """ "G", "D" or both → names of the parameters that are pruned, of those that are trained."""
-    for kind in targets(config):
-        check_rgb(config, kind, list(facts.shapes[kind]))
-    return {kind: select_parameters(config, kind, facts.trained[kind]) for kind in targets(config)}
 
 
 def _exploration(config: ReconfigurationConfig, facts: Facts) -> Tuple[Dict[str, Any], Optional[str]]:
@@ -82,13 +73,14 @@ def _exploration(config: ReconfigurationConfig, facts: Facts) -> Tuple[Dict[str,
     of_g = facts.optimizers["G"]
     lr, beta2 = of_g["lr"] * config.lr_scale, of_g["betas"][1]
     rest = lr, beta2, of_g["reg_interval"], config.moments != "restore"
-    found = exploration.estimate(config.ratio, config.interval, *rest)
-    values = {"reach": found.reach, "threshold": found.threshold, "is_possible": found.is_possible}
-    if found.is_possible:
+    reach, threshold = exploration.reach(config.interval, *rest), exploration.fresh_threshold(config.ratio)
+    values = {"reach": reach, "threshold": threshold, "is_possible": reach >= threshold}
+    if reach >= threshold:
         return values, None
     needed = exploration.shortest_interval(config.ratio, *rest)
     return {**values, "shortest_interval": needed}, (
-        f"phases of {config.interval} iterations are short. {str(found).capitalize()}: every pruning will choose "
-        f"nearly the same weights again. From --regan-interval={needed} on others could come in, sooner with a larger "
-        f"--regan-lr-scale; --regan-preset=few-shot has phases of {PRESETS['few-shot'].settings['interval'].value:g} kimg."
+        f"phases of {config.interval} iterations are short. A regrown weight moves by about {reach:.2g} at most in a dense "
+        f"phase, fresh weights are pruned below {threshold:.2g}: every pruning will choose nearly the same weights again. From "
+        f"--regan-interval={needed} on others could come in, sooner with a larger --regan-lr-scale; "
+        f"--regan-preset=few-shot has phases of {PRESETS['few-shot'].settings['interval'].value:g} kimg."
     )
