@@ -166,11 +166,7 @@ def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
 @click.option("--seeds", type=SeedList(4096), metavar="LIST", help="images, video: such as 1,2,5-9.  [default: 0-31]")
 @click.option("--trunc", type=FiniteFloat(-1000, 1000), help="images, video: truncation psi.  [default: 1]")
 @click.option(
-    "--class",
-    "label",
-    type=Int(0, 1_000_000),
-    metavar="INT",
-    help="images, video: one class.  [default: all in turn]",
+    "--class", "label", type=Int(0, 1_000_000), metavar="INT", help="images, video: one class.  [default: all in turn]"
 )
 @click.option("--cols", type=Int(1, 4096), metavar="INT", help="images: columns.  [default: 8, or one a class]")
 @click.option(

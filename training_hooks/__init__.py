@@ -21,24 +21,8 @@ if TYPE_CHECKING:
     from .observers.stability import Stability
 
 __all__ = [
-    "PRESETS",
-    "AdaptivePseudoAugmentation",
-    "Config",
-    "DiffAugment",
-    "Hook",
-    "Length",
-    "Loop",
-    "Method",
-    "Reconfiguration",
-    "ReconfigurationConfig",
-    "Round",
-    "Stability",
-    "Statistic",
-    "Step",
-    "Training",
-    "augment",
-    "parse_policy",
-    "setting",
+    "PRESETS", "AdaptivePseudoAugmentation", "Config", "DiffAugment", "Hook", "Length", "Loop", "Method", "Reconfiguration",
+    "ReconfigurationConfig", "Round", "Stability", "Statistic", "Step", "Training", "augment", "parse_policy", "setting",
 ]  # fmt: skip
 
 _MODULES = {

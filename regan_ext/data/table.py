@@ -163,11 +163,7 @@ _FLOWERS = DataSet(
             max_bytes=10**7,
         ),
         Archive(
-            "setid.mat",
-            _FLOWERS_BASE + "setid.mat",
-            "the authors",
-            md5="a5357ecc9cb78c4bef273ce3793fc85c",
-            max_bytes=10**7,
+            "setid.mat", _FLOWERS_BASE + "setid.mat", "the authors", md5="a5357ecc9cb78c4bef273ce3793fc85c", max_bytes=10**7
         ),
     ),
     pages=(("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/", "download the images and the labels."),),
@@ -227,11 +223,7 @@ DATA_SETS: Tuple[DataSet, ...] = (
     _few_shot("animalface-dog", ("few-shot-dog",), 389, _CAT_DOG, _SWAPPED),
     _FLOWERS,
     *(
-        _ffhq(
-            resolution,
-            count,
-            _FFHQ_ALIASES[resolution] if count == 70_000 else (),
-        )
+        _ffhq(resolution, count, _FFHQ_ALIASES[resolution] if count == 70_000 else ())
         for resolution in (1024, 256)
         for count in (70_000, 10_000, 5_000, 1_000)
     ),

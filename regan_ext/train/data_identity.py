@@ -8,7 +8,7 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional
 
 from ..data.containers import open_container
 from ..data.host_view import host_names
@@ -41,29 +41,22 @@ def identity(path: Optional[str]) -> Optional[Dict[str, Any]]:
         if folder.is_dir():
             small = sum(os.stat(folder / name).st_size for name in names) <= _READ_ALL
             found = dict.fromkeys(names if small else chosen)
-            sums = {name: _of_file(folder / name) for name in found}
+            contents = ((name, (folder / name).read_bytes()) for name in found)
+            sums = {name: (len(content), zlib.crc32(content)) for name, content in contents}
             labels = (folder / "dataset.json").read_bytes() if (folder / "dataset.json").is_file() else None
         else:
             with zipfile.ZipFile(folder) as archive:
-                sums = {name: _of_member(archive.getinfo(name)) for name in names}
+                members = {name: archive.getinfo(name) for name in names}
+                sums = {name: (member.file_size, member.CRC) for name, member in members.items()}
                 labels = archive.read("dataset.json") if "dataset.json" in archive.namelist() else None
     except (UserError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
         return None
     whole = _hash([sums[name] for name in names]) if len(sums) == len(names) else None
-    known = _labels(labels)
-    return {"images": len(names), "sample": _hash([sums[name] for name in chosen]), "all": whole, "labels": known}
+    sample = _hash([sums[name] for name in chosen])
+    return {"images": len(names), "sample": sample, "all": whole, "labels": _labels(labels)}
 
 
-def _of_file(path: Path) -> Tuple[int, int]:
-    content = path.read_bytes()
-    return len(content), zlib.crc32(content)
-
-
-def _of_member(info: zipfile.ZipInfo) -> Tuple[int, int]:
-    return info.file_size, info.CRC
-
-
-def _hash(values: List[Tuple[int, int]]) -> str:
+def _hash(values: Any) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
 
 
@@ -73,7 +66,7 @@ def _labels(content: Optional[bytes]) -> Optional[str]:
         labels = json.loads(content or b"{}")["labels"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:32]
+    return _hash(labels)
 
 
 def is_same(one: Any, other: Any, use_labels: bool) -> Optional[bool]:

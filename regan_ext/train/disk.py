@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+from rich.filesize import decimal
+
 from training_hooks.nvidia import host_loop as loop
 
 from ..support.errors import UserError
@@ -95,23 +97,14 @@ def check(outdir: str, planned: Plan) -> None:
     if free < planned.least:
         files = "a snapshot with its state file takes" if planned.state else "a snapshot takes"
         raise UserError(
-            f"--outdir: {files} about {_size(planned.least)}, and {folder} has {_size(free)} free; "
+            f"--outdir: {files} about {decimal(planned.least)}, and {folder} has {decimal(free)} free; "
             "free some space or name a folder on another disk"
         )
     if free < planned.whole:
-        pickles = f"{planned.pickles} network pickles of {_size(planned.snapshot)}"
-        states = f"{planned.states} state files of {_size(planned.state)}"
+        pickles = f"{planned.pickles} network pickles of {decimal(planned.snapshot)}"
+        states = f"{planned.states} state files of {decimal(planned.state)}"
         echo(
-            f"Warning: this run will write about {_size(planned.whole)} ({pickles}, {states}), and {folder} has {_size(free)} "
-            "free; a larger --snap, --keep-states=1, --pairs=none or --states=false makes it less.",
+            f"Warning: this run will write about {decimal(planned.whole)} ({pickles}, {states}), and {folder} has "
+            f"{decimal(free)} free; a larger --snap, --keep-states=1, --pairs=none or --states=false makes it less.",
             err=True,
         )
-
-
-def _size(count: float) -> str:
-    """Bytes as a reader likes them, in decimal units."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.4g} GB"

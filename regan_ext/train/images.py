@@ -6,11 +6,11 @@ import contextlib
 import os
 import traceback
 from pathlib import Path
-from typing import Iterator, List, Optional
+from typing import Iterator, Optional
 
 import click
 
-from ..data.containers import Container, open_container
+from ..data.containers import open_container
 from ..data.decoding import Unreadable
 from ..data.host_view import NO_IMAGES, as_the_host, host_names, view
 from ..data.mending import how_to_mend
@@ -41,7 +41,11 @@ def check_images(path: str, outdir: Optional[str] = None) -> None:
         found = view(open_container(Path(path)))
     except UserError as err:
         raise UserError(f"--data: {err.message}") from err
-    problems = _in_words(found.broken) + found.problems
+    problems = list(found.problems)
+    if found.broken:
+        name, reason = found.broken[0]
+        more = f", nor can {len(found.broken) - 1} others" if found.broken[1:] else ""
+        problems.insert(0, f"{printable(name)} cannot be read ({reason}){more}")
     if problems:
         remedies = [] if NO_IMAGES in problems else [how_to_mend(Path(path))]
         raise UserError(f"--data: {path}: {'; '.join([*problems, *remedies])}")
@@ -51,18 +55,9 @@ def check_images(path: str, outdir: Optional[str] = None) -> None:
 
 def _is_inside(inner: Path, outer: Path) -> bool:
     try:
-        inner, outer = inner.resolve(), outer.resolve()
+        return inner.resolve().is_relative_to(outer.resolve())
     except (OSError, RuntimeError):  # links that go round in a circle; the host will tell
         return False
-    return outer == inner or outer in inner.parents
-
-
-def _in_words(broken: "List[tuple[str, str]]") -> List[str]:
-    if not broken:
-        return []
-    name, reason = broken[0]
-    more = f", nor can {len(broken) - 1} others" if broken[1:] else ""
-    return [f"{printable(name)} cannot be read ({reason}){more}"]
 
 
 @contextlib.contextmanager
@@ -96,7 +91,7 @@ _LOADERS = ("__getitem__", "_load_raw_image", "_get_raw_labels", "_load_raw_labe
 def _culprit(path: str) -> Optional[str]:
     """The first image that cannot be decoded to the last pixel, or is unlike the first one, with the reason."""
     try:
-        container: Container = open_container(Path(path))
+        container = open_container(Path(path))
     except UserError as err:
         return err.message.removeprefix(f"{path} ")
     shape = None

@@ -33,10 +33,15 @@ def train(host: Optional[str], arguments: List[str]) -> None:
         embedded.obtain()
     where = reason if checkout is None else f"{checkout.path} ({reason})"
     echo(f"Host: {where}", err=True)
-    if checkout is None:
-        _train_embedded(arguments)
-    else:
+    if checkout is not None:
         _train_checkout(checkout, arguments)
+        return
+    from ..hosts import embedded_train
+    from .attach import attach
+
+    attach(vars(embedded_train))
+    _list_host(embedded_train.main)
+    embedded_train.main.main(args=arguments, prog_name=_NAME)
 
 
 def _list_host(command: click.Command) -> None:
@@ -45,15 +50,6 @@ def _list_host(command: click.Command) -> None:
         return
     where = "Checkout to train, or embedded.  [default: the current folder, else $STYLEGAN2_ADA, else embedded]"
     command.params.append(click.Option(["--host"], metavar="DIR", expose_value=False, help=where))
-
-
-def _train_embedded(arguments: List[str]) -> None:
-    from ..hosts import embedded_train
-    from .attach import attach
-
-    attach(vars(embedded_train))
-    _list_host(embedded_train.main)
-    embedded_train.main.main(args=arguments, prog_name=_NAME)
 
 
 def _train_checkout(checkout: Checkout, arguments: List[str]) -> None:

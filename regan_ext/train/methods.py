@@ -33,12 +33,7 @@ def configured(request: options.Request, batch_size: int) -> List[Tuple[Method, 
 
 
 def add(
-    args: Any,
-    request: options.Request,
-    hooks: List[Dict[str, Any]],
-    flavour: Flavour,
-    shapes: _Shapes,
-    trained: _Shapes,
+    args: Any, request: options.Request, hooks: List[Dict[str, Any]], flavour: Flavour, shapes: _Shapes, trained: _Shapes
 ) -> Tuple[str, Any]:
     """Put the hooks of the methods, what goes with them, and the seams that they need into a loop's keyword arguments.
 

@@ -94,18 +94,6 @@ def newest_pair(folder: Path) -> Resume:
     raise UserError(f"--resume: {folder} holds no snapshot with a whole state file (regan-state-*.pt)")
 
 
-def _newest_or_none(outdir: Path) -> Optional[Resume]:
-    """What ``--resume=latest`` goes on from; None where there is no snapshot, so that one command begins a run and goes on.
-
-    Raises:
-        UserError: there are snapshots, and none with a whole state file.
-    """
-    if any(next(outdir.glob(pattern), None) for pattern in ("network-snapshot-*.pkl", "*/network-snapshot-*.pkl")):
-        return newest_pair(outdir)
-    echo(f"--resume=latest: {outdir} holds no snapshot yet, so a new run begins.", err=True)
-    return None
-
-
 def find(value: Optional[str], outdir: str) -> Optional[Resume]:
     """What ``--resume=VALUE`` means; None where the host alone knows (its presets, URLs, nothing) and for the first "latest".
 
@@ -115,7 +103,11 @@ def find(value: Optional[str], outdir: str) -> Optional[Resume]:
     if value is None or value == "noresume" or is_address(value):
         return None
     if value == LATEST:
-        return _newest_or_none(Path(outdir))
+        folder = Path(outdir)
+        if any(next(folder.glob(pattern), None) for pattern in ("network-snapshot-*.pkl", "*/network-snapshot-*.pkl")):
+            return newest_pair(folder)
+        echo(f"--resume=latest: {folder} holds no snapshot yet, so a new run begins.", err=True)
+        return None
     path = Path(value)
     if path.is_dir():
         return newest_pair(path)
@@ -141,15 +133,10 @@ def find(value: Optional[str], outdir: str) -> Optional[Resume]:
 _SAME_DATA = ("resolution", "max_size", "use_labels", "xflip")
 
 
-def _name(training_set_kwargs: Mapping[str, Any]) -> str:
-    """Name of a data set, the same for a folder and for its zip, wherever they lie."""
-    last = re.split(r"[/\\]", str(training_set_kwargs.get("path", "")).rstrip("/\\"))[-1]
-    return re.sub(r"\.zip$", "", last)
-
-
 def _data(training_set_kwargs: Mapping[str, Any]) -> Dict[str, Any]:
-    """What tells one set of training images from another."""
-    return {"data": _name(training_set_kwargs), **{key: training_set_kwargs.get(key) for key in _SAME_DATA}}
+    """What tells one set of training images from another; its name is the same for a folder and for its zip."""
+    last = re.split(r"[/\\]", str(training_set_kwargs.get("path", "")).rstrip("/\\"))[-1]
+    return {"data": re.sub(r"\.zip$", "", last), **{key: training_set_kwargs.get(key) for key in _SAME_DATA}}
 
 
 def _recorded(options: Any) -> Any:
@@ -199,10 +186,8 @@ def unless_other_images(found: Resume, args: Mapping[str, Any], images: Optional
     if not other:
         return found
     where = f"{found.snapshot} was trained on other images ({other})"
-    if found.asked_for_folder:
-        raise UserError(f"--resume: {where}; --resume={found.snapshot} begins a new run from its networks")
-    echo(f"{where}: a new run begins from its networks.", err=True)
-    return replace(found, state=None, state_file=None, of_other_images=True)
+    remedy = f"--resume={found.snapshot} begins a new run from its networks"
+    return replace(_beginning(found, where, remedy), of_other_images=True)
 
 
 # ---------------------------------------------------------------- going on without a state
@@ -253,9 +238,14 @@ def unless_over(found: Resume, total_kimg: float) -> Resume:
     if found.images < total_kimg * 1000:
         return found
     where = f"{found.snapshot} is at {found.images / 1000:g} kimg, and --kimg={total_kimg} leaves nothing to train"
+    return _beginning(found, where, "give a larger --kimg")
+
+
+def _beginning(found: Resume, why: str, remedy: str) -> Resume:
+    """Its networks alone; an error with the remedy where a folder was asked for."""
     if found.asked_for_folder:
-        raise UserError(f"--resume: {where}; give a larger --kimg")
-    echo(f"{where}: a new run begins from its networks.", err=True)
+        raise UserError(f"--resume: {why}; {remedy}")
+    echo(f"{why}: a new run begins from its networks.", err=True)
     return replace(found, state=None, state_file=None, plain=None)
 
 

@@ -60,7 +60,9 @@ def fetch(url: str, host: HostModule) -> Path:
     try:
         return Path(host("dnnlib").util.open_url(url, return_filename=True))
     except Exception as err:  # the host's function asserts, raises OSError, or what requests raises
-        raise UserError(f"--resume: {url} cannot be downloaded ({_reason(err)})") from err
+        said = (str(err).splitlines() or [""])[0][:160]
+        reason = f"{type(err).__name__}: {said}" if said else type(err).__name__
+        raise UserError(f"--resume: {url} cannot be downloaded ({reason})") from err
 
 
 def open_networks(path: Path, host: HostModule) -> Networks:
@@ -111,11 +113,6 @@ def _named() -> Iterator[None]:
         raise UserError(f"--resume: {err.message}") from err
 
 
-def _reason(err: BaseException) -> str:
-    said = (str(err).splitlines() or [""])[0][:160]
-    return f"{type(err).__name__}: {said}" if said else type(err).__name__
-
-
 # ---------------------------------------------------------------- objects of PyTorch that were not made
 
 
@@ -143,14 +140,10 @@ def _parameters(module: Any, prefix: str = "", depth: int = 0) -> Iterator[Tuple
         yield from _parameters(child, f"{prefix}{name}.", depth + 1)
 
 
-def _tensor(made: Inert) -> Tuple[Any, ...]:
-    """Arguments of the tensor that a parameter wraps."""
-    inner = made.args[0] if made.args else None
-    return inner.args if made.origin.endswith("_rebuild_parameter") and isinstance(inner, Inert) else made.args
-
-
 def _shape(made: Inert) -> Tuple[int, ...]:
-    args = _tensor(made)
+    """Of a tensor, or of the one that a parameter wraps."""
+    inner = made.args[0] if made.args else None
+    args = inner.args if made.origin.endswith("_rebuild_parameter") and isinstance(inner, Inert) else made.args
     size = args[2] if len(args) > 2 else ()
     return size if isinstance(size, tuple) and all(isinstance(n, int) for n in size) else ()
 

@@ -127,11 +127,7 @@ def _handle(number: int, frame: Optional[FrameType]) -> None:
         _end_at_once(number)
     if requested():
         return
-    print(
-        "\nStopping after this iteration, with a snapshot. Ctrl-C now would stop it without.",
-        file=sys.stderr,
-        flush=True,
-    )
+    print("\nStopping after this iteration, with a snapshot. Ctrl-C now would stop it without.", file=sys.stderr, flush=True)
     if _shared is not None:
         _request_file().touch()
     else:

@@ -161,9 +161,7 @@ PRESETS: Dict[str, Preset] = {
     # growing. The paper prints no number for its warm-up.
     "paper": Preset(dict(ratio=0.3, interval=Length(100), warmup=Length(0), finish="dense")),
     # The StyleGAN2 code published with the paper: its example's numbers and its behaviour, quirks included.
-    "reference": Preset(
-        dict(ratio=0.3, interval=Length(5000), warmup=Length(10000), scope="reference", quirks=tuple(QUIRKS)),
-    ),
+    "reference": Preset(dict(ratio=0.3, interval=Length(5000), warmup=Length(10000), scope="reference", quirks=tuple(QUIRKS))),
     # The shares of a run that the published code's few-shot example gives to warm-up (a quarter) and to each phase (an
     # eighth), of 300 kimg: three whole cycles. In images, so that a phase shows the network as many whatever the batch.
     "few-shot": Preset(
