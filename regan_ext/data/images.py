@@ -14,17 +14,8 @@ from .decoding import Unreadable
 from .deep import is_deep, to_eight_bits
 
 __all__ = [
-    "FILTERS",
-    "HOST_MODES",
-    "encode",
-    "fit",
-    "fits_host",
-    "is_grey",
-    "mend",
-    "pixel_hash",
-    "what_is_done",
-    "what_is_wrong",
-]
+    "FILTERS", "HOST_MODES", "encode", "fit", "fits_host", "is_grey", "mend", "pixel_hash", "what_is_done", "what_is_wrong",
+]  # fmt: skip
 
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}
 HOST_MODES = ("L", "RGB")  # Pillow's names of the pixel formats that the hosts read as they are

@@ -27,20 +27,9 @@ from ..support.errors import UserError
 from .findings import Finding, Surroundings, say
 
 __all__ = [
-    "EXTRAS",
-    "embedded_host",
-    "extra_packages",
-    "fid_detector",
-    "fix",
-    "free_space",
-    "has_pip",
-    "host",
-    "package",
-    "patch_state",
-    "python",
-    "stand_in",
-    "writable",
-]
+    "EXTRAS", "embedded_host", "extra_packages", "fid_detector", "fix", "free_space", "has_pip", "host", "package",
+    "patch_state", "python", "stand_in", "writable",
+]  # fmt: skip
 
 _DETECTOR_HASH = "a866f8d678872dcf6fcf60ddd09807ab"  # MD5 of the URL, by which the hosts find the file again
 _DETECTOR_FILE = f"{_DETECTOR_HASH}_inception-2015-12-05.pt"
@@ -218,11 +207,7 @@ def stand_in(name: str, around: Surroundings) -> Finding:
 
 
 def _try_to_write(folder: Path) -> Path:
-    """Create and delete a file in ``folder`` or, where there is none, in its nearest parent; returns which it was.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Create and delete a file in ``folder`` or, where there is none, in its nearest parent; returns which it was."""
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     with tempfile.NamedTemporaryFile(prefix=".regan-ext-doctor-", dir=folder):

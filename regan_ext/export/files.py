@@ -73,11 +73,7 @@ def _zeros(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], which:
 
 
 def _selected(network: torch.nn.Module, ratio: float) -> Tensors:
-    """The parameters that Re-GAN prunes by default, by name.
-
-    Raises:
-        UserError: one of them cannot be pruned by ``ratio``.
-    """
+    """The parameters that Re-GAN prunes by default, by name."""
     try:
         names = select_parameters(ReconfigurationConfig(ratio=ratio), "G", parameter_shapes(network))
     except ValueError as err:

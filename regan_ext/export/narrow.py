@@ -60,11 +60,7 @@ def write_narrow(snapshot: Snapshot, path: Path, ratio: Optional[float], which: 
 
 
 def _layout(snapshot: Snapshot, networks: Networks) -> Layout:
-    """The one layout of all ``networks``.
-
-    Raises:
-        UserError: they differ in their shapes, or are no StyleGAN2 generators.
-    """
+    """The one layout of all ``networks``."""
     shapes = [parameter_shapes(network) for network in networks.values()]
     if any(other != shapes[0] for other in shapes[1:]):
         raise UserError(f"{snapshot.path}: {' and '.join(networks)} have different shapes; --to=narrow needs equal ones")
@@ -91,11 +87,7 @@ def _can_spare(network: Any, layout: Layout, live: List[torch.Tensor]) -> bool:
 
 
 def _prune_by_state(snapshot: Snapshot, networks: Networks, layout: Layout) -> str:
-    """Set to zero what the masks beside the snapshot prune, if those are of whole channels. Returns what to tell the user.
-
-    Raises:
-        UserError: there are none, or they are of other networks.
-    """
+    """Set to zero what the masks beside the snapshot prune, if those are of whole channels. Returns what to tell the user."""
     state = state_path(snapshot.path)
     with_state = snapshot.kimg is not None and state.is_file()
     keep = masks_of_state(state, snapshot.path, channels=True).get("G") if with_state else None
@@ -117,11 +109,7 @@ def _prune_by_state(snapshot: Snapshot, networks: Networks, layout: Layout) -> s
 
 
 def _prune_by_magnitude(snapshot: Snapshot, whole: Networks, narrow: Networks, ratio: float, which: str) -> Networks:
-    """Copies of ``narrow`` without the less important channels; what is gone already counts as pruned.
-
-    Raises:
-        UserError: it prunes none.
-    """
+    """Copies of ``narrow`` without the less important channels; what is gone already counts as pruned."""
     parameters = _parameters(narrow[which])
     layout = Layout.of(parameter_shapes(narrow[which]))
     features = Layout.of(parameter_shapes(whole[which])).features

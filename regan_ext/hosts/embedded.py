@@ -78,11 +78,7 @@ def changes(unpacked: Path) -> List[str]:
 
 @functools.cache
 def _verify(unpacked: Path) -> Path:
-    """The folder, once it is found to be as it is unpacked.
-
-    Raises:
-        HostError: it is not; the message says what to do.
-    """
+    """The folder, once it is found to be as it is unpacked."""
     found = changes(unpacked)
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""

@@ -90,11 +90,7 @@ def fetch(name: str, source: Optional[Path], sha256: Optional[str], progress: Pr
 
 
 def _check(name: str, source: Path, sha256: Optional[str]) -> str:
-    """SHA-256 of the file, where it is what it is meant to be.
-
-    Raises:
-        UserError: it is not.
-    """
+    """SHA-256 of the file, where it is what it is meant to be."""
     if not source.is_file():
         raise UserError(f"--from: {source} does not exist" if not source.exists() else f"--from: {source} is not a file")
     try:

@@ -177,11 +177,7 @@ class _Metrics:
         return self._plain["compute_feature_stats_for_generator"](opts, url, *args, **kwargs)
 
     def _reference(self, opts: Any) -> Any:
-        """Arguments of the data set to compare with.
-
-        Raises:
-            ValueError: the metric compares with a test set, and there is none, or it has too few images.
-        """
+        """Arguments of the data set to compare with."""
         found = reference_of(self._settings, getattr(opts, "against", "full"), opts.dataset_kwargs)
         fault = too_few(self._metric, found, self._utils.dnnlib.util.construct_class_by_name)
         if fault is not None:

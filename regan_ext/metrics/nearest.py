@@ -151,9 +151,6 @@ def _batches(dataset: Any, option: str, path: str) -> Iterator[torch.Tensor]:
     Args:
         dataset: the host's.
         option: what ``path``, the data set's, was given with.
-
-    Raises:
-        UserError: an image cannot be read, or is unlike the first.
     """
     images = []
     for number in range(len(dataset)):

@@ -73,9 +73,6 @@ def set_up(
 def _begin(pickle_or_url: Optional[str], host: HostModule, dry_run: bool) -> Optional[resume.Resume]:
     """The networks that the host itself has found a name for. It takes what it does not know for a path or an address, and
     finds out late.
-
-    Raises:
-        UserError: they cannot be had.
     """
     if not pickle_or_url:
         return None

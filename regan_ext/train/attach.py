@@ -242,11 +242,7 @@ class _Attachment:
             del self.namespace[_ORIGINAL_ENTRY]
 
     def _tell_end(self) -> None:
-        """Say what the run cost, and how it goes on where it was stopped.
-
-        Raises:
-            click.exceptions.Exit: it ended because something is not finite.
-        """
+        """Say what the run cost, and how it goes on where it was stopped."""
         folder = self.args.get("run_dir")
         if any("sparse_phases" in planned for planned in self.plan.get("methods", {}).values()):
             run_summary.tell(folder)

@@ -88,16 +88,16 @@ def hooked_optimizer(params: Any, *, inner: str, network: str, configured_lr: fl
 class Ticker(Dict[str, Any]):
     """Callable that the host calls when training begins, and once per tick on every rank, after snapshot and metrics.
 
-      It is a dict because the host prints its arguments as JSON and pickles them for its ranks. Keys, all optional:
+    It is a dict because the host prints its arguments as JSON and pickles them for its ranks. Keys, all optional:
 
-      - ``states``: write a state file beside every snapshot.
-      - ``keep_states``: how many to keep; 0 = all.
-      - ``on_nan``: "warn" goes on when weights or losses are not finite at the end of a tick; otherwise the run ends with it.
-    XX
-      - ``data``: what the training images are known by; not used here, but kept with the options of the run.
-      - ``resume_state``: state file to go on from. The host itself loads the networks.
-      - ``resume_plain``: where there is none, how far the snapshot's run had come: ``cur_nimg`` (images) and, where
-        augmentation adapts, ``augment_p``.
+    - ``states``: write a state file beside every snapshot.
+    - ``keep_states``: how many to keep; 0 = all.
+    - ``on_nan``: "warn" goes on when weights or losses are not finite at the end of a tick; otherwise the run ends with it.
+    - ``keepers``: dotted names of functions that are given the loop, and "sparse" or "dense", after a snapshot with metrics.
+    - ``data``: what the training images are known by; not used here, but kept with the options of the run.
+    - ``resume_state``: state file to go on from. The host itself loads the networks.
+    - ``resume_plain``: where there is none, how far the snapshot's run had come: ``cur_nimg`` (images) and, where
+      augmentation adapts, ``augment_p``.
     """
 
     def __call__(self, cur_kimg: float, total_kimg: float) -> None:
@@ -138,18 +138,14 @@ class Ticker(Dict[str, Any]):
 
     def _resume(self, loop: HostLoop, engine: Optional[Engine]) -> None:
         saved = state.load(self["resume_state"])
-        if engine is not None:
-            engine.start()
-            engine.iteration = saved["batch_idx"] - 1
+        _begin_after(engine, saved["batch_idx"])
         state.restore(saved, loop, [] if engine is None else engine.hooks)
 
     def _resume_plain(self, loop: HostLoop, engine: Optional[Engine]) -> None:
         plain = self["resume_plain"]
         images = plain["cur_nimg"]
         iteration = images // loop.batch_size
-        if engine is not None:
-            engine.start()
-            engine.iteration = iteration - 1
+        _begin_after(engine, iteration)
         if plain.get("augment_p") is not None and loop.augment_pipe is not None:
             loop.augment_pipe.p.fill_(plain["augment_p"])
         tick = 1 + int(images / (loop.kimg_per_tick * 1000))  # the first tick of a run is one iteration
@@ -164,22 +160,24 @@ class Ticker(Dict[str, Any]):
             with tolerate_write_failure(path.name):
                 make_durable(loop.snapshot)  # the host does not; older states go once this one is there
                 collected["snapshot"] = state.fingerprint(loop.snapshot)
-                if is_suspect and not _is_sound(collected, path):
-                    return
+                if is_suspect:
+                    try:
+                        check_fields(collected)
+                    except ValueError as err:
+                        print(f"{path.name} is not written: {err}.", file=sys.stderr, flush=True)
+                        return
                 state.save(collected, path)
                 state.prune_old(loop.run_dir, self.get("keep_states", 0))
 
 
+def _begin_after(engine: Optional[Engine], iterations: int) -> None:
+    """Start the hooks of a run that goes on after so many iterations."""
+    if engine is not None:
+        engine.start()
+        engine.iteration = iterations - 1
+
+
 # ---------------------------------------------------------------- weights and losses that are not finite
-
-
-def _is_sound(collected: Mapping[str, Any], path: Path) -> bool:
-    try:
-        check_fields(collected)
-    except ValueError as err:
-        print(f"{path.name} is not written: {err}.", file=sys.stderr, flush=True)
-        return False
-    return True
 
 
 def _set_aside(loop: HostLoop) -> None:

@@ -21,7 +21,7 @@ from ..core.files import whole_file
 from ..core.hook import Hook
 from ..core.random_state import random_states, set_random_states
 from ..core.ranks import gather
-from ..core.state_check import check_fields, check_fit
+from ..core.state_check import check_fields
 from .host_loop import HostLoop
 
 __all__ = [
@@ -71,11 +71,6 @@ def fingerprint(path: "str | Path") -> Dict[str, int]:
     return {"bytes": size, "crc32": checksum}
 
 
-def _is_of(mark: Mapping[str, int], snapshot: Path) -> bool:
-    """Whether ``mark`` is the fingerprint of the snapshot. One of another size is not read, however large it is."""
-    return snapshot.stat().st_size == mark["bytes"] and fingerprint(snapshot) == mark
-
-
 def load(path: "str | Path", snapshot: "Optional[str | Path]" = None) -> Dict[str, Any]:
     """Read a state file.
 
@@ -108,10 +103,12 @@ def load(path: "str | Path", snapshot: "Optional[str | Path]" = None) -> Dict[st
         raise StateError(f"{path}: state version {state.get('version')}, this regan-ext reads version {VERSION}")
     try:
         check_fields(state)
-        other = snapshot is not None and not _is_of(state["snapshot"], Path(snapshot))
+        mark = state["snapshot"]
+        # One of another size is not read, however large it is.
+        is_of = snapshot is None or (Path(snapshot).stat().st_size == mark["bytes"] and fingerprint(snapshot) == mark)
     except (ValueError, OSError) as err:
         raise StateError(f"{path}: the state cannot be used: {err}") from err
-    if snapshot is not None and other:
+    if snapshot is not None and not is_of:
         raise StateError(f"{path}: the state is of another snapshot than {Path(snapshot).name}, which is newer or damaged")
     return state
 
@@ -141,15 +138,6 @@ def _averages(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
     return {name: b for name, b in network.named_buffers() if name.endswith("_avg")}
 
 
-def _rank_state(loop: HostLoop) -> Dict[str, Any]:
-    """What each process has for itself: random states, and averages that the hosts never synchronise."""
-    return {
-        "random": random_states(loop.device),
-        "pl_mean": getattr(loop.loss, "pl_mean", None),
-        "averages": _averages(loop.networks["G"]),
-    }
-
-
 def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
     """The state of a loop at the end of a tick, after its snapshot and statistics. Has to be called on every rank.
 
@@ -158,6 +146,12 @@ def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
         hooks: whose ``state_dict`` becomes part of the state.
     """
     augment, ada = loop.augment_pipe, loop.adaptation
+    # What each process has for itself: random states, and averages that the hosts never synchronise.
+    mine = {
+        "random": random_states(loop.device),
+        "pl_mean": getattr(loop.loss, "pl_mean", None),
+        "averages": _averages(loop.networks["G"]),
+    }
     state: Dict[str, Any] = {
         "format": _FORMAT,
         "version": VERSION,
@@ -168,7 +162,7 @@ def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
         "augment_p": None if augment is None else float(augment.p),
         "ada_pending": None if ada is None else _pending(ada),
         "hooks": states_of(hooks),
-        "ranks": gather(_rank_state(loop), loop.device, loop.num_ranks),
+        "ranks": gather(mine, loop.device, loop.num_ranks),
     }
     options = Path(str(loop.run_dir)) / "training_options.json"
     state["options"] = json.loads(options.read_text(encoding="utf-8")) if options.is_file() else None
@@ -176,16 +170,9 @@ def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
 
 
 def restore(state: Mapping[str, Any], loop: HostLoop, hooks: Sequence[Hook]) -> None:
-    """Put a loop that is about to begin into ``state``. Its networks have to hold the pickle's parameters already.
-
-    Raises:
-        StateError: the state is of another number of ranks, or of other networks.
-    """
+    """Put a loop that is about to begin into ``state``, which ``check_fit`` has let pass for it. Its networks have to hold the
+    pickle's parameters already."""
     networks, augment = loop.networks, loop.augment_pipe
-    try:
-        check_fit(state, {"G": networks["G"], "D": networks["D"]}, loop.num_ranks)
-    except ValueError as err:
-        raise StateError(f"the state cannot be used: {err}") from err
     mine = state["ranks"][loop.rank]
     for name, optimizer in loop.optimizers.items():
         optimizer.load_state_dict(state["optimizers"][name])

@@ -36,9 +36,6 @@ def _labelled(container: Container, images: Sequence[str], how: str) -> Tuple[Di
         images: their names.
         how: "auto" takes those of a dataset.json, else the folders where every image lies in one of several; "folders" takes
             the folders; "none" takes none.
-
-    Raises:
-        UserError: dataset.json is broken, or does not fit the images; there are no folders.
     """
     if how == "none":
         return {}, []

@@ -58,11 +58,8 @@ def left_dense(config: ReconfigurationConfig, network: str, shapes: Mapping[str,
 
 
 def _chosen(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> List[str]:
-    return select(shapes, config.scope, _exclude(config, network), strict=config.exclude is not None)
-
-
-def _exclude(config: ReconfigurationConfig, network: str) -> Sequence[str]:
-    return RGB[network] if config.exclude is None else config.exclude
+    exclude = RGB[network] if config.exclude is None else config.exclude
+    return select(shapes, config.scope, exclude, strict=config.exclude is not None)
 
 
 def knows_rgb(config: ReconfigurationConfig, network: str, names: Iterable[str]) -> bool:
@@ -111,11 +108,7 @@ def _is_thin(ratio: float, shape: Sequence[int]) -> bool:
 
 
 def _without_thin(ratio: float, network: str, shapes: Mapping[str, Any]) -> List[str]:
-    """Names of those of these parameters of ``network`` that keep one weight per output channel.
-
-    Raises:
-        ValueError: none does.
-    """
+    """Names of those of these parameters of ``network`` that keep one weight per output channel."""
     left = [name for name, shape in shapes.items() if not _is_thin(ratio, shape)]
     if shapes and not left:
         highest = {name: 1 - shape[0] / math.prod(shape) for name, shape in shapes.items()}
@@ -178,11 +171,7 @@ def describe_cost(
 
 
 def _sparse_operations(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Dict[str, float]:
-    """Weight name → multiply–accumulates of a sparse forward pass of ``network`` ("G" or "D") for one image.
-
-    Raises:
-        ValueError: ``config`` does not fit the network.
-    """
+    """Weight name → multiply–accumulates of a sparse forward pass of ``network`` ("G" or "D") for one image."""
     names = select_parameters(config, network, shapes)
     if config.granularity == "channel":
         plan = plan_channels(config, shapes)
