@@ -221,10 +221,6 @@ class Trainer:
     def stop(self) -> None:
         self.asked += 1
 
-    @property
-    def was_asked(self) -> bool:
-        return self.asked > 0
-
     def last_line(self) -> str:
         return "--regan-ratio: no channel"
 

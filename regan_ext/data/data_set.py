@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple
 
 from ..support.errors import UserError
@@ -19,14 +19,14 @@ class DataSet:
     Args:
         name: what the command line calls it.
         aliases: other names of it, and of its folder or zip inside a shared archive.
-        archives: files to download; empty where nothing can be fetched without a person.
-        pages: (address, what to do there) where a person gets it, in order; also the way out where a download fails.
         splits: name of a part → number of its images; the first is the one to train on.
         resolution: side of the prepared images, in pixels.
+        licence: what its owners state, in our words.
+        archives: files to download; empty where nothing can be fetched without a person.
+        pages: (address, what to do there) where a person gets it, in order; also the way out where a download fails.
         raw_size: side of the original images, in pixels; None where they vary.
         resize: filter for scaling, "box", "lanczos" or "bicubic".
         layout: how the images lie in what was downloaded.
-        licence: what its owners state, in our words.
         notes: what often goes wrong with it.
         count: images to choose out of the first split; None for all.
         others: images that lie in its archives and are of no part.
@@ -36,14 +36,14 @@ class DataSet:
 
     name: str
     aliases: Tuple[str, ...]
-    archives: Tuple[Archive, ...]
-    pages: Tuple[Tuple[str, str], ...]
     splits: Tuple[Tuple[str, int], ...]
     resolution: int
-    raw_size: Optional[int]
-    resize: str
-    layout: Folder
     licence: str
+    archives: Tuple[Archive, ...] = ()
+    pages: Tuple[Tuple[str, str], ...] = ()
+    raw_size: Optional[int] = None
+    resize: str = "lanczos"
+    layout: Folder = field(default_factory=Folder)
     notes: Tuple[str, ...] = ()
     count: Optional[int] = None
     others: int = 0

@@ -11,7 +11,6 @@ from .data_set import DataSet
 from .layouts.cifar10 import Cifar10
 from .layouts.digits import Digits
 from .layouts.flowers import Flowers
-from .layouts.folder import Folder
 from .layouts.own import Own
 from .layouts.tiny_imagenet import TinyImageNet
 from .manifest import Archive, Limits, normalised
@@ -63,8 +62,6 @@ def _few_shot(name: str, aliases: Tuple[str, ...], count: int, *notes: str) -> D
         splits=(("all", count),),
         resolution=256,
         raw_size=256,
-        resize="lanczos",
-        layout=Folder(),
         licence=_NO_LICENCE,
         notes=(
             *notes,
@@ -82,13 +79,11 @@ def _ffhq(resolution: int, count: int, aliases: Tuple[str, ...]) -> DataSet:
     return DataSet(
         name=f"ffhq-{resolution}-{count // 1000}k",
         aliases=aliases,
-        archives=(),
         pages=_FFHQ_PAGES,
         splits=(("all", 70_000),),
         resolution=resolution,
         raw_size=1024,
         resize="box",
-        layout=Folder(),
         licence=_FFHQ_LICENCE,
         notes=tuple(notes),
         count=None if count == 70_000 else count,
@@ -112,7 +107,6 @@ _CIFAR10 = DataSet(
     splits=(("train", 50_000), ("test", 10_000)),
     resolution=32,
     raw_size=32,
-    resize="lanczos",
     layout=Cifar10(),
     licence="none stated by the authors, who ask to be cited (Krizhevsky 2009).",
     notes=("The Re-GAN paper trains at 64x64 and measures against the test part: --resolution=64, --split=test.",),
@@ -136,7 +130,6 @@ _TINY_IMAGENET = DataSet(
     splits=(("train", 100_000), ("val", 10_000)),
     resolution=64,
     raw_size=64,
-    resize="lanczos",
     layout=TinyImageNet(),
     others=10_000,
     licence="none of its own; it derives from ImageNet, whose terms allow research that is not commercial.",
@@ -169,8 +162,6 @@ _FLOWERS = DataSet(
     pages=(("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/", "download the images and the labels."),),
     splits=(("all", 8_189),),
     resolution=256,
-    raw_size=None,
-    resize="lanczos",
     layout=Flowers(),
     licence="none stated by the authors; the pictures come from the web.",
     notes=(
@@ -182,8 +173,6 @@ _FLOWERS = DataSet(
 _DIGITS = DataSet(
     name="digits",
     aliases=("handwritten-digits",),
-    archives=(),
-    pages=(),
     splits=(("all", 1_797),),
     resolution=32,
     raw_size=8,
@@ -197,12 +186,8 @@ _DIGITS = DataSet(
 _OWN = DataSet(
     name="my-images",
     aliases=("own", "own-images"),
-    archives=(),
-    pages=(),
     splits=(("all", 0),),
     resolution=256,
-    raw_size=None,
-    resize="lanczos",
     layout=Own(),
     own=True,
     licence="yours to know.",

@@ -123,7 +123,7 @@ def _right(network: DigitClassifier, images: Tensor, classes: Tensor) -> int:
         return int((network(images).argmax(dim=1) == classes).sum())
 
 
-def train_detector(path: Path, training: Training = Training(), limit: int = 0) -> "dict[str, object]":
+def train_detector(path: Path, training: Training) -> "dict[str, object]":
     """Train the classifier and write it as TorchScript, whole or not at all.
 
     Its accuracy on digits that it has not seen is measured on as many other networks as there are folds, each trained the
@@ -132,7 +132,6 @@ def train_detector(path: Path, training: Training = Training(), limit: int = 0) 
     Args:
         path: the TorchScript file.
         training: settings.
-        limit: use the first so many digits only; 0 = all.
 
     Returns:
         ``held_out_accuracy`` over all folds, ``training_accuracy`` of the written network, ``images`` and the settings.
@@ -142,7 +141,7 @@ def train_detector(path: Path, training: Training = Training(), limit: int = 0) 
         OSError: the file cannot be written.
     """
     path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    images, classes = (part[: limit or None] for part in digit_images())
+    images, classes = digit_images()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(training.seed))
     right = 0
     for fold in range(training.folds):

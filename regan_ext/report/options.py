@@ -6,9 +6,9 @@ import json
 from typing import Any, Dict, List, Sequence, Tuple
 
 from training_hooks.methods.method import Entry
+from training_hooks.nvidia.seams import without_seams
 
 from ..runs.folder import Run
-from ..support.reading import mapping
 
 __all__ = ["all_options", "differing_options", "method_names"]
 
@@ -22,8 +22,9 @@ def differing_options(runs: Sequence[Run]) -> List[Tuple[str, List[str]]]:
 
 
 def all_options(run: Run) -> Dict[str, str]:
-    """The options of a run: dotted name → value as text."""
-    return _flatten(_without_seams(run))
+    """The options of a run, as the plain host has them and the settings of each hook under its name: dotted name → text."""
+    plain = {name: value for name, value in without_seams(run.options).items() if name != "run_dir"}
+    return _flatten({**plain, **{entry.name: dict(entry.settings) for entry in run.methods}})
 
 
 def method_names(run: Run) -> List[str]:
@@ -38,23 +39,6 @@ def _described(entry: Entry) -> str:
     if entry.method.describe is not None:
         return entry.method.describe(config)
     return ", ".join(f"{name} {value}" for name, value in config.to_dict().items())
-
-
-def _without_seams(run: Run) -> Dict[str, Any]:
-    """The options as the plain host has them, and the settings of each hook under its name."""
-    options = run.options
-    plain = {name: value for name, value in options.items() if name != "run_dir"}
-    loss = mapping(options.get("loss_kwargs"))
-    if "inner" in loss:
-        plain["loss_kwargs"] = loss["inner"]
-    for name in ("G_opt_kwargs", "D_opt_kwargs"):
-        optimizer = dict(mapping(options.get(name)))
-        if "inner" in optimizer:
-            optimizer["class_name"] = optimizer.pop("inner")
-            optimizer.pop("network", None)
-            optimizer.pop("configured_lr", None)
-            plain[name] = optimizer
-    return {**plain, **{entry.name: dict(entry.settings) for entry in run.methods}}
 
 
 def _flatten(value: Any, prefix: str = "") -> Dict[str, str]:

@@ -63,7 +63,7 @@ class Process:
             self._child = subprocess.Popen(list(command), stdout=output, stderr=subprocess.STDOUT, **options)
         self._asked: Optional[float] = None
 
-    def watch(self, look: Callable[[], None] = lambda: None, every: float = _POLL) -> int:
+    def watch(self, look: Callable[[], None], every: float) -> int:
         """Wait for its end, and call ``look`` every so many seconds meanwhile; returns its exit code."""
         while True:
             try:
@@ -72,11 +72,6 @@ class Process:
                 look()
             if self._asked is not None and time.monotonic() - self._asked > _GRACE:
                 self.kill()
-
-    @property
-    def was_asked(self) -> bool:
-        """Whether it has been asked to end."""
-        return self._asked is not None
 
     def stop(self) -> None:
         """Ask it to end with a snapshot. Returns at once, and may be called again."""
@@ -152,7 +147,7 @@ class Supervisor:
         if self.was_signalled:
             return None
         process = self._process = Process(command, log, handles)
-        if self.was_signalled and not process.was_asked:
+        if self.was_signalled:
             process.stop()  # the signal came before there was a process to pass it on to
         code: Optional[int] = None
         try:

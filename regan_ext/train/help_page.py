@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import click
 
@@ -35,7 +35,8 @@ def in_groups(command: click.Command) -> None:
 def _format(
     command: click.Command, theirs: "frozenset[Optional[str]]", ctx: click.Context, formatter: click.HelpFormatter
 ) -> None:
-    theirs_and_ours: Dict[str, List[Tuple[str, str]]] = {_HOSTS: [], **{heading: [] for heading in _headings()}}
+    own = [method.title for method in methods() if _has_own_group(method)]
+    theirs_and_ours: Dict[str, List[Tuple[str, str]]] = {heading: [] for heading in (_HOSTS, *own, _OTHERS, _RUN, _METRICS)}
     for param in command.get_params(ctx):
         record = param.get_help_record(ctx)
         if record is not None:
@@ -44,11 +45,6 @@ def _format(
         if records:
             with formatter.section(heading):
                 formatter.write_dl(records)
-
-
-def _headings() -> List[str]:
-    own = [method.title for method in methods() if _has_own_group(method)]
-    return [*own, _OTHERS, _RUN, _METRICS]
 
 
 def _has_own_group(method: Method) -> bool:
@@ -66,9 +62,4 @@ def _heading(param: click.Parameter) -> str:
 
 def named_as_typed(command: click.Command) -> None:
     """Let usage and errors of a script's command begin with ``python`` and the script as it was typed."""
-    plain = command.main
-
-    def main(args: Optional[Sequence[str]] = None, prog_name: Optional[str] = None, **more: Any) -> Any:
-        return plain(args=args, prog_name=prog_name or f"python {sys.argv[0]}", **more)
-
-    command.main = main  # type: ignore[assignment, method-assign]
+    command.main = functools.partial(command.main, prog_name=f"python {sys.argv[0]}")  # type: ignore[method-assign]

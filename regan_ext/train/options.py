@@ -224,25 +224,15 @@ def resolve(values: Mapping[str, Any]) -> Request:
         other = next((name for name in method.excludes if name in on), None)
         if method.name in on and other is not None:
             raise click.UsageError(f"{method.switch_flag} cannot be combined with {other}: {method.excludes[other]}")
-    keep = values.get("keep_states")
+    given = {name: value for name, value in values.items() if value is not None}
+    data, detector = (os.path.abspath(given[name]) if name in given else None for name in ("metricdata", "metric_detector"))
     return Request(
         on,
-        values.get("device") or "auto",
-        {key: values[key] for key in ("batch_gpu", "cbase", "cmax", "tick") if values.get(key) is not None},
-        states=values.get("states") is not False,
-        keep_states=3 if keep is None else keep,
-        on_nan=values.get("on_nan") or "stop",
-        max_hours=values.get("max_hours"),
-        pairs=values.get("pairs") or "last",
-        own_hooks=values.get("hook") or (),
-        metrics=MetricSettings(
-            _absolute(values.get("metricdata")), _absolute(values.get("metric_detector")), values.get("metrics_every") or 1
-        ),
+        loop={name: given[name] for name in ("batch_gpu", "cbase", "cmax", "tick") if name in given},
+        own_hooks=given.get("hook", ()),
+        metrics=MetricSettings(data, detector, given.get("metrics_every", 1)),
+        **{name: given[name] for name in ("device", "states", "keep_states", "on_nan", "max_hours", "pairs") if name in given},
     )
-
-
-def _absolute(path: Optional[str]) -> Optional[str]:
-    return None if path is None else os.path.abspath(path)
 
 
 def _asked(method: Method, values: Mapping[str, Any]) -> Optional[Dict[str, Any]]:

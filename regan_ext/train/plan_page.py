@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Sequence, Tuple
 
 from training_hooks.core.schedule import Schedule, Span
 from training_hooks.methods.method import Method
@@ -55,14 +55,12 @@ def _of_phases(schedule: Schedule, plan: Mapping[str, Any], total: int, batch: i
         sparse, phases = plan["sparse_iterations"] / total, counted(plan["sparse_phases"], "phase")
         weights = f"{plan['selected_weights']} weights in {plan['selected_tensors']} tensors"
         lines.append(f"Sparse: {sparse:.1%} of the run in {phases}, {plan['ratio']:.3g} of the {weights}")
-    return [*lines, *_cost(plan.get("theory") or {}), *_exploration(plan.get("exploration"))]
-
-
-def _exploration(found: Optional[Mapping[str, Any]]) -> List[str]:
-    if found is None:
-        return []
-    reach = f"a regrown weight moves by about {found['reach']:.2g} at most in a dense phase"
-    return [f"Masks: {reach}, fresh weights are pruned below {found['threshold']:.2g}"]
+    lines += _cost(plan.get("theory") or {})
+    if "exploration" in plan:
+        reach, threshold = (plan["exploration"][name] for name in ("reach", "threshold"))
+        moves = f"a regrown weight moves by about {reach:.2g} at most in a dense phase"
+        lines.append(f"Masks: {moves}, fresh weights are pruned below {threshold:.2g}")
+    return lines
 
 
 def _row(span: Span, total: int, batch: int) -> "tuple[str, str, str, str]":

@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, 
 from training_hooks.core.engine import look_up, of_hook
 from training_hooks.core.hook import Hook
 from training_hooks.methods.method import Entry, entries
+from training_hooks.nvidia.seams import without_seams
 
 from ..support.errors import UserError
 from ..support.text import echo
@@ -21,7 +22,6 @@ _FREE = {
     "resume_pkl", "data_loader_kwargs", "progress_fn", "abort_fn", "cudnn_benchmark", "allow_tf32", "batch_gpu",
     "slideflow_kwargs",
 }  # fmt: skip
-_SEAM = ("class_name", "inner", "hooks", "network", "configured_lr")  # what the seams add to the host's own arguments
 _LISTED = 6
 
 
@@ -94,16 +94,8 @@ def _differing(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str
 
 def _hosts(options: Mapping[str, Any]) -> Dict[str, Any]:
     """What both parts of a run have to share of the host's arguments, flat, as they are without the seams."""
-    bound = {key: value for key, value in options.items() if key not in _FREE}
-    for key in ("loss_kwargs", "G_opt_kwargs", "D_opt_kwargs"):
-        if isinstance(bound.get(key), Mapping) and "inner" in bound[key]:
-            bound[key] = _without_seam(bound[key])
+    bound = {key: value for key, value in without_seams(options).items() if key not in _FREE}
     return {name: value for name, value in _flat(bound).items() if name != "training_set_kwargs.path"}
-
-
-def _without_seam(kwargs: Mapping[str, Any]) -> Dict[str, Any]:
-    inner = kwargs["inner"] if isinstance(kwargs["inner"], Mapping) else {"class_name": kwargs["inner"]}
-    return {**{key: value for key, value in kwargs.items() if key not in _SEAM}, **inner}
 
 
 def _flat(value: Any, prefix: str = "") -> Dict[str, Any]:

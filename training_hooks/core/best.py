@@ -48,10 +48,7 @@ def best(points: Iterable[_Point], which: Optional[str]) -> Optional[_Point]:
     Returns:
         None without a finite value of a candidate, and without a direction.
     """
-    found: Optional[_Point] = None
-    for point in points:
-        if not is_candidate(point.kimg) or not math.isfinite(point.value):
-            continue
-        if is_better(point.value, math.nan if found is None else found.value, which):
-            found = point
-    return found
+    candidates = [point for point in points if is_candidate(point.kimg) and math.isfinite(point.value)]
+    if which is None or not candidates:
+        return None
+    return (max if which == "higher" else min)(candidates, key=lambda point: point.value)

@@ -20,9 +20,9 @@ from ..core.status import note_end
 from . import current, state, stop
 from .host_loop import HostLoop
 
-__all__ = ["HookedLoss", "Ticker", "hooked_optimizer"]
+__all__ = ["HookedLoss", "Ticker", "hooked_optimizer", "without_seams"]
 
-
+_ADDED = ("class_name", "inner", "hooks", "network", "configured_lr")  # to the host's own arguments
 # How every host's accumulate_gradients begins.
 _ROUND = ("phase", "real_img", "real_c", "gen_z", "gen_c")
 
@@ -83,6 +83,17 @@ def hooked_optimizer(params: Any, *, inner: str, network: str, configured_lr: fl
     optimizer: torch.optim.Optimizer = look_up(inner)(params, **kwargs)
     current.engine().add_optimizer(network, optimizer, configured_lr)
     return optimizer
+
+
+def without_seams(options: Mapping[str, Any]) -> Dict[str, Any]:
+    """A run's keyword arguments of the training loop as the plain host has them."""
+    plain = dict(options)
+    for name in ("loss_kwargs", "G_opt_kwargs", "D_opt_kwargs"):
+        kwargs = plain.get(name)
+        if isinstance(kwargs, Mapping) and "inner" in kwargs:
+            inner = kwargs["inner"] if isinstance(kwargs["inner"], Mapping) else {"class_name": kwargs["inner"]}
+            plain[name] = {**{key: value for key, value in kwargs.items() if key not in _ADDED}, **inner}
+    return plain
 
 
 class Ticker(Dict[str, Any]):
