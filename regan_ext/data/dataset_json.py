@@ -200,9 +200,6 @@ def _prefixes(left: Sequence[str], free: Sequence[str], look: Callable[[str], st
     return next(iter(votes)) if len(votes) == 1 else ("", "")
 
 
-# ---------------------------------------------------------------- the filter
-
-
 def filter_of(path: Path) -> Optional[str]:
     """The filter that the images of a folder or zip were scaled with, where its ``dataset.json`` names one."""
     try:

@@ -47,8 +47,6 @@ _STAND_INS = {
     "pkg_resources": "setuptools 82 and later no longer have it",
 }
 
-# ---------------------------------------------------------------- Python and packages
-
 
 def python(name: str, around: Surroundings) -> Finding:
     """The interpreter and the system."""
@@ -65,9 +63,6 @@ def package(name: str, around: Surroundings) -> Finding:
     if name in _OPTIONAL and (name == "tensorboard" or not around.gpus):
         return Finding(name, "info", f"not installed: {_OPTIONAL[name]}")
     return Finding(name, "todo", "not installed, and the host needs it", f"python -m pip install {name}")
-
-
-# ---------------------------------------------------------------- host
 
 
 def host(name: str, around: Surroundings) -> Finding:
@@ -136,8 +131,6 @@ def fid_detector(name: str, around: Surroundings) -> Finding:
     return Finding(name, "info", f"metrics other than --metrics=none will download it from NVIDIA; {offline}")
 
 
-# ---------------------------------------------------------------- what else can be installed
-
 EXTRAS = {
     "demo": "the handwritten digits: demo, data prepare digits, metrics detector",
     "report": "report",
@@ -170,9 +163,6 @@ def extra_packages(name: str, around: Surroundings) -> Finding:
     return Finding(name, "ok", f"for {EXTRAS[extra]}")
 
 
-# ---------------------------------------------------------------- faults that this package fixes
-
-
 def fix(name: str, around: Surroundings) -> Finding:
     """Whether the fault of the fix ``name`` is present here."""
     chosen = next(fix for fix in compat.FIXES if fix.name == name)
@@ -201,9 +191,6 @@ def stand_in(name: str, around: Surroundings) -> Finding:
     if ours:
         return Finding(name, "patched", f"ModuleNotFoundError: No module named '{name}' ({_STAND_INS[name]})")
     return Finding(name, "ok", "present")
-
-
-# ---------------------------------------------------------------- folders
 
 
 def _try_to_write(folder: Path) -> Path:

@@ -160,9 +160,6 @@ def _remedy(err: BaseException) -> str:
     return f"; without network access: regan-ext metrics fetch {name} --from=FILE" if missing else ""
 
 
-# ---------------------------------------------------------------- what is known already
-
-
 def _expected_protocol(name: str, settings: MetricSettings, prepared: Prepared) -> Optional[Mapping[str, Any]]:
     """The protocol that a measurement of a metric would have, but for the seed.
 

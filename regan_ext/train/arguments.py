@@ -195,9 +195,6 @@ def _unfit(args: Any, flavour: Flavour, batch_gpu: int) -> Optional[str]:
     return None
 
 
-# ---------------------------------------------------------------- the snapshot
-
-
 def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes, networks: Mapping[str, Any]) -> str:
     """Go on from ``found``, or begin from its networks where that is all there is."""
     if found.shapes is not None:

@@ -265,9 +265,6 @@ def keep_beginning(found: Resume, args: Any) -> None:
             args[key] = options[key]
 
 
-# ---------------------------------------------------------------- does it fit?
-
-
 Shapes = Mapping[str, Mapping[str, Sequence[int]]]
 
 

@@ -89,9 +89,6 @@ def _differing(saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str
             yield f"{name} was {saved.get(name)}, is {now.get(name)}"
 
 
-# ---------------------------------------------------------------- the host's own arguments
-
-
 def _hosts(options: Mapping[str, Any]) -> Dict[str, Any]:
     """What both parts of a run have to share of the host's arguments, flat, as they are without the seams."""
     bound = {key: value for key, value in without_seams(options).items() if key not in _FREE}
@@ -110,9 +107,6 @@ def _flat(value: Any, prefix: str = "") -> Dict[str, Any]:
     for key, inner in items:
         flat.update(_flat(inner, f"{prefix}{key}."))
     return flat
-
-
-# ---------------------------------------------------------------- hooks
 
 
 def _binding(options: Mapping[str, Any]) -> Dict[str, Entry]:

@@ -188,9 +188,6 @@ def _begin_after(engine: Optional[Engine], iterations: int) -> None:
         engine.iteration = iterations - 1
 
 
-# ---------------------------------------------------------------- weights and losses that are not finite
-
-
 def _set_aside(loop: HostLoop) -> None:
     """Rename a snapshot whose weights are not finite, so that nothing takes it for the newest or the best of its run."""
     if loop.rank == 0 and loop.snapshot is not None:

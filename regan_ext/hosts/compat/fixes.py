@@ -51,9 +51,6 @@ class Fix:
     mend: Callable[[Mapping[str, Any]], None]
 
 
-# ---------------------------------------------------------------- InfiniteSampler
-
-
 def _sampler_takes_no_data() -> bool:
     from torch.utils.data import Sampler
 
@@ -78,9 +75,6 @@ def _let_sampler_take_data(modules: Mapping[str, Any]) -> None:
     Sampler.__init__ = accept  # type: ignore[method-assign]
 
 
-# ---------------------------------------------------------------- matrix square root of the FID
-
-
 def _sqrtm_lost_disp() -> bool:
     import scipy.linalg
 
@@ -97,9 +91,6 @@ def _let_sqrtm_take_disp(modules: Mapping[str, Any]) -> None:
         return root if disp else (root, 0.0)
 
     scipy.linalg.sqrtm = sqrtm
-
-
-# ---------------------------------------------------------------- second derivative of grid_sample (ADA with R1)
 
 
 def _grid_sample_has_no_second_derivative() -> bool:
@@ -120,9 +111,6 @@ def _use_own_grid_sample(modules: Mapping[str, Any]) -> None:
     from .grid_sample import grid_sample
 
     modules["torch_utils.ops.grid_sample_gradfix"].grid_sample = grid_sample
-
-
-# ---------------------------------------------------------------- buffers of DistributedDataParallel
 
 
 def _has_ddp() -> bool:
@@ -156,9 +144,6 @@ def _broadcast_buffers_once(modules: Mapping[str, Any]) -> None:
 
     init.broadcasts_buffers = True  # type: ignore[attr-defined]
     ddp.__init__ = init  # type: ignore[method-assign]
-
-
-# ---------------------------------------------------------------- integer betas
 
 
 def _adam_refuses_integer_beta() -> bool:

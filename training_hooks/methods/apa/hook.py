@@ -193,8 +193,6 @@ class AdaptivePseudoAugmentation(Hook):
         self.p, self._signs, self._logits = state["p"], state["signs"], state["logits"]
         self._observed, self._replaced, self._seen = state["observed"], state["replaced"], state["seen"]
 
-    # ----------------------------------------------------------------
-
     def _watched(self, run_g: Any) -> Any:
         def run_and_remember(*args: Any, **kwargs: Any) -> Any:
             result = run_g(*args, **kwargs)
