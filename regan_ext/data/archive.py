@@ -97,7 +97,10 @@ class ImageZip:
 
     def add(self, name: str, data: bytes) -> None:
         """Write one member."""
-        self._zip.writestr(_member(name), data)
+        info = zipfile.ZipInfo(name, _EPOCH)
+        info.external_attr = 0o600 << 16
+        info.create_system = 3  # Unix; otherwise the bytes would depend on the machine
+        self._zip.writestr(info, data)
         self.count += name != "dataset.json"
 
     def add_labels(self, labels: Sequence[Tuple[str, Any]], resize: Optional[str] = None) -> None:
@@ -117,13 +120,6 @@ def image_zip(path: Path) -> Iterator[ImageZip]:
     """
     with writing(path), whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         yield ImageZip(archive)
-
-
-def _member(name: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name, _EPOCH)
-    info.external_attr = 0o600 << 16
-    info.create_system = 3  # Unix; otherwise the bytes would depend on the machine
-    return info
 
 
 def numbered(number: int, name: str) -> str:

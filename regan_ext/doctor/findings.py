@@ -123,7 +123,11 @@ def look(given: Optional[str]) -> Surroundings:
     """
     wheel = given if given is not None and embedded.is_wheel(given) else None
     checkout, reason, host_error = _find_host(given, wheel)
-    torch, torch_error = _import_torch()
+    torch, torch_error = None, ""
+    try:
+        torch = importlib.import_module("torch")
+    except Exception as err:  # a broken installation raises whatever it likes
+        torch_error = say(err)
     device, gpus, gpu_error = ("cpu", (), "") if torch is None else _find_gpus(torch)
     return Surroundings(torch, torch_error, device, gpus, gpu_error, checkout, reason, host_error, wheel)
 
@@ -141,24 +145,14 @@ def _find_host(given: Optional[str], wheel: Optional[str]) -> Tuple[Optional[Che
         return None, "", text
 
 
-def _import_torch() -> Tuple[Any, str]:
-    try:
-        return importlib.import_module("torch"), ""
-    except Exception as err:  # a broken installation raises whatever it likes
-        return None, say(err)
-
-
 def _find_gpus(torch: Any) -> Tuple[str, Tuple[Gpu, ...], str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")  # torch tells in a warning that the driver is too old
         try:
             device = resolve("auto")
-            gpus = tuple(_gpu(torch, i) for i in range(torch.cuda.device_count())) if device == "cuda" else ()
+            count = torch.cuda.device_count() if device == "cuda" else 0
+            seen = [torch.cuda.get_device_properties(index) for index in range(count)]
+            gpus = tuple(Gpu(gpu.name, (gpu.major, gpu.minor), gpu.total_memory) for gpu in seen)
         except (RuntimeError, AssertionError) as err:
             return "cuda", (), say(err)
     return device, gpus, " ".join(" ".join(str(warning.message).split()) for warning in caught)
-
-
-def _gpu(torch: Any, index: int) -> Gpu:
-    found = torch.cuda.get_device_properties(index)
-    return Gpu(found.name, (found.major, found.minor), found.total_memory)

@@ -33,9 +33,6 @@ def pytorch(name: str, around: Surroundings) -> Finding:
         hip = getattr(version, "hip", None)
         built = f"built for ROCm {hip}" if hip else "built without CUDA"
     detail = f"{around.torch.__version__}, {built}"
-    major = re.match(r"\d+", str(around.torch.__version__))
-    if major is not None and int(major[0]) < 2:
-        return Finding(name, "todo", detail, "python -m pip install --upgrade 'torch>=2.0'")
     return Finding(name, "ok", detail)
 
 

@@ -45,7 +45,8 @@ def guard_metrics(metric_main: ModuleType) -> None:
                 traceback.print_exc()
                 echo(f"Metric {metric} failed ({type(err).__name__}: {err}); training goes on.")
             _forget(names.get(metric, []))
-            _empty_detector_cache(metric_main)
+            # All processes obtain the detector again: the host lets them wait for one another only where it is not cached.
+            getattr(vars(metric_main).get("metric_utils"), "_feature_detector_cache", {}).clear()
             easy = vars(metric_main)["dnnlib"].EasyDict
             return easy(metric=metric, results=easy(), error=f"{type(err).__name__}: {err}")
         given = list(result["results"])
@@ -62,13 +63,6 @@ def _forget(names: Sequence[str]) -> None:
     for name in names:
         if loop is not None:
             loop.metrics.pop(name, None)
-
-
-def _empty_detector_cache(metric_main: ModuleType) -> None:
-    """Let all processes obtain the detector again: the host lets them wait for one another only where it is not cached."""
-    cache = getattr(vars(metric_main).get("metric_utils"), "_feature_detector_cache", None)
-    if cache is not None:
-        cache.clear()
 
 
 @contextlib.contextmanager

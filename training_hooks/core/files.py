@@ -16,7 +16,6 @@ __all__ = [
     "copy_whole", "make_durable", "refuse_own_input", "tolerate_write_failure", "whole_file", "whole_path",
 ]  # fmt: skip
 
-
 _told: Set[str] = set()
 
 
@@ -64,13 +63,13 @@ def whole_file(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
         yield file
 
 
-def copy_whole(source: Path, target: Path, durable: bool = False) -> None:
+def copy_whole(source: Path, target: Path) -> None:
     """Copy a file's content, whole or not at all.
 
     Raises:
         OSError: one cannot be read, or the other not be written.
     """
-    with open(source, "rb") as content, whole_file(target, durable) as file:
+    with open(source, "rb") as content, whole_file(target) as file:
         shutil.copyfileobj(content, file)
 
 

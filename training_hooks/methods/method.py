@@ -12,7 +12,7 @@ import importlib
 import importlib.metadata
 import pkgutil
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
 
 from ..core.engine import dotted_name, look_up
 from ..core.hook import Hook
@@ -217,18 +217,15 @@ def methods() -> Tuple[Method, ...]:
         package = importlib.import_module(place)
         for module in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
             found.append(getattr(importlib.import_module(f"{place}.{module}"), "METHOD", None))
-    found += [point.load() for point in _entry_points()]
+    points: Any = importlib.metadata.entry_points()
+    ours = points.select(group=GROUP) if hasattr(points, "select") else points.get(GROUP, ())  # a dict in Python 3.9
+    found += [point.load() for point in ours]
     declared = [each for each in found if isinstance(each, Method)]
     names = [each.name for each in declared]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"two methods are called {twice}")
     return tuple(sorted(declared, key=lambda each: (each.order, each.name)))
-
-
-def _entry_points() -> Sequence[Any]:
-    points: Any = importlib.metadata.entry_points()
-    return list(points.select(group=GROUP) if hasattr(points, "select") else points.get(GROUP, ()))  # a dict in Python 3.9
 
 
 def find(name: str) -> Optional[Method]:

@@ -42,8 +42,10 @@ def _labelled(container: Container, images: Sequence[str], how: str) -> Tuple[Di
     file = file_of(container)
     if how == "auto" and file is not None:
         return _from_file(container, file, images)
-    classes = _classes(images)
-    if how == "auto" and not _are_classes(classes, len(images)):
+    folders = _folders(images)
+    classes: "Counter[str]" = Counter() if "" in folders else Counter(folders)
+    # Two folders at least, and two images in each on average: else they are an order of another kind.
+    if how == "auto" and (len(classes) < 2 or len(images) < 2 * len(classes)):
         return {}, []
     if len(classes) < 2:
         raise UserError(f"--labels=folders: {container.path} has not two folders or more that all its images lie in")
@@ -53,7 +55,7 @@ def _labelled(container: Container, images: Sequence[str], how: str) -> Tuple[Di
     more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
     ranks = {name: rank for rank, name in enumerate(sorted(classes))}
     note = f"{len(classes)} classes from the folders: {shown}{more}; train takes them with --cond=1, --labels=none takes none."
-    return {name: ranks[folder] for name, folder in zip(images, _folders(images))}, [note]
+    return {name: ranks[folder] for name, folder in zip(images, folders)}, [note]
 
 
 def _folders(images: Sequence[str]) -> List[str]:
@@ -61,17 +63,6 @@ def _folders(images: Sequence[str]) -> List[str]:
     common = posixpath.commonpath([posixpath.dirname(name) for name in images]) if images else ""
     inside = [name[len(common) + 1 if common else 0 :] for name in images]
     return [name.split("/")[0] if "/" in name else "" for name in inside]
-
-
-def _classes(images: Sequence[str]) -> "Counter[str]":
-    """Folder → images, empty where an image lies in none."""
-    classes = Counter(_folders(images))
-    return Counter() if "" in classes else classes
-
-
-def _are_classes(classes: "Counter[str]", images: int) -> bool:
-    """Two folders at least, and two images in each on average: else they are an order of another kind."""
-    return len(classes) >= 2 and images >= 2 * len(classes)
 
 
 def _from_file(container: Container, file: str, images: Sequence[str]) -> Tuple[Dict[str, Label], List[str]]:
