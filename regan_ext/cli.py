@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import click
 
 from . import __version__
 from .data.commands import data
-from .metrics.commands import BEST, metrics
+from .metrics.commands import BEST, HOST, TRUST, metrics
 from .support.numbers import FiniteFloat, Int, SeedList
 from .support.paths import UserPath
 from .support.text import echo, printable_errors, terminal
@@ -33,37 +33,18 @@ def main() -> None:
     """Re-GAN for your StyleGAN2-ADA checkout: prune and regrow the generator while it trains."""
 
 
-def _split_host(arguments: Tuple[str, ...]) -> Tuple[Optional[str], List[str]]:
-    """Take ``--host DIR`` or ``--host=DIR`` out of the arguments; the rest is for the host's own parser."""
-    host: Optional[str] = None
-    rest: List[str] = []
-    position = 0
-    while position < len(arguments):
-        argument = arguments[position]
-        if argument == "--host":
-            if position + 1 == len(arguments):
-                raise click.UsageError("Option '--host' requires an argument: a checkout of stylegan2-ada-pytorch.")
-            host, position = arguments[position + 1], position + 1
-        elif argument.startswith("--host="):
-            host = argument[len("--host=") :]
-        else:
-            rest.append(argument)
-        position += 1
-    return host, rest
-
-
 @main.command(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
     add_help_option=False,
     short_help="Train, with every option of the host's train.py and the --regan options.",
 )
+@click.option("--host")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def train(arguments: Tuple[str, ...]) -> None:
+def train(host: Optional[str], arguments: Tuple[str, ...]) -> None:
     """Train with the host in --host=DIR, else in the current folder, else in $STYLEGAN2_ADA, else the embedded one."""
     from .train.launch import train as run
 
-    host, rest = _split_host(arguments)
-    run(host, ["--help" if argument == "-h" else argument for argument in rest])
+    run(host, ["--help" if argument == "-h" else argument for argument in arguments])
 
 
 @main.command()
@@ -158,11 +139,9 @@ def doctor(ctx: click.Context, host: Optional[str], as_json: bool) -> None:
 @click.option(
     "--ratio", type=FiniteFloat(0, 1, max_open=True), help="sparse, narrow: prune by magnitude.  [default: what the run pruned]"
 )
-@click.option(
-    "--host", type=UserPath(), metavar="DIR", help="Checkout whose classes the snapshot names.  [default: as train finds it]"
-)
+@HOST
 @BEST
-@click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it.")
+@TRUST
 @click.option("--seeds", type=SeedList(4096), metavar="LIST", help="images, video: such as 1,2,5-9.  [default: 0-31]")
 @click.option("--trunc", type=FiniteFloat(-1000, 1000), help="images, video: truncation psi.  [default: 1]")
 @click.option(

@@ -59,13 +59,7 @@ def masks_of_state(path: Path, snapshot: Path, channels: bool = False) -> Dict[s
 
 
 def _zeros(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], which: str) -> Tuple[float, str]:
-    """Measured share of zeros in some of a network's tensors, as a number and as text.
-
-    Args:
-        network: whose tensors they are.
-        tensors: by name.
-        which: what they are, to follow "of the N tensors".
-    """
+    """Measured share of zeros in some of a network's tensors, as a number and as text: "... in the N tensors" ``which``."""
     total, whole = (sum(t.numel() for t in those) for those in (tensors.values(), network.parameters()))
     zeros = total - sum(int(torch.count_nonzero(t)) for t in tensors.values())
     of_these = f"{zeros / total:.2%} of the {total} weights in the {len(tensors)} tensors {which}"

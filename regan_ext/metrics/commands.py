@@ -12,12 +12,15 @@ from ..support.numbers import FiniteFloat, Int
 from ..support.paths import UserPath
 from ..support.text import echo
 
-__all__ = ["BEST", "metrics"]
+__all__ = ["BEST", "HOST", "TRUST", "metrics"]
 
 _FILE, _TEXT = UserPath(path_type=Path), UserPath()
 _SEED = Int(0, 2**63 - 1)  # what PyTorch takes
 BEST = click.option("--best", is_flag=False, flag_value="", metavar="[=METRIC]",
                     help="Of a run folder, the best snapshot by this metric.  [default: the newest]")  # fmt: skip
+HOST = click.option("--host", type=_TEXT, metavar="DIR",
+                    help="Checkout whose classes the snapshot names.  [default: as train finds it]")  # fmt: skip
+TRUST = click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it.")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -61,11 +64,9 @@ def _measuring(command: _Command) -> _Command:
         click.option("--which", type=click.Choice(["G_ema", "G"]), default="G_ema", show_default=True, help="Network."),
         click.option("--trunc", type=FiniteFloat(-1000, 1000), default=1.0, show_default=True, help="Truncation psi."),
         click.option("--seed", type=_SEED, default=0, show_default=True, help="Random seed."),
-        click.option(
-            "--host", type=_TEXT, metavar="DIR", help="Checkout whose classes the snapshot names.  [default: as train finds it]"
-        ),
+        HOST,
         BEST,
-        click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it."),
+        TRUST,
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
     ]
     for option in reversed(options):
@@ -119,10 +120,10 @@ def nearest(snapshot: Path, best: Optional[str], out: Path, count: int, neighbou
     Exit code: 0 written, 2 something wrong with the options, the snapshot or the data.
     """
     from ..runs.find import chosen_snapshot
-    from .nearest import Sheet, run
+    from .nearest import run
     from .prepare import Wanted
 
-    for line in run(Sheet(Wanted(chosen_snapshot(snapshot, best), **options), out, count, neighbours)):
+    for line in run(Wanted(chosen_snapshot(snapshot, best), **options), out, count, neighbours):
         echo(line)
 
 

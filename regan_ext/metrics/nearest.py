@@ -8,7 +8,6 @@ neighbour among the training images does. Images that were not trained on tell w
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
@@ -26,7 +25,7 @@ from ..support.pictures import contact_sheet, write_png
 from .check import check_data, check_detector
 from .prepare import Prepared, Wanted, absolute, prepare
 
-__all__ = ["Sheet", "nearest_to", "run", "share_of_close"]
+__all__ = ["nearest_to", "run", "share_of_close"]
 
 _BATCH = 32
 _SIDE = 32  # pixels to which images are reduced where pixels are compared
@@ -34,25 +33,14 @@ _CELL, _GAP, _ACROSS = 64, 12, 4
 _Describe = Callable[[torch.Tensor], torch.Tensor]
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """What was asked for.
+def run(wanted: Wanted, out: Path, count: int, neighbours: int) -> List[str]:
+    """Draw the sheet.
 
     Args:
         wanted: snapshot and images.
         out: PNG file to write.
         count: generated images.
         neighbours: training images beside each.
-    """
-
-    wanted: Wanted
-    out: Path
-    count: int
-    neighbours: int
-
-
-def run(sheet: Sheet) -> List[str]:
-    """Draw the sheet.
 
     Returns:
         Lines that say what it shows, and the shares.
@@ -60,14 +48,13 @@ def run(sheet: Sheet) -> List[str]:
     Raises:
         UserError: something is wrong with the options, the snapshot or the data.
     """
-    wanted = sheet.wanted
-    if sheet.out.suffix.lower() != ".png" or not sheet.out.absolute().parent.is_dir():
-        raise UserError(f"--out: {sheet.out} is not a .png in a folder that is there")
+    if out.suffix.lower() != ".png" or not out.absolute().parent.is_dir():
+        raise UserError(f"--out: {out} is not a .png in a folder that is there")
     prepared = prepare(wanted)
     construct = sys.modules["dnnlib"].util.construct_class_by_name
     metricdata, detector, path = absolute(wanted.metricdata), absolute(wanted.detector), prepared.dataset_kwargs["path"]
     try:
-        refuse_own_input(sheet.out, [Path(read) for read in (path, metricdata, detector) if read])
+        refuse_own_input(out, [Path(read) for read in (path, metricdata, detector) if read])
     except ValueError as err:
         raise UserError(f"--out: {err}") from err
     if metricdata is not None:
@@ -77,13 +64,13 @@ def run(sheet: Sheet) -> List[str]:
     if len(prepared.dataset) < 2:
         raise UserError(f"--data: {path} has fewer than two images")
     space, describe = _space(detector, prepared)
-    images = _generate(prepared, sheet.count, wanted.seed)
+    images = _generate(prepared, count, wanted.seed)
     generated = _described(images.split(_BATCH), describe)
     training = _described(_batches(prepared.dataset, "--data", path), describe)
-    order = nearest_to(generated, training, min(sheet.neighbours, len(training)))
+    order = nearest_to(generated, training, min(neighbours, len(training)))
     found = share_of_close(generated, training)
     lines = [
-        f"{sheet.out}: {sheet.count} generated images of {wanted.which}, each left of its {order.shape[1]} nearest of "
+        f"{out}: {count} generated images of {wanted.which}, each left of its {order.shape[1]} nearest of "
         f"{len(training)} training images, by {space}",
         "Closer to a training image than that image's nearest other training image:",
         f"  {found:.1%} of the generated images",
@@ -92,7 +79,7 @@ def run(sheet: Sheet) -> List[str]:
         other = construct(**{**prepared.dataset_kwargs, "path": metricdata, "max_size": None, "use_labels": False})
         held_out = share_of_close(_described(_batches(other, "--metricdata", metricdata), describe), training)
         lines.append(f"  {held_out:.1%} of the {len(other)} images of {Path(metricdata).name}")
-    _draw(sheet.out, images, order, prepared.dataset)
+    _draw(out, images, order, prepared.dataset)
     return lines
 
 
@@ -146,12 +133,7 @@ def _described(batches: "Iterator[torch.Tensor] | Sequence[torch.Tensor]", descr
 
 
 def _batches(dataset: Any, option: str, path: str) -> Iterator[torch.Tensor]:
-    """All images, uint8 [N, C, H, W], some at a time.
-
-    Args:
-        dataset: the host's.
-        option: what ``path``, the data set's, was given with.
-    """
+    """All images of the host's data set at ``path``, which was given with ``option``: uint8 [N, C, H, W], some at a time."""
     images = []
     for number in range(len(dataset)):
         try:

@@ -161,16 +161,8 @@ def _remedy(err: BaseException) -> str:
 
 
 def _expected_protocol(name: str, settings: MetricSettings, prepared: Prepared) -> Optional[Mapping[str, Any]]:
-    """The protocol that a measurement of a metric would have, but for the seed.
-
-    Args:
-        name: of the metric.
-        settings: what it compares with.
-        prepared: the generator and its data set.
-
-    Returns:
-        None where that is not known before: of a metric of none of the families, or with a detector that cannot be had.
-    """
+    """The protocol that a measurement of a metric would have, but for the seed; None where that is not known before: of a
+    metric of none of the families, or with a detector that cannot be had."""
     metric = parse(name)
     if metric is None:
         return None
@@ -190,14 +182,8 @@ def _expected_protocol(name: str, settings: MetricSettings, prepared: Prepared) 
 
 
 def _known_line(snapshot: Path, name: str, protocol: Optional[Mapping[str, Any]], seed: int) -> Optional[str]:
-    """The last line beside a snapshot that has the metric's values by the same protocol; None without one.
-
-    Args:
-        snapshot: the network pickle.
-        name: of the metric.
-        protocol: as ``_expected_protocol`` gives it.
-        seed: of this measurement. Lines that were written in training have none, and count.
-    """
+    """The last line beside a snapshot that has the metric's values by the same protocol; None without one. Lines that were
+    written in training have no seed, and count."""
     file = metric_file(snapshot.parent, name)
     if protocol is None or not file.is_file():
         return None

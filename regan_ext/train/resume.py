@@ -154,12 +154,8 @@ def _recorded_beside(snapshot: Path) -> Any:
 
 
 def _other(before: Mapping[str, Any], recorded: Any, now: Mapping[str, Any], images: Any) -> str:
-    """How two runs' images differ, in words; empty where they do not. Where the content is not known of both, the name decides.
-
-    Args:
-        before, now: the host's arguments of the training sets.
-        recorded, images: their identities.
-    """
+    """How two runs' training sets, of these arguments and identities, differ in words; empty where they do not. Where the
+    content is not known of both, the name decides."""
     same = is_same(recorded, images, bool(now.get("use_labels")))
     one, other = _data(before), _data(now)
     differing = [f"{key} was {one[key]}, is {other[key]}" for key in other if one[key] != other[key]]
