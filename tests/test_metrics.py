@@ -268,7 +268,7 @@ def test_the_protocol_names_what_was_measured(host: Tuple[Any, Any], tmp_path: P
         "generated": 1000,
         "reference": "b.zip",
         "reference_images": 20,
-        "reference_sha256": content.read_content(test).sha256,
+        "reference_sha256": content.read_content(test, tmp_path).sha256,
         "filter": "box",
         "detector": "tiny",
         "detector_sha256": hashes(detector)["sha256"],
@@ -301,7 +301,7 @@ def test_the_protocol_names_which_images_were_chosen(tmp_path: Path) -> None:
 
     def reference(**kwargs: Any) -> Dict[str, Any]:
         noted = protocol.Protocol("G_ema", {})
-        noted.compared_with({"path": str(data), **kwargs}, 4, content.read_content(data))
+        noted.compared_with({"path": str(data), **kwargs}, 4, content.read_content(data, tmp_path))
         return noted.to_dict(open)
 
     whole, subset = reference(max_size=6, random_seed=1), reference(max_size=4, random_seed=1)

@@ -25,7 +25,7 @@ class Content:
     sha256: str
 
 
-def read_content(path: Path, notes: Optional[Path] = None) -> Content:
+def read_content(path: Path, notes: Path) -> Content:
     """Hash the images of a folder or zip.
 
     Args:
@@ -36,10 +36,9 @@ def read_content(path: Path, notes: Optional[Path] = None) -> Content:
     Raises:
         UserError, Unreadable: it cannot be read.
     """
-    state = "" if notes is None else _state(path)
     key = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
-    note = None if notes is None else notes / f"regan-content-{key}.json"
-    known = None if note is None else _read_note(note, state)
+    state, note = _state(path), notes / f"regan-content-{key}.json"
+    known = _read_note(note, state)
     if known is not None:
         return known
     container, digest = open_container(path), hashlib.sha256()
@@ -47,11 +46,10 @@ def read_content(path: Path, notes: Optional[Path] = None) -> Content:
     for name in names:
         digest.update(hashlib.sha256(container.read(name)).digest())
     content = Content(len(names), digest.hexdigest())
-    if note is not None:
-        with tolerate_write_failure(str(note)):
-            note.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(note) as file:
-                file.write(json.dumps({"state": state, "images": content.images, "sha256": content.sha256}).encode())
+    with tolerate_write_failure(str(note)):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(note) as file:
+            file.write(json.dumps({"state": state, "images": content.images, "sha256": content.sha256}).encode())
     return content
 
 

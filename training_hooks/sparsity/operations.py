@@ -6,14 +6,13 @@ Resampling filters, activations, noise and normalisation are left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import Dict, List, Mapping, Sequence, Tuple
 
 from .anatomy import place
 from .channels import Layout
 
-__all__ = ["RunCost", "layer_operations", "narrow_shapes"]
+__all__ = ["layer_operations", "narrow_shapes", "run_operations"]
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -49,38 +48,16 @@ def narrow_shapes(shapes: Shapes, layout: Layout, kept: Sequence[int]) -> Dict[s
     return narrow
 
 
-@dataclass(frozen=True)
-class RunCost:
+def run_operations(generator: float, discriminator: float, images: int) -> float:
     """Multiply–accumulates of a run, by theory. Half of its FLOPs.
 
+    Regularisation is included, as the hosts do it lazily: G's on half a batch every 4th iteration, D's every 16th. A backward
+    pass counts as two forward passes, or one where only inputs have gradients; the second derivatives of regularisation as two
+    of what they differentiate.
+
     Args:
-        generator: of a dense forward pass for one image.
+        generator: of a forward pass for one image, the mean over the run.
         discriminator: the same of D.
-        sparse: share of ``generator`` that a sparse forward pass takes.
-        batch: images per iteration.
-        iterations: of the run.
-        sparse_iterations: how many of them are sparse.
+        images: of the run.
     """
-
-    generator: int
-    discriminator: int
-    sparse: float
-    batch: int
-    iterations: int
-    sparse_iterations: int
-
-    @property
-    def total(self) -> float:
-        """Of the whole run, regularisation included, as the hosts do it lazily: G's on half a batch every 4th iteration, D's
-        every 16th. A backward pass counts as two forward passes, or one where only inputs have gradients; the second
-        derivatives of regularisation as two of what they differentiate.
-        """
-        share = self.sparse_iterations / self.iterations
-        g = self.generator * (1 - share * (1 - self.sparse))
-        per_image = (3 + 1 + 6 / 2 / 4) * g + (2 + 6 + 6 / 16) * self.discriminator
-        return per_image * self.batch * self.iterations
-
-    @property
-    def dense_total(self) -> float:
-        """The same of a run that is dense throughout."""
-        return RunCost(self.generator, self.discriminator, 1.0, self.batch, self.iterations, 0).total
+    return ((3 + 1 + 6 / 2 / 4) * generator + (2 + 6 + 6 / 16) * discriminator) * images

@@ -54,13 +54,10 @@ class Fix:
 def _sampler_takes_no_data() -> bool:
     from torch.utils.data import Sampler
 
-    class Probe(Sampler):
-        pass
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            Probe([0])  # type: ignore[call-arg]
+            Sampler([0])  # type: ignore[call-arg]
     except TypeError:
         return True
     return False

@@ -12,7 +12,7 @@ import torch
 from ...sparsity import masks
 from ...sparsity.anatomy import RGB, SYNTHESIS
 from ...sparsity.channels import Layout, kept_channels
-from ...sparsity.operations import RunCost, layer_operations, narrow_shapes
+from ...sparsity.operations import layer_operations, narrow_shapes, run_operations
 from ...sparsity.selection import SelectionError, listed, select
 from .config import ReconfigurationConfig
 
@@ -152,14 +152,14 @@ def describe_cost(
     except ValueError:
         return {}
     narrowed = sparse_cost(config, "G", generator) if "G" in targets(config) else 1.0
-    sparse = config.schedule(total).sparse_iterations(total)
-    cost = RunCost(g, d, narrowed, batch, total, sparse)
+    share = config.schedule(total).sparse_iterations(total) / total
+    mean = g * (1 - share * (1 - narrowed))
     told: Dict[str, Any] = {
         "generator_gmacs": _rounded(g / 1e9),
         "sparse_generator_gmacs": _rounded(g * narrowed / 1e9),
         "discriminator_gmacs": _rounded(d / 1e9),
-        "run_pflops": _rounded(2 * cost.total / 1e15),
-        "dense_run_pflops": _rounded(2 * cost.dense_total / 1e15),
+        "run_pflops": _rounded(2 * run_operations(mean, d, batch * total) / 1e15),
+        "dense_run_pflops": _rounded(2 * run_operations(g, d, batch * total) / 1e15),
     }
     if "G" in targets(config):
         told["layers"] = _layers(config, generator)
