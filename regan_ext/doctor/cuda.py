@@ -117,9 +117,6 @@ def remedy(output: str, around: Surroundings) -> str:
     return next((what for pattern, what in known if re.search(pattern, output)), other)
 
 
-# ---------------------------------------------------------------- where it is built
-
-
 def torch_extensions(around: Surroundings) -> Optional[Path]:
     """Where torch builds CUDA operations; None if it cannot say."""
     if os.environ.get("TORCH_EXTENSIONS_DIR"):

@@ -13,7 +13,7 @@ from ..support.paths import absolute
 from . import stylegan2_ada
 from .flavour import Flavour
 
-__all__ = ["FLAVOURS", "LARGEST", "Checkout", "HostError", "recognise"]
+__all__ = ["FLAVOURS", "LARGEST", "Checkout", "HostError", "parsed", "recognise"]
 
 LARGEST = 2_000_000  # bytes of a script; to parse one of 10 MB takes a minute
 
@@ -46,13 +46,26 @@ class Checkout:
 def _functions(path: Path) -> List[str]:
     if path.stat().st_size > LARGEST:
         raise HostError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, and no host's has more than {LARGEST / 1e6:.0f} MB")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # doubtful escapes in a host are not this command's business
-            tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as err:  # null bytes, and nesting too deep for the parser
-        raise HostError(f"{path} is not valid Python: {str(err) or type(err).__name__}") from err
-    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return [node.name for node in parsed(path.read_bytes(), str(path)).body if isinstance(node, ast.FunctionDef)]
+
+
+def parsed(data: bytes, what: str) -> ast.Module:
+    """The syntax tree of a script.
+
+    Args:
+        data: its content.
+        what: it is, for the message.
+
+    Raises:
+        HostError: it is not valid Python.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a host's invalid escape sequences are not the user's concern here
+        try:
+            compile(data, "train.py", "exec", dont_inherit=True)  # finds more than the parser does
+            return ast.parse(data)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as err:  # null bytes, and nesting too deep for the parser
+            raise HostError(f"{what} is not valid Python: {str(err) or type(err).__name__}") from err
 
 
 def recognise(folder: "str | Path") -> Checkout:

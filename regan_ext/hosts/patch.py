@@ -11,7 +11,6 @@ import contextlib
 import importlib.resources
 import re
 import shlex
-import warnings
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
@@ -19,7 +18,7 @@ from training_hooks.core.files import make_durable, whole_path
 
 from ..support.errors import UserError
 from ..support.paths import absolute
-from .checkout import LARGEST, HostError, recognise
+from .checkout import LARGEST, HostError, parsed, recognise
 
 __all__ = ["add_lines", "apply", "check", "find_lines", "name_lines", "packaged_patch", "remove_lines", "revert"]
 
@@ -151,7 +150,7 @@ def find_lines(data: bytes) -> Optional[Tuple[int, int]]:
     attaches = [n for n, line in enumerate(lines, 1) if line == _ATTACH]
     if len(imports) == len(attaches) == 1 and imports[0] < attaches[0]:
         return imports[0], attaches[0]
-    uses = sorted({*imports, *attaches, *_uses(_parse(data))})
+    uses = sorted({*imports, *attaches, *_uses(parsed(data, "train.py"))})
     if not uses:
         return None
     if len(uses) == 1 and len(imports) + len(attaches) == 1:
@@ -178,7 +177,7 @@ def add_lines(data: bytes) -> bytes:
     lines.insert(second - 1, _ATTACH + (_line_end(lines[second - 1]) or end))
     lines.insert(first - 1, _IMPORT + end)
     result = bom + b"".join(lines)
-    _parse(result, "train.py with the two lines")
+    parsed(result, "train.py with the two lines")
     return result
 
 
@@ -195,7 +194,7 @@ def remove_lines(data: bytes) -> bytes:
     result = bom + b"".join(line for n, line in enumerate(lines, 1) if n not in found)
     by_hand = f"delete {name_lines(found)} in an editor"
     try:
-        left = _uses(_parse(result, "train.py without the two lines"))
+        left = _uses(parsed(result, "train.py without the two lines"))
     except UserError as err:
         raise UserError(f"{err.message}; {by_hand}") from err
     if left:
@@ -219,16 +218,6 @@ def _line_end(line: bytes) -> bytes:
     return line[len(line.rstrip(b"\r\n")) :]
 
 
-def _parse(data: bytes, what: str = "train.py") -> ast.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a host's invalid escape sequences are not the user's concern here
-        try:
-            compile(data, "train.py", "exec", dont_inherit=True)  # finds more than the parser does
-            return ast.parse(data)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as err:  # null bytes, and nesting too deep for the parser
-            raise UserError(f"{what} is not valid Python: {str(err) or type(err).__name__}") from err
-
-
 def _uses(tree: ast.Module) -> List[int]:
     """Numbers of the lines that import or name this package."""
     found = set()
@@ -243,7 +232,7 @@ def _uses(tree: ast.Module) -> List[int]:
 
 def _places(data: bytes) -> Tuple[int, int]:
     """Numbers of the lines that the two go above: the first import, and the block that a script runs."""
-    body = _parse(data).body
+    body = parsed(data, "train.py").body
     is_import = [isinstance(n, ast.Import) or (isinstance(n, ast.ImportFrom) and n.module != "__future__") for n in body]
     blocks = [node.lineno for node in body if isinstance(node, ast.If) and ast.dump(node.test) in _MAIN_TESTS]
     if not any(is_import):

@@ -83,9 +83,6 @@ def run(wanted: Wanted, out: Path, count: int, neighbours: int) -> List[str]:
     return lines
 
 
-# ---------------------------------------------------------------- distances
-
-
 def nearest_to(points: torch.Tensor, others: torch.Tensor, count: int) -> torch.Tensor:
     """Numbers of the ``count`` nearest rows of ``others`` for every row of ``points``, nearest first."""
     return torch.cdist(points, others).topk(count, dim=1, largest=False).indices
@@ -127,9 +124,6 @@ def _space(detector: Optional[str], prepared: Prepared) -> Tuple[str, _Describe]
 
 def _described(batches: "Iterator[torch.Tensor] | Sequence[torch.Tensor]", describe: _Describe) -> torch.Tensor:
     return torch.cat([describe(batch) for batch in batches])
-
-
-# ---------------------------------------------------------------- images
 
 
 def _batches(dataset: Any, option: str, path: str) -> Iterator[torch.Tensor]:

@@ -161,14 +161,6 @@ def _skip_samples(args: Any) -> None:
         sampler.__iter__ = lambda self: going_on(plain, self, skipped)
 
 
-def _about_divergence(folder: str) -> str:
-    ended = "Ended, because weights or losses are not finite."
-    if not states.in_order(folder):
-        return f"{ended} There is no sound state to go on from."
-    goes_on = f"The same command with --resume={shlex.quote(folder)} goes on from the last sound state"
-    return f"{ended} {goes_on}; the same options may well come to the same end."
-
-
 class _Attachment:
     """One call of the host's command."""
 
@@ -247,7 +239,11 @@ class _Attachment:
         if any("sparse_phases" in planned for planned in self.plan.get("methods", {}).values()):
             run_summary.tell(folder)
         if stop.diverged():
-            echo(_about_divergence(folder), err=True)
+            then = "There is no sound state to go on from."
+            if states.in_order(folder):
+                then = f"The same command with --resume={shlex.quote(folder)} goes on from the last sound state; "
+                then += "the same options may well come to the same end."
+            echo(f"Ended, because weights or losses are not finite. {then}", err=True)
             raise click.exceptions.Exit(DIVERGED)
         if stop.requested():
             stopped = f"Stopped by --max-hours={self.request.max_hours:g}" if self.is_time_up else "Stopped"
