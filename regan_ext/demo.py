@@ -195,9 +195,6 @@ class _Display(Progress):
             self._say(f"{phase}: {text}")
 
 
-# ---------------------------------------------------------------- what came out
-
-
 def _draw(data: Path, run: Run) -> Path:
     """Draw the pair of the last switch beside real images; returns the picture."""
     sparse = max(run.folder.glob("network-pair-*-sparse.pkl"), default=None)

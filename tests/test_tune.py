@@ -234,7 +234,7 @@ def write_run(folder: Path, values: Dict[int, float], ticks: int = 10, name: str
 def search(
     path: Path, monkeypatch: pytest.MonkeyPatch, trainer: Trainer, trials: int = 2, **more: Any
 ) -> "tuple[int, List[str]]":
-    monkeypatch.setattr(process, "Process", trainer)
+    monkeypatch.setattr(process, "_Process", trainer)
     monkeypatch.setattr(runner, "dry_run", more.pop("dry_run", lambda command: PLAN))
     shared = Training.parse(["--data=x.zip"], "fid5k_full")
     file, plan, space = runner.prepare(path, shared, FID, more.pop("space", RATIO_ALONE))

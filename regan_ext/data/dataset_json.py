@@ -131,9 +131,6 @@ def host_problem(container: Container, names: Sequence[str]) -> Tuple[List[str],
     return ([f"{NAME} cannot be used: {problem}"], []) if problem else ([], class_notes(taken))
 
 
-# ---------------------------------------------------------------- spellings
-
-
 def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", posixpath.normpath(name.replace("\\", "/")).lstrip("/"))
 

@@ -86,9 +86,6 @@ def download(url: str, target: Path, archive: Archive, progress: Progress) -> Di
         raise DownloadError(f"{target}: cannot be written ({err.strerror or err})") from err
 
 
-# ---------------------------------------------------------------- the server
-
-
 def _bring(url: str, part: Path, archive: Archive, progress: Progress) -> None:
     """Bring the file into its part, in as many attempts as it takes."""
     # Where no hash will tell, only what this server has begun to send in this call can be gone on with.
@@ -120,10 +117,6 @@ def _answer(url: str, headers: Dict[str, str]) -> Iterator[Any]:
 
     It is taken in a thread: a server that sends a byte now and then keeps every timeout of a socket from passing, in the
     headers too. The thread of one that is left ends with the program.
-
-    Raises:
-        _Cut: silence, less than a piece within ``PATIENCE``, or a connection that breaks.
-        DownloadError: there is no such address, or what came is no answer that can be understood.
     """
     items: "queue.Queue[Any]" = queue.Queue(maxsize=4)
 
@@ -162,12 +155,7 @@ def _drop_body_of_redirect(response: requests.Response, *_: Any, **__: Any) -> N
 
 
 def _judge(url: str, response: requests.Response, part: Path) -> int:
-    """The offset that this answer begins at.
-
-    Raises:
-        DownloadError: the server will not give the file.
-        _Cut: it may in another attempt.
-    """
+    """The offset that this answer begins at; ``_Cut`` where another attempt may have one."""
     status = response.status_code
     if url.startswith("https:") and response.url.startswith("http:"):
         raise DownloadError(f"{url}: leads to an address that is not encrypted, {response.url}")
@@ -187,12 +175,7 @@ def _judge(url: str, response: requests.Response, part: Path) -> int:
 def _take(
     url: str, response: requests.Response, pieces: Iterator[Any], part: Path, offset: int, archive: Archive, progress: Progress
 ) -> None:
-    """Write what comes behind the first ``offset`` bytes of the part.
-
-    Raises:
-        DownloadError: it is a page, or of another size than the file can have; nothing is kept.
-        _Cut: the end is missing.
-    """
+    """Write what comes behind the first ``offset`` bytes of the part; of a page, or of more than the file can have, nothing."""
     length = response.headers.get("Content-Length", "").strip()
     total = offset + int(length) if re.fullmatch("[0-9]{1,18}", length) else None
     if total is not None and (total > archive.max_bytes or archive.size not in (None, total)):
@@ -223,8 +206,6 @@ def _page(response: requests.Response, first: bytes) -> Optional[str]:
     said = f' titled "{" ".join(title.group(1).split())[:80]}"' if title else ""
     return f"a web page{said} came instead of the file; open the address in a browser"
 
-
-# ---------------------------------------------------------------- in words
 
 _lib, _urllib3 = requests.exceptions, urllib3.exceptions
 # The first that fits; urllib3 counts every failure to connect among those of time.

@@ -67,11 +67,7 @@ def _forget(names: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _agreement(num_processes: int, device: Any) -> Iterator[None]:
-    """Let no process of a run go on with the block once another has failed in it.
-
-    Raises:
-        _OtherProcessFailed: another one has.
-    """
+    """Let no process of a run go on with the block once another has failed in it."""
     if num_processes == 1:
         yield
         return

@@ -57,13 +57,7 @@ def install(metric_main: ModuleType, settings: MetricSettings) -> None:
 
 
 class _Metrics:
-    """The functions that stand in for the host's.
-
-    Args:
-        utils: the host's metric_utils.
-        settings: what was asked for.
-        plain: the host's own functions by name.
-    """
+    """The functions that stand in for the host's, whose own are ``plain``, by their names."""
 
     replaced = ("compute_feature_stats_for_dataset", "compute_feature_stats_for_generator", "get_feature_detector")
 

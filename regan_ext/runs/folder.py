@@ -261,9 +261,6 @@ def read_stats(path: Path) -> Tuple[List[Tick], List[str]]:
     return ticks, notes
 
 
-# ---------------------------------------------------------------- files
-
-
 @unless_read
 def _read_options(path: Path) -> Tuple[Mapping[str, Any], List[str]]:
     if not os.path.lexists(path):
@@ -272,9 +269,6 @@ def _read_options(path: Path) -> Tuple[Mapping[str, Any], List[str]]:
         return mapping(read_json(path)), []
     except Damaged as err:
         return {}, [f"{path.name} {err} and was left out"]
-
-
-# ---------------------------------------------------------------- values
 
 
 def _mean(value: Any) -> float:

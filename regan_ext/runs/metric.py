@@ -52,9 +52,6 @@ def series(points: Iterable[MetricPoint], name: str) -> List[MetricPoint]:
     return [found[kimg] for kimg in sorted(found)]
 
 
-# ---------------------------------------------------------------- files
-
-
 def metric_file(folder: Path, metric: str) -> Path:
     """Where the host notes a metric in a run folder."""
     return folder / f"metric-{metric}.jsonl"

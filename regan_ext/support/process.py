@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 
 from training_hooks.nvidia import stop
 
-__all__ = ["Process", "Supervisor", "error_of", "module_command"]
+__all__ = ["Supervisor", "error_of", "module_command"]
 
 _GRACE = 600.0  # seconds that a process has for its last snapshot and metric, before it is ended at once
 _POLL = 2.0
@@ -43,14 +43,8 @@ def error_of(output: str) -> str:
     return " ".join(last).removeprefix("Error: ")
 
 
-class Process:
-    """A training process, apart from this terminal, so that Ctrl-C reaches it once: through us.
-
-    Args:
-        command: of the process.
-        log: file that its output is added to.
-        handles: that it inherits.
-    """
+class _Process:
+    """A training process, apart from this terminal, so that Ctrl-C reaches it once: through us. Its output goes into a log."""
 
     def __init__(self, command: Sequence[str], log: Path, handles: Sequence[int] = ()):
         # Threads that spin while they wait crawl as soon as another program uses the cores; those that never spin are slow.
@@ -110,7 +104,7 @@ class Supervisor:
     def __init__(self, say: Callable[[str], None]):
         self.was_signalled = False
         self._say = say
-        self._process: Optional[Process] = None
+        self._process: Optional[_Process] = None
         self._requests = stop.Requests()
         self._before: Dict[int, Any] = {}
 
@@ -146,7 +140,7 @@ class Supervisor:
         """
         if self.was_signalled:
             return None
-        process = self._process = Process(command, log, handles)
+        process = self._process = _Process(command, log, handles)
         if self.was_signalled:
             process.stop()  # the signal came before there was a process to pass it on to
         code: Optional[int] = None

@@ -64,9 +64,6 @@ def _paper(table: Table) -> Grid:
     return Grid(f"The paper's numbers ({better}):", ("method", *header), tuple(rows))
 
 
-# ---------------------------------------------------------------- ours
-
-
 def _other_arguments(found: Sequence[Tuple[Cell, List[Result]]]) -> List[str]:
     """Says where the runs had other arguments than the table."""
     others: Dict[str, int] = {}

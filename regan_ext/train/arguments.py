@@ -212,8 +212,12 @@ def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes, networks: Map
         resume_options.check_hooks(found.state_file, found.state["hooks"], args, networks)
         ticker.update(resume_state=str(found.state_file), resume_iterations=found.state["batch_idx"])
     else:
-        ticker.update(resume_plain=dict(found.plain or {}), resume_iterations=found.images // args["batch_size"])
-        echo(resume.describe_plain(found), err=True)
+        plain = dict(found.plain or {})
+        ticker.update(resume_plain=plain, resume_iterations=found.images // args["batch_size"])
+        p = f" and p={plain['augment_p']:.3g}" if "augment_p" in plain else ""
+        takes_over = f"going on from its networks, {found.images // 1000} kimg{p}"
+        begins = "optimizers, masks and random state begin anew"
+        echo(f"{found.snapshot} has no state file: {takes_over}; {begins}.", err=True)
     return "-resumed"
 
 

@@ -18,7 +18,7 @@ from .data_identity import is_same
 from .resume_networks import Networks
 
 __all__ = [
-    "IMAGES", "LATEST", "Resume", "check_architecture", "continuation", "describe_plain", "find", "keep_beginning",
+    "IMAGES", "LATEST", "Resume", "check_architecture", "continuation", "find", "keep_beginning",
     "newest_pair", "unless_other_images", "unless_over",
 ]  # fmt: skip
 
@@ -60,9 +60,7 @@ class Resume:
     @property
     def images(self) -> int:
         """Images trained on so far. Only where a run goes on."""
-        known = self.state if self.state is not None else self.plain
-        assert known is not None
-        return int(known["cur_nimg"])
+        return int((self.state or self.plain or {})["cur_nimg"])
 
 
 def _pairs(folder: Path) -> Iterator[Tuple[Path, Path]]:
@@ -128,8 +126,6 @@ def find(value: Optional[str], outdir: str) -> Optional[Resume]:
         raise UserError(f"--resume: {err}; {remedy}") from err
 
 
-# ---------------------------------------------------------------- the same images, or others?
-
 _SAME_DATA = ("resolution", "max_size", "use_labels", "xflip")
 
 
@@ -186,9 +182,6 @@ def unless_other_images(found: Resume, args: Mapping[str, Any], images: Optional
     return replace(_beginning(found, where, remedy), of_other_images=True)
 
 
-# ---------------------------------------------------------------- going on without a state
-
-
 def continuation(
     found: Resume, networks: Networks, args: Mapping[str, Any], images: Optional[Mapping[str, Any]] = None
 ) -> Resume:
@@ -213,16 +206,6 @@ def continuation(
     if args.get("ada_target") is not None and networks.augment_p is not None:
         plain["augment_p"] = networks.augment_p
     return replace(found, plain=plain)
-
-
-def describe_plain(found: Resume) -> str:
-    """What a run that goes on from a snapshot alone takes over, in a line."""
-    assert found.plain is not None
-    p = f" and p={found.plain['augment_p']:.3g}" if "augment_p" in found.plain else ""
-    return (
-        f"{found.snapshot} has no state file: going on from its networks, {found.images // 1000} kimg{p}; "
-        "optimizers, masks and random state begin anew."
-    )
 
 
 def unless_over(found: Resume, total_kimg: float) -> Resume:

@@ -113,9 +113,6 @@ def _named() -> Iterator[None]:
         raise UserError(f"--resume: {err.message}") from err
 
 
-# ---------------------------------------------------------------- objects of PyTorch that were not made
-
-
 def _attributes(module: Any) -> Mapping[str, Any]:
     """Of a module: the host's persistent classes keep them one level deeper."""
     if not isinstance(module, Inert):

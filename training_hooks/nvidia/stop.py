@@ -93,7 +93,7 @@ def install(shared: Optional[str]) -> None:
 
 def requested() -> bool:
     """Whether this run has been asked to stop (on a rank: and has come to the iteration that all agreed on)."""
-    return _requested or (_shared is not None and _request_file().exists())
+    return _requested or (_shared is not None and _file("request").exists())
 
 
 def diverge(loop: HostLoop) -> None:
@@ -101,23 +101,19 @@ def diverge(loop: HostLoop) -> None:
     global _diverged
     _diverged = True
     if _shared is not None and loop.rank == 0:
-        _diverged_file().touch()
+        _file("diverged").touch()
     loop.end_now()
 
 
 def diverged() -> bool:
     """Whether this run has been ended by ``diverge``."""
-    return _diverged or (_shared is not None and _diverged_file().exists())
+    return _diverged or (_shared is not None and _file("diverged").exists())
 
 
-def _diverged_file() -> Path:
+def _file(what: str) -> Path:
+    """By which the ranks tell each other of a "request", of what they have "agreed" on, and that they have "diverged"."""
     assert _shared is not None
-    return _shared.with_suffix(".diverged")
-
-
-def _request_file() -> Path:
-    assert _shared is not None
-    return _shared.with_suffix(".request")
+    return _shared.with_suffix(f".{what}")
 
 
 def _handle(number: int, frame: Optional[FrameType]) -> None:
@@ -129,7 +125,7 @@ def _handle(number: int, frame: Optional[FrameType]) -> None:
         return
     print("\nStopping after this iteration, with a snapshot. Ctrl-C now would stop it without.", file=sys.stderr, flush=True)
     if _shared is not None:
-        _request_file().touch()
+        _file("request").touch()
     else:
         assert loop is not None
         _requested = True
@@ -149,8 +145,8 @@ def at_iteration() -> None:
     loop = None if _shared is None else HostLoop.find()
     if _shared is None or loop is None:
         return
-    agreed, now = _shared.with_suffix(".agreed"), loop.iteration
-    if loop.rank == 0 and not agreed.exists() and _request_file().exists():
+    agreed, now = _file("agreed"), loop.iteration
+    if loop.rank == 0 and not agreed.exists() and _file("request").exists():
         with whole_file(agreed) as file:
             file.write(str(now + 2).encode())
     if agreed.exists() and now >= int(agreed.read_text(encoding="utf-8")):

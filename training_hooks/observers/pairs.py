@@ -20,23 +20,11 @@ from ..core.schedule import Phase, Schedule
 from ..nvidia.current import engine_or_none
 from ..nvidia.host_loop import HostLoop, SampleGrid
 
-__all__ = ["Pairs", "draw_samples", "write_member"]
+__all__ = ["Pairs"]
 
 
-def write_member(loop: HostLoop, path: Path, hooks: Sequence[Hook] = ()) -> Dict[str, Any]:
-    """Pickle the loop's networks as the host's own snapshot does, whole or not at all.
-
-    Args:
-        loop: the host's.
-        path: the pickle.
-        hooks: that get to see the copies before they are written.
-
-    Returns:
-        The content of the pickle.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+def _write_member(loop: HostLoop, path: Path, hooks: Sequence[Hook]) -> Dict[str, Any]:
+    """Pickle the loop's networks as the host's own snapshot does, once the hooks have seen the copies; returns it."""
     members: Dict[str, Any] = {"training_set_kwargs": loop.data_arguments}
     modules = {**loop.networks, "augment_pipe": loop.augment_pipe}
     for name in ("G", "D", "G_ema", "augment_pipe"):
@@ -50,14 +38,8 @@ def write_member(loop: HostLoop, path: Path, hooks: Sequence[Hook] = ()) -> Dict
     return members
 
 
-def draw_samples(grid: SampleGrid, generator: torch.nn.Module, path: Path) -> None:
-    """Draw a host's sample grid of ``generator``, with the latents of all its grids; no random number is taken.
-
-    Args:
-        grid: the host's.
-        generator: averaged generator, which is moved to the device of the latents.
-        path: PNG file, written whole or not at all.
-    """
+def _draw_samples(grid: SampleGrid, generator: torch.nn.Module, path: Path) -> None:
+    """Draw a host's sample grid of ``generator``, with the latents of all its grids; no random number is taken."""
     try:
         generator.to(grid.latents[0].device)
         with torch.no_grad():
@@ -165,8 +147,8 @@ class Pairs(Hook):
         if any(health.non_finite(network) for name, network in loop.networks.items() if name != "D"):
             return
         with tolerate_write_failure(path.name):
-            members, grid = write_member(loop, path, [] if engine is None else engine.hooks), loop.sample_grid
+            members, grid = _write_member(loop, path, [] if engine is None else engine.hooks), loop.sample_grid
             if grid is not None:
-                draw_samples(grid, members["G_ema"], path.with_name(self._picture(kind)))
+                _draw_samples(grid, members["G_ema"], path.with_name(self._picture(kind)))
             with tolerate_write_failure("The list of your own snapshots"):
                 own_snapshots.remember(path)

@@ -13,18 +13,12 @@ from ..core.ranks import average_gradients
 from .anatomy import SYNTHESIS
 from .channels import Layout
 
-__all__ = ["NarrowSynthesis", "SynthesisSwitch", "narrow_tensor", "narrowed_copy"]
+__all__ = ["NarrowSynthesis", "SynthesisSwitch", "narrowed_copy"]
 
 
-def narrow_tensor(tensor: torch.Tensor, axes: Sequence[Optional[int]], kept: Sequence[Optional[torch.Tensor]]) -> torch.Tensor:
-    """The part of a parameter that belongs to kept channels, in the same memory format. Gradients reach the whole parameter,
-    zero elsewhere.
-
-    Args:
-        tensor: the parameter.
-        axes: for its first dimensions the index of the feature map that the dimension runs over, or None.
-        kept: for each feature map the indices of the kept channels, int64; None = all of them.
-    """
+def _narrow_tensor(tensor: torch.Tensor, axes: Sequence[Optional[int]], kept: Sequence[Optional[torch.Tensor]]) -> torch.Tensor:
+    """The part of a parameter that belongs to the channels ``kept`` of each feature map, in the same memory format; its first
+    dimensions run over the feature maps ``axes``. Gradients reach the whole parameter, zero elsewhere."""
     part = tensor
     for dimension, feature in enumerate(axes):
         index = None if feature is None else kept[feature]
@@ -61,7 +55,7 @@ class NarrowSynthesis(torch.nn.Module):
         """As the host's: latents [batch, num_ws, w_dim] to images [batch, channels, height, width]."""
         narrow: Dict[str, torch.Tensor] = {}
         for name, param in self.params.items():
-            part = narrow_tensor(param, self.layout.axes[name], self.kept)
+            part = _narrow_tensor(param, self.layout.axes[name], self.kept)
             if part is not param:
                 narrow[name[len(SYNTHESIS) :]] = part
         with self._block_inputs():
@@ -104,7 +98,7 @@ def narrowed_copy(generator: torch.nn.Module, layout: Layout, kept: Sequence[tor
     for name, param in list(narrow.named_parameters()):
         if name in layout.axes:
             owner, _, attribute = name.rpartition(".")
-            part = narrow_tensor(param.detach(), layout.axes[name], kept).clone()
+            part = _narrow_tensor(param.detach(), layout.axes[name], kept).clone()
             setattr(narrow.get_submodule(owner), attribute, torch.nn.Parameter(part, requires_grad=param.requires_grad))
     for block, feature in layout.inputs.items():
         narrow.get_submodule(SYNTHESIS + block).in_channels = kept[feature].numel()  # type: ignore[assignment]
