@@ -60,8 +60,6 @@ def demo(ctx: click.Context, outdir: str, kimg: int, device: str) -> None:
 
     Exit code: 0 done, 1 training failed, 2 a mistake, 130 stopped.
     """
-    from pathlib import Path
-
     from .demo import DemoSettings, run_demo
 
     ctx.exit(run_demo(Path(outdir), DemoSettings(kimg), device, terminal()))

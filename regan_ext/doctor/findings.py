@@ -86,11 +86,9 @@ def run_check(name: str, check: Check, around: Surroundings) -> Finding:
     """The finding of ``check``. A check that fails is itself something to report, and the others still have to run."""
     try:
         return check(name, around)
-    except OSError as err:
-        remedy = "give your user access to this, then run it again"
-        return Finding(name, "todo", f"cannot be looked at: {say(err)}", remedy)
     except Exception as err:
-        remedy = "report this, with the whole output of 'regan-ext doctor'"
+        report = "report this, with the whole output of 'regan-ext doctor'"
+        remedy = "give your user access to this, then run it again" if isinstance(err, OSError) else report
         return Finding(name, "todo", f"cannot be looked at: {say(err)}", remedy)
 
 

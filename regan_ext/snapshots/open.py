@@ -71,12 +71,7 @@ def _on_terminal() -> bool:
 
 
 def _ask(file: IO[bytes], path: Path, trust: bool) -> None:
-    """Go on only with what the user's own runs wrote or with the user's consent, because a pickle can run anything.
-
-    Raises:
-        UserError: consent was not given, and there is no terminal to ask on.
-        click.Abort: the user said no.
-    """
+    """Go on only with what the user's own runs wrote or with the user's consent, because a pickle can run anything."""
     if trust or own_snapshots.is_own(file):
         return
     if not _on_terminal():

@@ -215,12 +215,7 @@ class Search:
                 self.say(f"baseline: failed: {reason or self._unmeasured(run)}")
 
     def _train(
-        self,
-        training: Training,
-        options: Sequence[str],
-        folder: Path,
-        handles: Tuple[int, ...],
-        look: Callable[[], None],
+        self, training: Training, options: Sequence[str], folder: Path, handles: Tuple[int, ...], look: Callable[[], None]
     ) -> Optional[str]:
         """Train what is left of the run in the folder; returns what went wrong, if the process says so.
 

@@ -13,16 +13,9 @@ from typing import Sequence
 import torch
 
 __all__ = [
-    "checksum",
-    "count_bits",
-    "keep_by_quantile",
-    "keep_smallest_out",
-    "max_pruned",
-    "pack_bits",
-    "pruned_count",
-    "unpack_bits",
-    "zero_pruned",
-]
+    "checksum", "count_bits", "keep_by_quantile", "keep_smallest_out", "max_pruned", "pack_bits", "pruned_count",
+    "unpack_bits", "zero_pruned",
+]  # fmt: skip
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of an entry → integers of that width
 _SAMPLE = 4096  # entries looked at to bracket an order statistic; four times as many of a million and more

@@ -29,14 +29,8 @@ class Own(Folder):
 
 
 def _labelled(container: Container, images: Sequence[str], how: str) -> Tuple[Dict[str, Label], List[str]]:
-    """The labels of the images, and what there is to say of them.
-
-    Args:
-        container: where they lie.
-        images: their names.
-        how: "auto" takes those of a dataset.json, else the folders where every image lies in one of several; "folders" takes
-            the folders; "none" takes none.
-    """
+    """The labels of the images, and what there is to say of them. "auto" takes those of a dataset.json, else the folders where
+    every image lies in one of several; "folders" takes the folders; "none" takes none."""
     if how == "none":
         return {}, []
     file = file_of(container)

@@ -37,14 +37,7 @@ from .config import ReconfigurationConfig, upgraded
 from .own_loop import OwnLoop
 from .phase_clock import HookClock, PhaseClock
 from .phase_lines import PhaseLines, fact
-from .plan import (
-    check_rgb,
-    doubts,
-    plan_channels,
-    select_parameters,
-    sparse_cost,
-    targets,
-)
+from .plan import check_rgb, doubts, plan_channels, select_parameters, sparse_cost, targets
 
 __all__ = ["Reconfiguration"]
 
@@ -367,11 +360,7 @@ class Reconfiguration(OwnLoop, Hook):
 
 
 def _check_optimizer(kind: str, network: MaskedNetwork, optimizer: torch.optim.Optimizer) -> None:
-    """Check that what is pruned can grow back.
-
-    Raises:
-        ValueError: the optimizer does not hold all of it.
-    """
+    """Check that what is pruned can grow back: the optimizer holds all of it."""
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     lacking = [name for name, p in zip(network.names, network.params) if id(p) not in held]
     if lacking:
