@@ -17,9 +17,7 @@ from .archive import FILTER_KEY
 from .containers import Container
 from .decoding import Unreadable
 
-__all__ = [
-    "Label", "class_notes", "file_of", "filter_of", "host_problem", "labels_of", "matched", "too_many_classes",
-]  # fmt: skip
+__all__ = ["Label", "class_notes", "file_of", "filter_of", "host_problem", "labels_of", "matched", "too_many_classes"]
 
 Label = Union[int, List[float]]  # a class from 0, or a vector
 

@@ -13,10 +13,7 @@ from ..support.errors import UserError
 from .registry import parse
 from .settings import MetricSettings
 
-__all__ = [
-    "check_data", "check_detector", "check_place", "check_settings", "reference_of", "too_few",
-    "tried_detector",
-]  # fmt: skip
+__all__ = ["check_data", "check_detector", "check_place", "check_settings", "reference_of", "too_few", "tried_detector"]
 
 
 def check_settings(

@@ -12,9 +12,7 @@ import sys
 from pathlib import Path
 from typing import IO, Iterable, Iterator, Optional, Set
 
-__all__ = [
-    "copy_whole", "make_durable", "refuse_own_input", "tolerate_write_failure", "whole_file", "whole_path",
-]  # fmt: skip
+__all__ = ["copy_whole", "make_durable", "refuse_own_input", "tolerate_write_failure", "whole_file", "whole_path"]
 
 _told: Set[str] = set()
 
