@@ -46,8 +46,9 @@ def test_stopped_and_resumed_equals_uninterrupted(whole: Run, kimg: int, tmp_pat
 
 
 def test_two_ranks_cut_inside_a_dense_phase(train: Any, tmp_path: Path, host_dir: Path) -> None:
-    options = ["--regan-ratio=0.3", "--regan-interval=20", "--regan-warmup=4", "--batch=32", "--gpus=2", "--kimg=2"]
+    options = ["--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=2", "--batch=64", "--gpus=2", "--kimg=2"]
     uninterrupted = train(*options, mode="off")
+    assert [line["ReGAN/phase"]["mean"] for line in uninterrupted.stats] == [0, 2, 1]
     again = resumed(uninterrupted, uninterrupted.snapshot(1), tmp_path, options)
     assert_same(uninterrupted, again, 2, host_dir)
 

@@ -8,6 +8,7 @@ import pickle
 import runpy
 import sys
 import types
+import warnings
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -30,6 +31,7 @@ def run(arguments: List[str], environment: Dict[str, str], folder: str, output: 
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    warnings.filterwarnings("error", module="regan_ext|training_hooks")  # as in the process that tests
     multiprocessing.set_start_method(None, force=True)
     torch.utils.data.DataLoader = _Loader  # type: ignore[misc]
     torch.multiprocessing.spawn = _ranks
