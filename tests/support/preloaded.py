@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import pickle
 import runpy
@@ -24,17 +25,9 @@ _PATH = sys.path[1:]  # what follows the script's folder
 
 def run(arguments: List[str], environment: Dict[str, str], folder: str, output: str) -> None:
     """Be ``python ARGUMENTS`` in ``folder``; what it says, stdout and stderr, goes to the file ``output``."""
-    file = os.open(output, os.O_WRONLY | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder)
-    warnings.filterwarnings("error", module="regan_ext|training_hooks")  # as in the process that tests
+    _become_a_child(environment, output)
     multiprocessing.set_start_method(None, force=True)
-    torch.utils.data.DataLoader = _Loader  # type: ignore[misc]
-    torch.multiprocessing.spawn = _ranks
+    os.chdir(folder)
     first, *rest = arguments
     paths = environment["PYTHONPATH"].split(os.pathsep)
     sys.path[:] = [*paths, *(path for path in _PATH if path not in paths)]
@@ -53,6 +46,37 @@ def run(arguments: List[str], environment: Dict[str, str], folder: str, output: 
         runpy.run_path(first, run_name="__main__")
 
 
+def _become_a_child(environment: Dict[str, str], output: str) -> None:
+    """Take over what a child has of its parent, and not of the server; let its own children be forks."""
+    global _output
+    _output = output
+    file = os.open(output, os.O_WRONLY | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    os.environ.clear()
+    os.environ.update(environment)
+    warnings.filterwarnings("error", module="regan_ext|training_hooks")  # as in the process that tests
+    torch.utils.data.DataLoader = _Loader  # type: ignore[misc]
+    torch.multiprocessing.spawn = _spawn
+
+
+_output = ""
+
+
+def _spawn(fn: Callable[..., None], args: Tuple[Any, ...], nprocs: int) -> None:
+    """Do as ``torch.multiprocessing.spawn``, with forks of the same server: they have nothing of this process but ``args``."""
+    server = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
+    server.ensure_running = lambda: None  # it is, and has forked this process
+    given = (dict(os.environ), _output, fn, args)
+    torch.multiprocessing.start_processes(_rank, given, nprocs, start_method="forkserver")
+
+
+def _rank(index: int, environment: Dict[str, str], output: str, fn: Callable[..., None], args: Tuple[Any, ...]) -> None:
+    _become_a_child(environment, output)
+    fn(index, *args)
+
+
 class _Loader(torch.utils.data.DataLoader):
     """Its processes are forks that get the images' data set as spawned ones do, pickled."""
 
@@ -60,9 +84,3 @@ class _Loader(torch.utils.data.DataLoader):
         if num_workers > 0:
             dataset, kwargs["multiprocessing_context"] = pickle.loads(pickle.dumps(dataset)), "fork"
         super().__init__(dataset, num_workers=num_workers, **kwargs)
-
-
-def _ranks(fn: Callable[..., None], args: Tuple[Any, ...], nprocs: int) -> None:
-    """Like ``torch.multiprocessing.spawn``, with forks that get their arguments pickled."""
-    fn, args = pickle.loads(pickle.dumps((fn, args)))
-    torch.multiprocessing.start_processes(fn, args, nprocs, start_method="fork")

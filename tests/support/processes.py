@@ -1,8 +1,9 @@
 """Programs in processes of their own. Most are forks of a server that has imported PyTorch, SciPy and TensorBoard.
 
 Importing those takes 4 seconds of a core, which is more than what most of the tests' programs do. A fork imports all of ours
-and all of a host for itself. The server is Python's own, one a process that tests; ranks, and processes that load images, are
-forks of the fork, with pickled arguments. Where a test is about starting a process, it asks for a fresh one.
+and all of a host for itself. The server is Python's own, one a process that tests. Ranks are forks of it too, and have of the
+process that starts them what a spawned process has; those that load images are forks of a rank. Where a test is about how a
+process starts, it asks for a fresh one.
 """
 
 from __future__ import annotations
