@@ -91,7 +91,8 @@ class Program:
         if self._process.is_alive():
             self._process.kill()
             raise subprocess.TimeoutExpired(self._arguments, timeout)
-        return self._output.read().decode(), None
+        with self._output:
+            return self._output.read().decode(), None
 
 
 def spawn(fn: Callable[..., None], args: Tuple[Any, ...], nprocs: int) -> None:
