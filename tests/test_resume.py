@@ -210,7 +210,7 @@ def test_what_may_differ_between_two_parts_of_a_run(whole: Run, capsys: Any) -> 
     assert differs(options(reconfiguration), options(stability, *looking_on, reconfiguration)) == ""
     assert differs(options(apa), options({**apa, "settings": {"target": 0.6}})) == ""
     assert differs(options(apa_of_0_1), options(apa)) == ""
-    assert differs(options(apa), options({**apa, "settings": {"target": 0.5}})) == "target was 0.6, is 0.5"
+    assert differs(options(apa), options({**apa, "settings": {"target": 0.5}})) == "APA's target was 0.6, is 0.5"
     assert differs(options(apa, reconfiguration), options(reconfiguration, apa)) == ""
     assert differs(options(reconfiguration), plain) == "Re-GAN was on, is off"
     assert differs(options(reconfiguration), options(reconfiguration, apa)) == "APA was off, is on"

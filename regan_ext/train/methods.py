@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
+from training_hooks.core.engine import construct_hook
 from training_hooks.methods.method import Facts, Method, find
 from training_hooks.methods.setting import Config
 from training_hooks.nvidia import host_loop as loop
 
 from ..hosts.flavour import Flavour
+from ..support.errors import UserError
 from ..support.text import echo
 from . import options
 
@@ -55,6 +57,8 @@ def add(
         args["batch_size"], loop.total_iterations(args), shapes, trained, {k: _optimizer(args, flavour, k) for k in ("G", "D")}
     )
     on = configured(request, facts.batch_size)
+    for method, config in on:
+        _check_hook(method, config)
     plans = {method.name: _plan(method, config, facts) for method, config in on}
     suffix = "".join(method.suffix(request.methods[method.name], config) for method, config in on)
     listed = [*(method.entry(config) for method, config in on), *hooks]
@@ -72,6 +76,21 @@ def _optimizer(args: Mapping[str, Any], flavour: Flavour, network: str) -> Dict[
     kwargs = args[f"{network}_opt_kwargs"]
     interval = flavour.reg_interval(args, network)
     return {"lr": kwargs["lr"], "betas": kwargs.get("betas", (0.9, 0.999)), "reg_interval": interval}
+
+
+def _check_hook(method: Method, config: Config) -> None:
+    """Check that the run will be able to make the hook.
+
+    Raises:
+        UserError: it will not.
+    """
+    try:
+        hook = construct_hook(**method.entry(config))
+    except Exception as err:  # whatever the code of anybody's package raises
+        what = f"the hook {method.hook} cannot be made ({type(err).__name__}: {err})"
+        raise UserError(f"{method.switch_flag}: {what}") from err
+    if hook.name != method.name:
+        raise UserError(f"{method.switch_flag}: the name of the hook {method.hook} is {hook.name!r}, not {method.name!r}")
 
 
 def _plan(method: Method, config: Config, facts: Facts) -> Mapping[str, Any]:

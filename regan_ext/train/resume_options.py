@@ -153,7 +153,8 @@ def _hooks_differing(saved: Mapping[str, Entry], now: Mapping[str, Entry]) -> It
         before, after = ({k: v for k, v in each[name].settings.items() if k not in free} for each in (saved, now))
         unknown = [setting for setting in before if setting not in defaults and setting not in after]
         _warn(_title(entry), {setting: before.pop(setting) for setting in unknown})
-        yield from _differing(_flat({**defaults, **before}), _flat({**defaults, **after}))
+        for line in _differing({**defaults, **before}, {**defaults, **after}):
+            yield f"{_title(entry)}'s {line}"
 
 
 def _defaults(entry: Entry) -> Tuple[Dict[str, Any], Set[str]]:

@@ -186,11 +186,43 @@ def test_a_method_of_somebody_elses_package_is_one_of_all(
     assert isinstance(hook, Hook) and hook.on_report() == {"Shrink/rate": 0.25}
 
 
-def test_two_methods_of_one_name_are_an_error(installed: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "old, new, why",
+    [
+        ("Method('shrink'", "Method('apa'", "ValueError: there is a method called apa already"),
+        ("Method('shrink'", "Method('Shrink it'", "ValueError: a method's name is a word of small letters, not 'Shrink it'"),
+        ("setting(0.5,", "setting(1.5,", "ValueError: rate must be in [0, 1], got 1.5"),
+        (
+            "import torch\n",
+            "import torch_that_is_not_there\n",
+            "ModuleNotFoundError: No module named 'torch_",
+        ),
+        ("METHOD = Method(", "METHOD = 3; (", "TypeError: it is a int, not a Method"),
+    ],
+)
+def test_a_package_whose_method_cannot_be_used_is_left_out(
+    installed: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, why: str
+) -> None:
     path = tmp_path / "shrinking.py"
-    path.write_text(path.read_text().replace("Method('shrink'", "Method('apa'"))
-    with pytest.raises(ValueError, match="two methods are called apa"):
-        methods()
+    text = path.read_text().replace(old, new, 1)
+    path.write_text(text if "METHOD = 3" not in new else text[: text.index("METHOD = 3")] + "METHOD = 3\n")
+    assert [method.name for method in methods()] == [case.name for case in CASES]
+    told = capsys.readouterr().err
+    assert f"The method shrinking:METHOD of shrinking cannot be used ({why}" in told and told.count("\n") == 1
+
+
+def test_a_hook_that_cannot_be_made_is_told_before_a_run(
+    monkeypatch: pytest.MonkeyPatch, data_zip: Path, host_dir: Path, tmp_path: Path
+) -> None:
+    apa = find("apa")
+    assert apa is not None
+    common = ["train", "--host=embedded", "-n", f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, "--apa"]
+    for hook, why in ((f"{apa.hook}s", "AttributeError"), ("training_hooks.core.hook.Hook", "cannot be made (TypeError")):
+        broken = tuple(dataclasses.replace(apa, hook=hook) if each.name == "apa" else each for each in methods())
+        monkeypatch.setattr(declarations, "methods", lambda broken=broken: broken)
+        result = CliRunner().invoke(main, common, prog_name="regan-ext")
+        monkeypatch.undo()
+        assert result.exit_code == 2 and f"Error: --apa: the hook {hook}" in result.output and why in result.output
 
 
 def test_methods_that_exclude_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

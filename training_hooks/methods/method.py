@@ -11,6 +11,8 @@ import functools
 import importlib
 import importlib.metadata
 import pkgutil
+import re
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
 
@@ -127,6 +129,9 @@ class Method:
         statistics: what it reports.
         upgraded: settings that an earlier version has written, as this one has them; leaves those of this version alone.
         excludes: names of methods that it cannot be combined with → why.
+
+    Raises:
+        ValueError: a name that is no word, a switch that is no setting, or defaults that the settings refuse.
     """
 
     name: str
@@ -147,6 +152,13 @@ class Method:
     statistics: Tuple[Statistic, ...] = ()
     upgraded: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda settings: settings
     excludes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise ValueError(f"a method's name is a word of small letters, not {self.name!r}")
+        if self.switch is not None and self.switch not in self.config().to_dict():
+            raise ValueError(f"the method {self.name} has no setting {self.switch} to be switched on by")
+        self.config()
 
     @property
     def settings(self) -> Tuple[Setting, ...]:
@@ -207,25 +219,26 @@ def _short(value: Any) -> str:
 
 @functools.cache
 def methods() -> Tuple[Method, ...]:
-    """All methods in the order in which a run has them: this package's, and those of installed packages.
-
-    Raises:
-        ValueError: two have the same name.
-    """
-    found: List[Any] = []
-    for place in _PLACES:
-        package = importlib.import_module(place)
-        for module in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
-            found.append(getattr(importlib.import_module(f"{place}.{module}"), "METHOD", None))
+    """All methods in the order in which a run has them: this package's, and those of installed packages. One of these that
+    cannot be used is told on stderr and left out."""
+    packages = [importlib.import_module(place) for place in _PLACES]
+    names = [f"{package.__name__}.{each.name}" for package in packages for each in pkgutil.iter_modules(package.__path__)]
+    found = [getattr(importlib.import_module(name), "METHOD", None) for name in sorted(names)]
+    declared = {each.name: each for each in found if isinstance(each, Method)}
     points: Any = importlib.metadata.entry_points()
-    ours = points.select(group=GROUP) if hasattr(points, "select") else points.get(GROUP, ())  # a dict in Python 3.9
-    found += [point.load() for point in ours]
-    declared = [each for each in found if isinstance(each, Method)]
-    names = [each.name for each in declared]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"two methods are called {twice}")
-    return tuple(sorted(declared, key=lambda each: (each.order, each.name)))
+    for point in points.select(group=GROUP) if hasattr(points, "select") else points.get(GROUP, ()):  # a dict in Python 3.9
+        try:
+            method = point.load()
+            if not isinstance(method, Method):
+                raise TypeError(f"it is a {type(method).__name__}, not a Method")
+            if method.name in declared:
+                raise ValueError(f"there is a method called {method.name} already")
+            declared[method.name] = method
+        except Exception as err:  # whatever the code of anybody's package raises
+            of = getattr(getattr(point, "dist", None), "name", "an installed package")
+            what = f"{type(err).__name__}: {err}"
+            print(f"The method {point.value} of {of} cannot be used ({what}); it is left out.", file=sys.stderr, flush=True)
+    return tuple(sorted(declared.values(), key=lambda each: (each.order, each.name)))
 
 
 def find(name: str) -> Optional[Method]:

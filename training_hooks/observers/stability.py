@@ -105,7 +105,8 @@ class Stability(Hook):
     def _images(self) -> torch.Tensor:
         """[number, channels, height, width] in [-1, 1], float32, on the CPU."""
         assert self._training is not None
-        generator = self._training.networks["G_ema"]
+        networks = self._training.networks
+        generator = networks.get("G_ema", networks["G"])  # a loop of one's own may have no average
         device = next(generator.parameters()).device
         z_dim, c_dim = int(generator.z_dim), int(generator.c_dim)  # type: ignore[arg-type]
         latents = torch.randn(self._number, z_dim, generator=torch.Generator().manual_seed(self._seed))

@@ -150,7 +150,7 @@ def upgraded(settings: Mapping[str, Any]) -> Dict[str, Any]:
     for name, (plain, odd, quirk) in _VERSION_1.items():
         if kept.get(name) in (plain, odd):
             quirks += [quirk] if kept.pop(name) == odd else []
-    return {**kept, "quirks": quirks} if quirks else kept
+    return {**kept, "quirks": [*kept.get("quirks", ()), *quirks]} if quirks else kept
 
 
 # Lengths here may be in kimg; they become iterations once the batch size is known. The host's options are the network, budget,

@@ -79,9 +79,10 @@ def doubts(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any
     if not knows_rgb(config, network, shapes):
         names = select_parameters(config, network, shapes)
         last, do = f"the last of {len(names)} is {names[-1]} {list(shapes[names[-1]])}", "write" if network == "G" else "read"
+        spared = "" if config.target == "both" else f"leave it dense with exclude=[{names[-1]!r}], or "
         yield (
             f"no layer is named as those that {do} an image are, so all in scope are pruned, and {last}; "
-            f"leave it dense with exclude=[{names[-1]!r}], or prune it knowingly with exclude=()"
+            f"{spared}prune it knowingly with exclude=()"
         )
     for name, shape in left_dense(config, network, shapes).items():
         yield f"{name} {list(shape)} stays dense: ratio {config.ratio:g} would take a whole output channel of it"
