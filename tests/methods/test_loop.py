@@ -254,6 +254,7 @@ def test_a_method_may_join_and_one_that_is_missing_is_named() -> None:
 
 @pytest.mark.parametrize("change, said", [
     (lambda state: state.update(version=2), "version 2; this package reads up to 1"),
+    (lambda state: state.clear(), "version None; this package reads up to 1"),
     (lambda state: state["networks"].pop("D"), "the state has networks G, G_ema, this loop D, G, G_ema"),
     (lambda state: state["optimizers"].update(E=1), "the state has optimizers D, E, G, this loop D, G"),
     (lambda state: state["random"].append(1), "is of 2 processes, this loop has 1"),
@@ -295,6 +296,8 @@ def test_close_leaves_everything_as_it_was(methods: Callable[[], List[Hook]], it
     assert torch.equal(mine.loop.run_G(z), mine.networks["G"](z))
     with pytest.raises(RuntimeError, match="this loop is closed"), mine.loop.iteration():
         pass
+    with pytest.raises(RuntimeError, match="the loop is closed, so no tick can end"):
+        mine.loop.end_tick()
     again = Mine(lambda: [])
     again.networks, again.optimizers = mine.networks, mine.optimizers
     again.loop = Loop(mine.networks, mine.optimizers, [], batch_size=BATCH)

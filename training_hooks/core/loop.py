@@ -215,11 +215,11 @@ class Loop:
 
         Raises:
             ValueError: there are metrics, and the loop does not know its batch size.
-            RuntimeError: no iteration has begun.
+            RuntimeError: no iteration has begun, or the loop is closed.
         """
         training = self._engine.training
-        if self._engine.iteration < 0:
-            raise RuntimeError("no iteration has begun, so no tick can end")
+        if self._engine.iteration < 0 or self._is_closed:
+            raise RuntimeError("no iteration has begun, or the loop is closed, so no tick can end")
         statistics = self._engine.report()
         measured = {name: float(value) for name, value in (metrics or {}).items()}
         (measured, *_) = gather(measured, self._device, training.num_ranks)
@@ -263,8 +263,8 @@ class Loop:
             UserWarning: it has a method that this loop has not.
         """
         training, random = self._engine.training, state.get("random")
-        if state["version"] > _VERSION:
-            raise ValueError(f"the state has version {state['version']}; this package reads up to {_VERSION}")
+        if not 1 <= state.get("version", 0) <= _VERSION:
+            raise ValueError(f"the state has version {state.get('version')}; this package reads up to {_VERSION}")
         if random is not None and len(random) != training.num_ranks:
             raise ValueError(f"the state is of {len(random)} processes, this loop has {training.num_ranks}")
         for what, mine in (("networks", training.networks), ("optimizers", training.optimizers)):
