@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Mapping, Optional
 
@@ -55,8 +56,10 @@ def explained(args: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
     try:
         yield
     except Exception as err:
-        # The host puts its log between the terminal and these, and the disk of the log may be full.
-        sys.stdout, sys.stderr = streams
+        # The host puts its log between the terminal and these, and the disk of the log may be full. It never closes the log.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            sys.stdout, sys.stderr = streams
         if isinstance(err, click.ClickException):
             raise
         fault = _of_a_rank(err) or _of_memory(err, args()) or _of_files(err, str(args().get("run_dir") or ""))

@@ -106,7 +106,7 @@ class Stability(Hook):
         """[number, channels, height, width] in [-1, 1], float32, on the CPU."""
         assert self._training is not None
         networks = self._training.networks
-        generator = networks.get("G_ema", networks["G"])  # a loop of one's own may have no average
+        generator = networks.get("G_ema") or networks["G"]  # a loop of one's own may have no average
         device = next(generator.parameters()).device
         z_dim, c_dim = int(generator.z_dim), int(generator.c_dim)  # type: ignore[arg-type]
         latents = torch.randn(self._number, z_dim, generator=torch.Generator().manual_seed(self._seed))
