@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Tuple
 
-from training_hooks.core.schedule import Phase, Schedule, Span
+from training_hooks.core.schedule import Phase, Schedule
 
 from .folder import Run
 
@@ -46,7 +46,7 @@ def phases_of(run: Run) -> Optional[Phases]:
     stretches = list(_stretches(run))
     if not stretches:
         return None
-    count = sum(_index(s.schedule.span(s.stop - 1)) - _index(s.schedule.span(s.start)) + 1 for s in stretches)
+    count = sum(s.schedule.span(s.stop - 1).number - s.schedule.span(s.start).number + 1 for s in stretches)
     if count <= MOST_PHASES:
         return Phases(count, _joined([span for stretch in stretches for span in _all(stretch)]))
     every = math.ceil(count / MOST_PHASES)
@@ -62,11 +62,6 @@ def _stretches(run: Run) -> Iterator[_Stretch]:
         if part.run.schedule is not None and begin < end:
             yield _Stretch(part.run.schedule, begin, end)
         begin = max(begin, end)
-
-
-def _index(span: Span) -> int:
-    """Number of the phase: 0 the warm-up, odd ones sparse."""
-    return 0 if span.phase == Phase.WARMUP else 2 * span.cycle - (span.phase == Phase.SPARSE)
 
 
 def _all(stretch: _Stretch) -> Iterator[Tuple[Phase, int, int]]:

@@ -97,6 +97,11 @@ class Span:
     stop: Optional[int]
 
     @property
+    def number(self) -> int:
+        """Which phase of the run it is: 0 is the warm-up, odd ones are sparse."""
+        return 2 * self.cycle - (self.phase == Phase.SPARSE)
+
+    @property
     def title(self) -> str:
         """As people read it, such as "warm-up" or "sparse 3"."""
         return self.phase.title + (f" {self.cycle}" if self.cycle else "")
@@ -198,7 +203,7 @@ class Schedule:
 
     def outline(self, total: int) -> Tuple[List[Span], int, List[Span]]:
         """The phases of a run of ``total`` iterations, at most nine: the first ones, how many are left out, the last ones."""
-        number = self._number(self.span(max(0, total - 1))) + (self.warmup > 0)
+        number = self.span(max(0, total - 1)).number + (self.warmup > 0)
         if number <= _FIRST + _LAST + 1:
             return self.spans(total), 0, []
         first: List[Span] = []
@@ -213,8 +218,3 @@ class Schedule:
         """The phase that holds ``iteration``, ending with the run."""
         span = self.span(iteration)
         return Span(span.phase, span.cycle, span.start, total if span.stop is None else min(span.stop, total))
-
-    @staticmethod
-    def _number(span: Span) -> int:
-        """Which phase it is: 0 is the warm-up."""
-        return 0 if span.cycle == 0 else 2 * span.cycle - (span.phase == Phase.SPARSE)
