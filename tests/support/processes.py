@@ -70,7 +70,10 @@ class Program:
         self._output = tempfile.NamedTemporaryFile()  # noqa: SIM115
         where = (str(cwd or Path.cwd()), self._output.name)
         self._process = _context.Process(target=_run, args=(arguments, environment_with(env), *where))
-        self._process.start()
+        try:
+            self._process.start()
+        except EOFError as err:  # pytest-xdist would take it for the end of the process that tests
+            raise RuntimeError("the server of forks has been killed") from err
         atexit.register(self._process.kill)  # it would be waited for
 
     @property
