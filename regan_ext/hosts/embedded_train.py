@@ -129,11 +129,11 @@ def main(outdir: str, dry_run: bool, **options: Any) -> None:
     import torch.multiprocessing as multiprocessing
 
     multiprocessing.set_start_method("spawn", force=True)
-    with tempfile.TemporaryDirectory() as temp_dir:
-        if args["num_gpus"] == 1:
-            subprocess_fn(rank=0, args=args, temp_dir=temp_dir)
+    with tempfile.TemporaryDirectory() as meeting_place:
+        if args["num_gpus"] > 1:
+            multiprocessing.spawn(subprocess_fn, (args, meeting_place), args["num_gpus"])
         else:
-            multiprocessing.spawn(fn=subprocess_fn, args=(args, temp_dir), nprocs=args["num_gpus"])
+            subprocess_fn(args=args, rank=0, temp_dir=meeting_place)
 
 
 def _next_run_dir(outdir: str, description: str) -> str:

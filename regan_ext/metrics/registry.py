@@ -65,7 +65,7 @@ def _computing(metric_main: Any, name: str, metric: Metric) -> Callable[[Any], D
         opts.against = metric.against
         opts.dataset_kwargs.update(xflip=False)
         if metric.against != "train":
-            opts.dataset_kwargs.update(max_size=None)
+            opts.dataset_kwargs["max_size"] = None
         assert metric.kind.compute is not None  # as ``parse`` has seen
         values = metric.kind.compute(metric_main, opts, metric.generated)
         return {name + part: value for part, value in zip(metric.kind.parts, values)}

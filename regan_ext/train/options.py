@@ -156,19 +156,20 @@ def _type_of(each: Setting) -> Any:
     return {"bool": bool, "str": str}.get(each.kind) or _ListType(each)
 
 
-_Choice = click.Choice
 _CHANNELS, _MANY = Int(1, 65536), Int(1, 1_000_000)
 _RUN: Tuple[Option, ...] = (
-    Option("--device", _Choice(["auto", "cpu", "cuda"]), "Where to train.  [default: auto, CUDA where available]"),
+    Option("--device", click.Choice(["auto", "cpu", "cuda"]), "Where to train.  [default: auto, CUDA where available]"),
     Option("--batch-gpu", Int(1, 65536), "Images at once; less needs less memory.  [default: batch / gpus]"),
     Option("--cbase", Int(1, 2**20), "Capacity: channels times resolution.  [default: by --cfg]"),
     Option("--cmax", _CHANNELS, "Capacity: most channels of a layer.  [default: by --cfg]"),
     Option("--tick", _MANY, "Length of a tick, in kimg.  [default: 4]"),
     Option("--max-hours", HOURS, "Stop after this time, with a snapshot.  [default: no limit]"),
-    Option("--pairs", _Choice(["last", "all", "none"]), "Keep the sparse and dense member of the last cycle.  [default: last]"),
+    Option(
+        "--pairs", click.Choice(["last", "all", "none"]), "Keep the sparse and dense member of the last cycle.  [default: last]"
+    ),
     Option("--states", bool, "Write a state file beside every snapshot, for --resume.  [default: true]"),
     Option("--keep-states", Int(0, 1_000_000), "How many state files to keep; 0 = all.  [default: 3]"),
-    Option("--on-nan", _Choice(["stop", "warn"]), "What to do when weights or losses are not finite.  [default: stop]"),
+    Option("--on-nan", click.Choice(["stop", "warn"]), "What to do when weights or losses are not finite.  [default: stop]"),
     Option("--hook", _HookType(), "Methods of your own, by the dotted names of their classes.  [default: none]"),
     Option("--metricdata", UserPath(), "Zip or folder of images to compare with.  [default: the training images]"),
     Option("--metric-detector", UserPath(), "TorchScript file of the feature network.  [default: the host's Inception]"),

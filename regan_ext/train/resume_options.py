@@ -64,17 +64,18 @@ def check_hooks(
         UserError: one is missing or cannot be used.
     """
     for entry in entries(args):
-        found = _hook_class(entry)
-        saved = None if found is None else of_hook(states, found)
+        found, other = _hook_class(entry), []
         if found is None or found.observes:
             continue
         try:
+            saved = of_hook(states, found)
             if saved is None:
                 raise KeyError(entry.name)
             found.check_state(saved, networks)
             # What a hook of anybody's own calls so is its own business.
-            noted = None if entry.method is None else saved.get("config")
-            other = [] if noted is None else [*_hooks_differing({"": _with(entry, noted)}, {"": entry})]
+            if entry.method is not None and saved.get("config") is not None:
+                noted = replace(entry, settings=entry.method.upgraded(saved["config"]))
+                other = [*_hooks_differing({"": noted}, {"": entry})]
         except Exception as err:  # of any kind, as ``check_state`` says
             what = f"{_title(entry)}'s part is missing or absurd ({type(err).__name__}: {err})"
             raise UserError(f"--resume: {state_file}: the state cannot be used: {what}") from err
@@ -130,10 +131,6 @@ def _hook_class(entry: Entry) -> Optional[Type[Hook]]:
     except (ImportError, AttributeError, ValueError):
         return None
     return found if isinstance(found, type) and issubclass(found, Hook) else None
-
-
-def _with(entry: Entry, settings: Mapping[str, Any]) -> Entry:
-    return replace(entry, settings=settings if entry.method is None else entry.method.upgraded(settings))
 
 
 def _title(entry: Entry) -> str:

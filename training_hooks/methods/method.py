@@ -156,9 +156,9 @@ class Method:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise ValueError(f"a method's name is a word of small letters, not {self.name!r}")
-        if self.switch is not None and self.switch not in self.config().to_dict():
+        defaults = self.config().to_dict()
+        if self.switch is not None and self.switch not in defaults:
             raise ValueError(f"the method {self.name} has no setting {self.switch} to be switched on by")
-        self.config()
 
     @property
     def settings(self) -> Tuple[Setting, ...]:
@@ -270,7 +270,7 @@ class Entry:
     def config(self) -> Optional[Config]:
         """The method's configuration; None where there is no method, or where its settings are none of this version's."""
         try:
-            return None if self.method is None else self.method.read(self.settings)
+            return None if self.method is None else self.method.config.from_dict(self.settings)
         except (TypeError, ValueError):
             return None
 
