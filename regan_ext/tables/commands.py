@@ -114,17 +114,34 @@ def print_results(table: str, out: Path) -> None:
 @click.argument("table", metavar="TABLE")
 @_OUT
 @click.option("--results", type=_FOLDER, metavar="FILE", help="JSON lines of 'tables results', instead of --out.")
-@click.option("--format", "form", type=click.Choice(["text", "markdown", "html"]), default="text", show_default=True)
-def show_table(table: str, out: Path, results: Optional[Path], form: str) -> None:
-    """Print what the paper reports for TABLE and, as far as there are runs in OUT, what came out here."""
+@click.option("--paired", is_flag=True, help="Hold the rows against a baseline, seed by seed.")
+@click.option("--last", type=Int(1, 1000), metavar="INT", help="With --paired: checkpoints of a run that count.  [default: 3]")
+@click.option("--baseline", metavar="ROW", help="With --paired.  [default: the table's]")
+@click.option("--format", "form", type=click.Choice(["text", "markdown", "html", "json"]), default="text", show_default=True)
+def show_table(
+    table: str, out: Path, results: Optional[Path], paired: bool, last: Optional[int], baseline: Optional[str], form: str
+) -> None:
+    """Print what the paper reports for TABLE and, as far as there are runs in OUT, what came out here.
+
+    With --paired: the differences of the rows' finished runs to the baseline's runs of the same seeds, with an interval of 95 %
+    and two one-sided tests of equivalence within 10 %.
+    """
     from .model import load
-    from .results import read_file, read_folder
+    from .results import dumps, read_file, read_folder
     from .sheet import FORMATS
     from .show import sheet_of
 
+    if not paired and (last is not None or baseline is not None):
+        raise click.UsageError(f"{'--last' if baseline is None else '--baseline'} goes with --paired; give that too.")
     wanted = load(table)
     found = read_folder(wanted, out) if results is None else read_file(wanted, results)
-    echo(FORMATS[form](sheet_of(wanted, found)), nl=False)
+    if not paired:
+        echo(dumps(found) if form == "json" else FORMATS[form](sheet_of(wanted, found)), nl=False)
+        return
+    from . import paired as pairs  # imports SciPy
+
+    comparison = pairs.compare(wanted, found, baseline, 3 if last is None else last)
+    echo(pairs.dumps(comparison) if form == "json" else FORMATS[form](pairs.sheet_of(comparison, found)), nl=False)
 
 
 @tables.command("picture", short_help="Draw the last samples of a table's runs side by side.")

@@ -149,6 +149,7 @@ class Table:
         measures: what is compared, the most important first.
         options: of all its commands.
         columns, rows: its cells.
+        baseline: name of the row that the others are held against, seed by seed; None where there is none.
     """
 
     name: str
@@ -161,6 +162,7 @@ class Table:
     options: Tuple[str, ...]
     columns: Tuple[Column, ...]
     rows: Tuple[Row, ...]
+    baseline: Optional[str] = None
 
     def cells(self, only: Sequence[str] = ()) -> List[Cell]:
         """The cells that can be run.
@@ -226,6 +228,7 @@ def table_of(name: str, content: Mapping[str, Any]) -> Table:
         options=tuple(told["options"]),
         columns=tuple(Column(**{**column, "options": tuple(column.get("options", ()))}) for column in told["columns"]),
         rows=tuple(_row(row) for row in told["rows"]),
+        baseline=told.get("baseline"),
     )
 
 

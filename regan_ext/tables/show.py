@@ -13,25 +13,37 @@ from .model import Cell, Measure, Table
 from .results import Result
 from .sheet import Grid, Sheet
 
-__all__ = ["sheet_of"]
+__all__ = ["NONE", "about", "last_value", "number", "runs", "sheet_of", "spread"]
 
-_NONE = "–"
+NONE = "–"
 
 
 def sheet_of(table: Table, results: Sequence[Result]) -> Sheet:
     """The table with those results of it."""
-    parts: List["str | Grid"] = [f"Source: {table.source}. Protocol: {table.protocol}.", *table.about, *_paper_only(table)]
+    parts: List["str | Grid"] = [*about(table), *_paper_only(table)]
     if any(row.paper for row in table.rows):
         parts.append(_paper(table))
-    cells = table.cells()
-    if cells:
-        found = [(cell, [result for result in results if result.cell == cell.name]) for cell in cells]
-        run = [(cell, seeds) for cell, seeds in found if seeds]
-        count = "none" if not run else f"{len(run)}"
-        parts.append(f"Run here: {count} of {len(cells)} cells.")
-        if run:
-            parts += [*_other_arguments(run), *_machines(run), _ours(table, run)]
-    return Sheet(table.title, tuple(parts))
+    parts += runs(table, results)
+    found = _found(table, results)
+    return Sheet(table.title, tuple([*parts, _ours(table, found)] if found else parts))
+
+
+def about(table: Table) -> List[str]:
+    """Source, protocol, and what a reader of the numbers has to know."""
+    return [f"Source: {table.source}. Protocol: {table.protocol}.", *table.about]
+
+
+def runs(table: Table, results: Sequence[Result]) -> List[str]:
+    """How much of the table has been run, with what other arguments, and where; nothing of one that cannot be run."""
+    cells, found = table.cells(), _found(table, results)
+    told = [f"Run here: {len(found) or 'none'} of {len(cells)} cells."] if cells else []
+    return [*told, *_other_arguments(found), *_machines(found)]
+
+
+def _found(table: Table, results: Sequence[Result]) -> List[Tuple[Cell, List[Result]]]:
+    """The cells that have results."""
+    found = [(cell, [result for result in results if result.cell == cell.name]) for cell in table.cells()]
+    return [(cell, seeds) for cell, seeds in found if seeds]
 
 
 def _paper_only(table: Table) -> List[str]:
@@ -59,7 +71,7 @@ def _paper(table: Table) -> Grid:
     rows = []
     for row in table.rows:
         numbers = [row.paper.get(measure.key, [None] * (column + 1))[column] for column, measure in across]
-        rows.append((row.title, *(_NONE if number is None else str(number) for number in numbers)))
+        rows.append((row.title, *(NONE if number is None else str(number) for number in numbers)))
     better = "; ".join(f"{m.title}, {m.better} is better" for m in table.measures if m.key in ("fid", "is"))
     return Grid(f"The paper's numbers ({better}):", ("method", *header), tuple(rows))
 
@@ -110,33 +122,34 @@ def _row(cell: Cell, measure: Measure, seeds: Sequence[Result]) -> Tuple[str, ..
         cell.row.title,
         cell.column.title,
         measure.title,
-        _NONE if paper is None else str(paper),
-        _spread([point.value for point in winners]),
-        _spread([_last(found, measure) for found in each]),
-        _NONE if difference is None else f"{difference:+.2f}",
+        NONE if paper is None else str(paper),
+        spread([point.value for point in winners]),
+        spread([last_value(found, measure) for found in each]),
+        NONE if difference is None else f"{difference:+.2f}",
         _range([point.kimg for point in winners]),
         _range([seed.kimg for seed in seeds]),
-        _spread([seed.hours for seed in seeds]),
+        spread([seed.hours for seed in seeds]),
         f"{len(seeds)}" if finished == len(seeds) else f"{len(seeds)}, {finished} finished",
     )
 
 
-def _last(found: Sequence[MetricPoint], measure: Measure) -> float:
-    """The last value; of a statistic the mean over the last quarter of the run."""
+def last_value(found: Sequence[MetricPoint], measure: Measure) -> float:
+    """The last of a run's values, one at least; of a statistic their mean over the last quarter of the run."""
     if measure.statistic is None:
         return found[-1].value
     return statistics.fmean(point.value for point in found if point.kimg >= 0.75 * found[-1].kimg)
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation of those that are finite; NONE without any."""
     known = [value for value in values if math.isfinite(value)]
     if not known:
-        return _NONE
+        return NONE
     mean = statistics.fmean(known)
-    return _number(mean) if len(known) == 1 else f"{_number(mean)} ± {_number(statistics.stdev(known), mean)}"
+    return number(mean) if len(known) == 1 else f"{number(mean)} ± {number(statistics.stdev(known), mean)}"
 
 
-def _number(value: float, like: Optional[float] = None) -> str:
+def number(value: float, like: Optional[float] = None) -> str:
     """Two decimals, or three significant digits of what is less than 1."""
     size = abs(value if like is None else like)
     return f"{value:.2f}" if size >= 1 or size == 0 else f"{value:.{2 - math.floor(math.log10(size))}f}"
@@ -144,6 +157,6 @@ def _number(value: float, like: Optional[float] = None) -> str:
 
 def _range(values: Sequence[float]) -> str:
     if not values:
-        return _NONE
+        return NONE
     low, high = min(values), max(values)
     return f"{low:.0f}" if round(low) == round(high) else f"{low:.0f}–{high:.0f}"
