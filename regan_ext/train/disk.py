@@ -61,10 +61,7 @@ def plan(
         sparse_phases: number of sparse phases of the run; 0 without a method that has some.
     """
     G, D = (sum(math.prod(shape) for shape in shapes[kind].values()) for kind in ("G", "D"))
-    every, snapshots = args["network_snapshot_ticks"], 0
-    if every is not None:
-        last_tick = math.ceil(args["total_kimg"] / loop.kimg_per_tick(args))
-        snapshots = math.ceil(last_tick / every) + 1  # the first one's, tick 0, too
+    snapshots = loop.snapshots(args)
     members, kinds = 0, 1
     if sparse_phases:
         members, kinds = {"last": 2, "all": 2 * sparse_phases, "none": 0}[request.pairs], 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from training_hooks.core.engine import construct_hook
@@ -54,9 +55,15 @@ def add(
         click.BadParameter: a method cannot do what it was asked for.
     """
     facts = Facts(
-        args["batch_size"], loop.total_iterations(args), shapes, trained, {k: _optimizer(args, flavour, k) for k in ("G", "D")}
+        args["batch_size"],
+        loop.total_iterations(args),
+        shapes,
+        trained,
+        {k: _optimizer(args, flavour, k) for k in ("G", "D")},
+        tuple(args["metrics"] or ()),
+        _measured(args, request.metrics.every),
     )
-    on = configured(request, facts.batch_size)
+    on = [(method, _completed(method, config, facts)) for method, config in configured(request, facts.batch_size)]
     for method, config in on:
         _check_hook(method, config)
     plans = {method.name: _plan(method, config, facts) for method, config in on}
@@ -76,6 +83,21 @@ def _optimizer(args: Mapping[str, Any], flavour: Flavour, network: str) -> Dict[
     kwargs = args[f"{network}_opt_kwargs"]
     interval = flavour.reg_interval(args, network)
     return {"lr": kwargs["lr"], "betas": kwargs.get("betas", (0.9, 0.999)), "reg_interval": interval}
+
+
+def _measured(args: Mapping[str, Any], every: int) -> int:
+    """Snapshots of the whole run at which metrics are measured."""
+    return math.ceil((loop.snapshots(args) - 1) / every) + 1 if args["metrics"] and loop.snapshots(args) else 0
+
+
+def _completed(method: Method, config: Config, facts: Facts) -> Config:
+    if method.completed is None:
+        return config
+    try:
+        completed: Config = method.completed(config, facts)
+    except ValueError as err:
+        raise options.of_setting(method, err) from err
+    return completed
 
 
 def _check_hook(method: Method, config: Config) -> None:

@@ -71,6 +71,8 @@ class Facts:
         trained: the same without those that are frozen.
         optimizers: "G" and "D" → learning rate ("lr") and decays ("betas") as configured, and iterations between two steps of
             lazy regularisation ("reg_interval"; None = there are none).
+        metrics: names of the metrics that are measured, in their order.
+        measured: snapshots that they are measured at; 0 without metrics.
     """
 
     batch_size: int
@@ -78,6 +80,8 @@ class Facts:
     shapes: Mapping[str, Mapping[str, Tuple[int, ...]]]
     trained: Mapping[str, Mapping[str, Tuple[int, ...]]]
     optimizers: Mapping[str, Mapping[str, Any]]
+    metrics: Tuple[str, ...] = ()
+    measured: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ class Method:
         observes: whether it only looks on, so that it never stops a run from going on.
         networks: which networks' optimizers it needs, by its settings.
         label: suffix of the run folder, of the settings that were given and the configuration.
+        completed: configuration with what only the facts of the run tell, as it is written down; None = as it is.
         plan: what it will do, of its configuration and the facts of the run; None = nothing to tell.
         describe: configuration as one line for a reader; None = all settings.
         presets: name → preset.
@@ -146,6 +151,7 @@ class Method:
     observes: bool = False
     networks: Callable[[Any], Tuple[str, ...]] = lambda config: ("G",)
     label: Optional[Callable[[Mapping[str, Any], Any], str]] = None
+    completed: Optional[Callable[[Any, Facts], Any]] = None
     plan: Optional[Callable[[Any, Facts], Plan]] = None
     describe: Optional[Callable[[Any], str]] = None
     presets: Mapping[str, Preset] = field(default_factory=dict)

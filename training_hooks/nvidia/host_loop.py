@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..core.hook import Training
 
-__all__ = ["HostLoop", "SampleGrid", "kimg_per_tick", "total_iterations"]
+__all__ = ["HostLoop", "SampleGrid", "kimg_per_tick", "snapshots", "total_iterations"]
 
 _KIMG_PER_TICK = 4
 
@@ -32,6 +32,12 @@ def kimg_per_tick(arguments: Mapping[str, Any]) -> float:
 def total_iterations(arguments: Mapping[str, Any]) -> int:
     """Iterations of the whole run by a loop's keyword arguments."""
     return math.ceil(arguments["total_kimg"] * 1000 / arguments["batch_size"])
+
+
+def snapshots(arguments: Mapping[str, Any]) -> int:
+    """Snapshots of the whole run by a loop's keyword arguments, that of the first iteration among them."""
+    every = arguments["network_snapshot_ticks"]
+    return 0 if every is None else math.ceil(math.ceil(arguments["total_kimg"] / kimg_per_tick(arguments)) / every) + 1
 
 
 class SampleGrid(NamedTuple):
