@@ -240,8 +240,10 @@ def _asked(method: Method, values: Mapping[str, Any]) -> Optional[Dict[str, Any]
     """The settings of a method that is on; None of one that is off."""
     named = {each.name: parameter_name(method.flag(each.name)) for each in method.settings}
     given = {name: values[parameter] for name, parameter in named.items() if values.get(parameter) is not None}
-    settings = {**presets.settings(method, values.get(f"{method.name}_preset")), **given}
-    is_on = values.get(parameter_name(method.switch_flag)) if method.switch is None else method.switch in settings
+    preset = values.get(f"{method.name}_preset")
+    settings = {**presets.settings(method, preset), **given}
+    switch = values.get(parameter_name(method.switch_flag))
+    is_on = method.switch in settings if method.switch is not None else preset is not None if switch is None else switch
     if given and not is_on:
         raise click.UsageError(f"{method.flag(next(iter(given)))} needs {_ways_on(method)}")
     for each in method.settings:
