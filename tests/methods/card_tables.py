@@ -18,7 +18,8 @@ __all__ = ["card_of", "with_tables"]
 def card_of(method: Method) -> Path:
     """The card of a method: in its folder, or beside its module under its name."""
     module = Path(sys.modules[method.config.__module__].__file__ or "")
-    return module.with_name("card.md" if module.parent.name == method.name else f"{method.name}.md")
+    named = module.with_name(f"{method.name}.md")
+    return named if named.is_file() else module.with_name("card.md")
 
 
 def with_tables(text: str, method: Method) -> str:

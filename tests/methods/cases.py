@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Tuple
 
+from training_hooks.methods.method import find
+
 
 @dataclass(frozen=True)
 class Case:
@@ -17,6 +19,7 @@ class Case:
         bad: (setting, value) that have to be refused.
         suffix: what it adds to the name of that run's folder.
         own_loop: settings with which it has something to do in a loop of one's own of some ten iterations of 8 images.
+        off: options that leave it off.
     """
 
     name: str
@@ -27,6 +30,9 @@ class Case:
     own_loop: Dict[str, Any] = field(default_factory=dict)
     off: List[str] = field(default_factory=list)
 
+
+#: A metric that needs nothing from the network; ``{detector}`` is where ``support.detectors`` has written a feature network.
+METRIC = ["--metrics=fid1k_full", "--metric-detector={detector}"]
 
 CASES = [
     Case(
@@ -67,3 +73,24 @@ CASES = [
         off=["--stability=false"],
     ),
 ]  # fmt: skip
+
+
+def combined() -> List[List[Case]]:
+    """All methods, those that cannot be combined in different lists; in each as many as can be."""
+
+    def exclude(one: Case, other: Case) -> bool:
+        method = find(one.name)
+        return method is not None and other.name in method.excludes
+
+    def fits(case: Case, others: List[Case]) -> bool:
+        return not any(exclude(case, other) or exclude(other, case) for other in others)
+
+    lists: List[List[Case]] = []
+    for case in CASES:
+        if all(case not in one for one in lists):
+            chosen = [case]
+            for other in CASES:
+                if other is not case and fits(other, chosen):
+                    chosen.append(other)
+            lists.append(chosen)
+    return lists

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 import pytest
 import torch
-from cases import CASES, Case
+from cases import CASES, Case, combined
 from torch import nn
 from torch.nn.functional import softplus
 
@@ -118,10 +118,14 @@ def of_case(case: Case) -> List[Hook]:
     return [construct_hook(method=case.name, version=method.version, settings=case.own_loop)]
 
 
+def of_cases(cases: List[Case]) -> List[Hook]:
+    return [hook for case in cases for hook in of_case(case)]
+
+
 METHODS: Dict[str, Callable[[], List[Hook]]] = {
     **{case.name: functools.partial(of_case, case) for case in CASES},
     "regan of both": lambda: [pruning()],
-    "all": lambda: [hook for case in CASES for hook in of_case(case)],
+    **{f"all with {cases[0].name}": functools.partial(of_cases, cases) for cases in combined()},
 }
 each_method = pytest.mark.parametrize("methods", METHODS.values(), ids=METHODS)
 

@@ -8,15 +8,16 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, List, Set
 
 import click
 import pytest
 from card_tables import card_of, with_tables
-from cases import CASES, Case
+from cases import CASES, Case, combined
 from click.testing import CliRunner
+from support.detectors import write_detector
 from support.processes import run_python
-from support.runs import REGAN, SMALL, Run
+from support.runs import REGAN, SMALL
 
 from regan_ext.cli import main
 from regan_ext.support.errors import UserError
@@ -33,6 +34,15 @@ def method_of(case: Case) -> Method:
     method = find(case.name)
     assert method is not None
     return method
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_detector(tmp_path_factory.mktemp("detector") / "tiny.pt")
+
+
+def given(options_of_a_case: List[str], detector: Path) -> List[str]:
+    return [option.format(detector=detector) for option in options_of_a_case]
 
 
 def dry_run(data: Path, outdir: Path, *arguments: str) -> Any:
@@ -98,8 +108,10 @@ def test_off_is_the_hosts_own_loop(case: Case, data_zip: Path, host_dir: Path, t
 
 
 @each_case
-def test_what_is_asked_for_reaches_options_folder_and_plan(case: Case, data_zip: Path, host_dir: Path, tmp_path: Path) -> None:
-    args, output = dry_run(data_zip, tmp_path, *case.options)
+def test_what_is_asked_for_reaches_options_folder_and_plan(
+    case: Case, data_zip: Path, host_dir: Path, detector: Path, tmp_path: Path
+) -> None:
+    args, output = dry_run(data_zip, tmp_path, *given(case.options, detector))
     method = method_of(case)
     hook = next(hook for hook in args["loss_kwargs"]["hooks"] if hook.get("method") == case.name)
     assert entry_of(hook).config() is not None
@@ -108,15 +120,16 @@ def test_what_is_asked_for_reaches_options_folder_and_plan(case: Case, data_zip:
 
 
 @pytest.fixture(scope="module")
-def all_at_once(train: Any) -> Run:
-    """A run of all methods that can be combined."""
-    return train(*(option for case in CASES for option in case.options), "--kimg=1", mode="off")
+def reported(train: Any, detector: Path) -> Set[str]:
+    """The statistics of runs of all methods, in each as many as can be combined."""
+    together = [[option for case in cases for option in given(case.options, detector)] for cases in combined()]
+    runs = [train(*options_of_all, "--kimg=1", mode="off") for options_of_all in together]
+    return {name for run in runs for line in run.stats for name in line}
 
 
 @each_case
-def test_every_statistic_is_reported_and_no_other(case: Case, all_at_once: Run) -> None:
+def test_every_statistic_is_reported_and_no_other(case: Case, reported: Set[str]) -> None:
     declared = {statistic.name for statistic in method_of(case).statistics}
-    reported = {name for line in all_at_once.stats for name in line}
     assert declared <= reported
     prefixes = {name.partition("/")[0] for name in declared}
     assert {name for name in reported if name.partition("/")[0] in prefixes} == declared
