@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from .methods.method import Method, Statistic
     from .methods.regan.config import PRESETS, ReconfigurationConfig
     from .methods.regan.hook import Reconfiguration
+    from .methods.rggan.config import RGConfig
+    from .methods.rggan.hook import RegenerativePruning
     from .methods.setting import Config, setting
     from .observers.stability import Stability
 
 __all__ = [
-    "PRESETS", "AdaptivePseudoAugmentation", "Config", "DiffAugment", "Hook", "Length", "Loop", "Method", "Reconfiguration",
-    "ReconfigurationConfig", "Round", "Stability", "Statistic", "Step", "Training", "augment", "parse_policy", "setting",
+    "PRESETS", "AdaptivePseudoAugmentation", "Config", "DiffAugment", "Hook", "Length", "Loop", "Method", "RGConfig",
+    "Reconfiguration", "ReconfigurationConfig", "RegenerativePruning", "Round", "Stability", "Statistic", "Step", "Training",
+    "augment", "parse_policy", "setting",
 ]  # fmt: skip
 
 _MODULES = {
@@ -34,6 +37,8 @@ _MODULES = {
     "core.schedule": ("Length",),
     "methods.regan.hook": ("Reconfiguration",),
     "methods.method": ("Method", "Statistic"),
+    "methods.rggan.config": ("RGConfig",),
+    "methods.rggan.hook": ("RegenerativePruning",),
     "methods.setting": ("Config", "setting"),
     "observers.stability": ("Stability",),
 }

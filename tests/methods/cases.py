@@ -48,6 +48,22 @@ CASES = [
         off=["--regan-ratio=0"],
     ),
     Case(
+        "rg",
+        ["--rg", "--rg-reach=0.3@40", *METRIC],
+        {
+            "metric": "fid1k_full", "target": "G", "rule": "ste", "strength": 0.5, "threshold_lr": 0.1, "weights": "0.5,0.5",
+            "scope": "synthesis.*.weight", "exclude": ["*.const"], "moments": "restore", "ema": "off",
+        },
+        [
+            ("target", "E"), ("rule", "slope"), ("reach", "1@5"), ("reach", "0.3@0"), ("reach", "0.3"), ("rate", -1),
+            ("rate", 2), ("strength", -1), ("threshold_lr", 0), ("weights", "0.5,0.4"), ("weights", "1"), ("weights", "a,b"),
+            ("exclude", "a"),
+        ],
+        suffix="-rg0.3@40",
+        own_loop={"reach": "0.3@4"},
+        off=["--rg=false"],
+    ),
+    Case(
         "diffaugment",
         ["--DiffAugment=color,cutout"],
         {"policy": ["cutout", "translation"]},
