@@ -94,7 +94,7 @@ def get_set(name: str, folder: Path, accept_licence: bool, url: Optional[str]) -
     help="Side in pixels, a power of two.  [default: the set's; my-images: 256]",
 )
 @click.option("--filter", "resize", type=click.Choice(["box", "lanczos", "bicubic"]), help="For scaling.  [default: the set's]")
-@click.option("--split", metavar="PART", help="cifar10: train, test; tiny-imagenet: train, val.  [default: train]")
+@click.option("--split", metavar="PART", help="Of a set that has parts, such as test.  [default: the one to train on]")
 @click.option("--count", type=COUNT, metavar="INT", help="Choose so many images, and list them beside OUT.zip.")
 @click.option("--seed", type=SEED, metavar="INT", help="With --count: which.  [default: 0; digits: the first of each class]")
 @click.option("--rest", type=_FILE, metavar="ZIP", help="Also write the images that --count did not choose.")
