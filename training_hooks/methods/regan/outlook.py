@@ -21,9 +21,10 @@ def describe(config: ReconfigurationConfig) -> str:
 
 
 def label(given: Any, config: ReconfigurationConfig) -> str:
-    """Such as "-regan0.3-g100", what the name of a run folder says."""
+    """Such as "-regan0.3-g100" or "-regan0.3-g100-GD", what the name of a run folder says."""
     kind = "ch" if config.granularity == "channel" else ""
-    return f"-regan{kind}{config.ratio:g}-g{given.get('interval', config.interval)}"
+    target = {"G": "", "D": "-D", "both": "-GD"}[config.target]
+    return f"-regan{kind}{config.ratio:g}-g{given.get('interval', config.interval)}{target}"
 
 
 def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
