@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from typing import Any, Tuple
 
@@ -230,3 +231,13 @@ def test_a_loss_that_would_not_augment_is_an_error() -> None:
         hook.before_step(Step("G", "Gmain", 0))
     loss.augment_pipe(torch.zeros(1, 1, 8, 8))
     hook.before_step(Step("G", "Gmain", 0))
+
+
+@pytest.mark.parametrize(
+    "make", [DiffAugment, lambda policy: augment(torch.zeros(1, 3, 8, 8), policy)], ids=["hook", "function"]
+)
+def test_a_text_in_the_place_of_a_list_is_told_how_to_be_written(make: Any) -> None:
+    with pytest.raises(
+        ValueError, match=re.escape("policy must be a list of texts, got 'color,cutout'; ['color', 'cutout'] is one")
+    ):
+        make("color,cutout")

@@ -83,7 +83,7 @@ class Setting:
         if value is None and self.default is None:
             return None
         if isinstance(value, str):
-            raise ValueError(f"{self.name} must be a list of texts, got {value!r}; [{value!r}] is one")
+            raise ValueError(f"{self.name} must be a list of texts, got {value!r}; {value.split(',')} is one")
         if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
             raise ValueError(f"{self.name} must be a list of texts, got {value!r}")
         if self.kind == "choices":

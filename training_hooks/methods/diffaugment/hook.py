@@ -128,7 +128,7 @@ def parse_policy(text: str) -> Tuple[str, ...]:
 
 
 def _checked(policy: Sequence[str]) -> Tuple[str, ...]:
-    return DiffAugmentConfig(tuple(policy)).policy
+    return DiffAugmentConfig(policy if isinstance(policy, str) else tuple(policy)).policy  # type: ignore[arg-type]
 
 
 def augment(images: torch.Tensor, policy: Sequence[str], generator: Generator = None) -> torch.Tensor:
