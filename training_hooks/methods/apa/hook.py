@@ -20,12 +20,14 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 import torch
 
 from ...core.hook import MAIN_PHASES, Hook, Round, Training
+from ...core.loop import warn
 from ...core.ranks import gather
 from .config import APAConfig
 
 __all__ = ["AdaptivePseudoAugmentation", "adjusted", "mix"]
 
 _SIGNS = "Loss/signs/real"  # the hosts' statistic of sign(D(real))
+_FED = 'where D trains, they come from loop.round("Dmain", real_img=...)'
 
 
 def adjusted(p: float, mean_sign: float, target: float, step: float) -> float:
@@ -76,6 +78,7 @@ class AdaptivePseudoAugmentation(Hook):
         self._reals: Optional[torch.Tensor] = None  # whose logits are still to come
         self._heard: List[torch.Tensor] = []  # sums of signs in such a loop, of this process, since the last collection
         self._heard_logits = 0
+        self._is_first_tick = True
 
     # ---------------------------------------------------------------- one's own loop
 
@@ -158,6 +161,8 @@ class AdaptivePseudoAugmentation(Hook):
 
     def _check_fed(self, batch: Round) -> None:
         """Check from the first iteration on that a loop of one's own tells what will be needed once p is above 0."""
+        if batch.real_img is None:
+            raise RuntimeError(f"APA gives D fakes among the real images: {_FED}")
         if batch.index >= len(self._fakes):
             raise RuntimeError(
                 "APA gives D fakes of the same iteration: G has to train before D, with loop.round('Gmain', ...) and loop.run_G"
@@ -166,6 +171,9 @@ class AdaptivePseudoAugmentation(Hook):
             raise RuntimeError("APA goes by what D says of real images: D has to be called as loop.run_D(batch.real_img)")
 
     def on_report(self) -> Mapping[str, float]:
+        if self._is_own and self._is_first_tick and self._seen == 0:
+            warn(f"APA has been shown no real images, so it does nothing: {_FED}")
+        self._is_first_tick = False
         replaced = float(self._replaced) / max(1, self._seen)
         self._replaced, self._seen = 0.0, 0
         return {"APA/p": self.p, "APA/replaced": replaced}
