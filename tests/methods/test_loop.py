@@ -6,7 +6,9 @@ import copy
 import functools
 import io
 import sys
+import warnings
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
@@ -18,6 +20,7 @@ from torch.nn.functional import softplus
 
 from training_hooks import (
     AdaptivePseudoAugmentation,
+    Config,
     DiffAugment,
     Hook,
     Length,
@@ -27,10 +30,12 @@ from training_hooks import (
     Round,
     Step,
     Training,
+    setting,
 )
 from training_hooks.core.engine import construct_hook
 from training_hooks.core.ranks import rank_and_size
 from training_hooks.methods.method import find
+from training_hooks.observers.stability import Stability
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -177,6 +182,27 @@ def test_apa_follows_what_d_says_of_reals_and_gives_it_fakes() -> None:
         assert replaced.any() and torch.equal(batch.real_img[replaced], fakes[replaced])
 
 
+def test_apa_that_is_shown_no_reals_says_so_once() -> None:
+    mine = Mine(METHODS["apa"])
+
+    def of_g_alone() -> None:
+        with mine.loop.iteration():
+            z = mine.loop.round("Gmain", gen_z=torch.randn(BATCH, 4)).gen_z
+            mine.step("G", softplus(-mine.loop.run_D(mine.loop.run_G(z))).mean())
+
+    of_g_alone()
+    with pytest.warns(UserWarning, match=r'APA has been shown no real images.*loop\.round\("Dmain", real_img=') as told:
+        mine.loop.end_tick()
+    assert told[0].filename == __file__
+    of_g_alone()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mine.loop.end_tick()
+        Mine(METHODS["apa"]).train(1).loop.end_tick()
+    with pytest.raises(RuntimeError, match=r'loop\.round\("Dmain", real_img='):
+        mine.loop.round("Dmain")
+
+
 def test_stability_measures_the_average_from_tick_to_tick() -> None:
     mine = Mine(METHODS["stability"]).train(2)
     mine.loop.end_tick()
@@ -273,6 +299,64 @@ def test_a_state_of_something_else_is_refused(change: Any, said: str) -> None:
     assert same(fresh.weights(), before)
     with mine.loop.iteration(), pytest.raises(RuntimeError, match="between two iterations"):
         mine.loop.state_dict()
+
+
+class Fading(Hook):
+    """A method of one's own without a configuration, whose ``share`` is another once it has trained."""
+
+    def __init__(self, share: float = 0.5, lengths: Any = ()):
+        self.share, self.lengths = share, lengths
+
+    def after_step(self, step: Step) -> None:
+        self.share *= 0.5
+
+
+@dataclass(frozen=True)
+class Free(Config):
+    bound: int = setting(1, "Binds.")
+    free: int = setting(1, "May change.", binds=False)
+
+
+class WithFree(Hook):
+    def __init__(self, **values: int):
+        self.config = Free(**values)
+
+
+@pytest.mark.parametrize("saved, now, said", [
+    (lambda: DiffAugment(["color"]), lambda: DiffAugment(["cutout"]),
+     r"diffaugment: the state has policy=\['color'\], this run policy=\['cutout'\]"),
+    (lambda: AdaptivePseudoAugmentation(0.5), lambda: AdaptivePseudoAugmentation(kimg=9),
+     "apa: the state has target=0.5, kimg=500, this run target=0.6, kimg=9"),
+    (lambda: Reconfiguration(interval=3), lambda: Reconfiguration(interval=4),
+     "regan: the state has interval=3, this run interval=4"),
+    (lambda: Fading(0.25), Fading, "Fading: the state has share=0.25, this run share=0.5"),
+    (lambda: WithFree(bound=2), lambda: WithFree(free=2), "WithFree: the state has bound=2, this run bound=1"),
+], ids=["diffaugment", "apa", "regan", "own", "configured"])  # fmt: skip
+def test_a_state_of_other_settings_is_refused_by_their_names(
+    saved: Callable[[], Hook], now: Callable[[], Hook], said: str
+) -> None:
+    state = copy.deepcopy(Mine(lambda: [saved()]).train(2).loop.state_dict())
+    fresh = Mine(lambda: [now()])
+    before = fresh.weights()
+    with pytest.raises(ValueError, match=said):
+        fresh.loop.load_state_dict(state)
+    assert same(fresh.weights(), before)
+    Mine(lambda: [saved()]).loop.load_state_dict(state)
+    del state["settings"]  # as it was before settings were kept
+    if saved().name != "regan":
+        fresh.loop.load_state_dict(state)
+
+
+def test_settings_that_do_not_bind_and_those_of_onlookers_may_differ() -> None:
+    for saved, now in (
+        (WithFree(free=2), WithFree(free=3)),
+        (Stability(images=2), Stability(images=3)),
+        (Fading(lengths=[torch.ones(1)]), Fading(lengths=[torch.zeros(1)])),  # no plain value
+    ):
+        state = Mine(functools.partial(list, [saved])).train(1).loop.state_dict()
+        file = io.BytesIO()
+        torch.save(state, file)
+        Mine(functools.partial(list, [now])).loop.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
 
 
 # ---------------------------------------------------------------- taken off

@@ -152,6 +152,15 @@ class Hook:
         parameters = inspect.signature(cls).parameters.values()
         return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
 
+    def binding(self) -> Dict[str, Any]:
+        """Setting → value, as JSON has them, of those that a run which goes on has to share: those of its ``config`` where it
+        has one, else the arguments that it was constructed with, as far as it keeps them by their names and JSON has them."""
+        config = getattr(self, "config", None)
+        if config is not None:
+            return {each.name: config.to_dict()[each.name] for each in config.settings() if each.binds}
+        kept = ((name, vars(self).get(name)) for name in inspect.signature(type(self)).parameters if name in vars(self))
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in kept if _is_plain(value)}
+
     def start(self, training: Training) -> None:
         """Networks and optimizers exist; nothing has been trained."""
 
@@ -214,3 +223,9 @@ class Hook:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of ``state_dict``, called after ``start``."""
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))

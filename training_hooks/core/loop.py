@@ -125,6 +125,8 @@ class Loop:
             for name, optimizer in optimizers.items():
                 self._engine.add_optimizer(name, optimizer)
             self._engine.start()
+            # Now, because a hook may keep by the name of an argument what training changes.
+            self._settings = {name_of(hook): hook.binding() for hook in methods if not hook.observes}
         except BaseException:
             self.close()
             raise
@@ -233,7 +235,7 @@ class Loop:
         return statistics
 
     def state_dict(self) -> Dict[str, Any]:
-        """All that a run needs to go on: networks, optimizers, methods, random states, and the number of iterations.
+        """All that a run needs to go on: networks, optimizers, methods with their settings, random states, number of iterations.
 
         To be taken between two iterations, in every process. It loads with ``weights_only=True``. As with all of PyTorch's,
         the tensors in it are those that train on.
@@ -250,6 +252,7 @@ class Loop:
             "networks": {name: network.state_dict() for name, network in training.networks.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in training.optimizers.items()},
             "methods": states_of(self._engine.hooks),
+            "settings": self._settings,
             "random": gather(random_states(self._device), self._device, training.num_ranks),
         }
 
@@ -271,6 +274,7 @@ class Loop:
             saved = state.get(what, mine)
             if set(saved) != set(mine):
                 raise ValueError(f"the state has {what} {', '.join(sorted(saved))}, this loop {', '.join(sorted(mine))}")
+        self._check_settings(state)
         for name, values in state.get("networks", {}).items():
             training.networks[name].load_state_dict(values)
         for name, values in state.get("optimizers", {}).items():
@@ -285,6 +289,20 @@ class Loop:
         self._engine.iteration = state["iteration"] - 1
         if random is not None:
             set_random_states(random[training.rank], self._device)
+
+    def _check_settings(self, state: Mapping[str, Any]) -> None:
+        """Check that the methods have the settings that they had. One that the state does not have had its default."""
+        for hook in self._engine.hooks:
+            name, defaults = name_of(hook), type(hook).defaults()
+            saved = state.get("settings", {}).get(name)
+            if saved is None or hook.observes:
+                continue
+            mine = self._settings[name]
+            before = {each: saved.get(each, defaults.get(each, value)) for each, value in mine.items()}
+            other = [each for each in mine if before[each] != mine[each]]
+            if other:
+                had, has = (", ".join(f"{each}={values[each]}" for each in other) for values in (before, mine))
+                raise ValueError(f"{name}: the state has {had}, this run {has}")
 
     def close(self) -> None:
         """Take the methods off: nothing of theirs stays at networks, optimizers and learning rates but what has been trained.
