@@ -10,7 +10,7 @@ import click
 
 from training_hooks.core.schedule import Length
 from training_hooks.methods.method import Method, methods
-from training_hooks.methods.setting import Config, Setting
+from training_hooks.methods.setting import Config, Setting, as_text
 
 from ..metrics.settings import MetricSettings
 from ..support.numbers import HOURS, FiniteFloat, Int
@@ -134,15 +134,8 @@ def _of_method(method: Method) -> Iterator[Option]:
     if method.switch is None:
         yield Option(method.switch_flag, bool, f"{method.help}  [default: false]", method, is_bare=True)
     for each in method.settings:
-        told = each.told or _told(each.default)
-        help_text = f"{each.help}  [default: {told}]"
+        help_text = f"{each.help}  [default: {each.told or as_text(each.default)}]"
         yield Option(method.flag(each.name), _type_of(each), help_text, method, is_hidden=each.is_hidden)
-
-
-def _told(default: Any) -> str:
-    if isinstance(default, bool):
-        return str(default).lower()
-    return f"{default:g}" if isinstance(default, (int, float)) else str(default)
 
 
 def _type_of(each: Setting) -> Any:

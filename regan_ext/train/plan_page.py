@@ -6,7 +6,7 @@ from typing import Any, List, Mapping, Sequence, Tuple
 
 from training_hooks.core.schedule import Schedule, Span
 from training_hooks.methods.method import Method
-from training_hooks.methods.setting import Config
+from training_hooks.methods.setting import Config, as_text
 
 from ..support.text import counted
 
@@ -42,7 +42,7 @@ def _settings(method: Method, config: Config) -> str:
     told = {each.name for each in method.settings if each.search is not None or (not each.is_hidden and len(values) <= _FEW)}
     shown = {name: value for name, value in values.items() if name in told or value != default[name]}
     rest = "" if len(shown) == len(values) else "; the rest as by default"
-    return ", ".join(f"{name.replace('_', ' ')} {_text(value)}" for name, value in shown.items()) + rest
+    return ", ".join(f"{name.replace('_', ' ')} {as_text(value, ' ')}" for name, value in shown.items()) + rest
 
 
 def _of_phases(schedule: Schedule, plan: Mapping[str, Any], total: int, batch: int) -> List[str]:
@@ -84,11 +84,3 @@ def _cost(theory: Mapping[str, Any]) -> List[str]:
         f"Cost by theory: a forward pass of G {sparse:g} GMACs sparse, {dense:g} dense;",
         f"  the run {run:g} PFLOPs, {dense_run:g} if it were dense{time}",
     ]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(map(str, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, MutableMapping, Optional, Tuple
 
 from training_hooks.core.schedule import Length
 from training_hooks.methods.method import Method, Preset, methods
-from training_hooks.methods.setting import Setting
+from training_hooks.methods.setting import Setting, as_text
 
 from ..support.paths import expanded
 from ..support.reading import Damaged, read_json
@@ -39,7 +39,7 @@ def fill(preset: Optional[Preset], values: MutableMapping[str, Any]) -> List[str
     wanted = {} if preset is None else preset.host
     missing = {name: value for name, value in wanted.items() if name in values and values[name] is None}
     values.update(missing)
-    return [f"--{name}={_text(value)}" for name, value in missing.items()]
+    return [f"--{name}={as_text(value)}" for name, value in missing.items()]
 
 
 def say(values: MutableMapping[str, Any], ours: Mapping[str, Any]) -> None:
@@ -54,7 +54,7 @@ def say(values: MutableMapping[str, Any], ours: Mapping[str, Any]) -> None:
         filled = fill(method.presets.get(preset or ""), values)
         flags = {each.name: method.flag(each.name) for each in method.settings}
         given = {name for name, flag in flags.items() if ours.get(parameter_name(flag)) is not None}
-        told = [f"{flags[name]}={_text(value)}" for name, value in settings(method, preset).items() if name not in given]
+        told = [f"{flags[name]}={as_text(value)}" for name, value in settings(method, preset).items() if name not in given]
         if told or filled:
             echo(f"Preset {preset}: {' '.join([*told, *filled])}", err=True)
 
@@ -103,9 +103,3 @@ def _checked(method: Method, values: Mapping[str, Any]) -> Dict[str, Any]:
         if name in checked and checked[name].value == 0 and least > 0:
             raise ValueError(f"{name} must be at least {least} iteration, got 0")
     return checked
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return ",".join(value) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)

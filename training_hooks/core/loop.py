@@ -235,7 +235,7 @@ class Loop:
         return statistics
 
     def state_dict(self) -> Dict[str, Any]:
-        """All that a run needs to go on: networks, optimizers, methods with their settings, random states, number of iterations.
+        """All that a run needs to go on: networks, optimizers, methods with their settings, random states, and the iteration.
 
         To be taken between two iterations, in every process. It loads with ``weights_only=True``. As with all of PyTorch's,
         the tensors in it are those that train on.

@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type
 
 from ..core.engine import dotted_name, look_up
 from ..core.hook import Hook
-from .setting import Config, Setting
+from .setting import Config, Setting, as_text
 
 __all__ = [
     "GROUP", "Entry", "Facts", "Method", "Plan", "Preset", "Statistic", "construct", "entries", "entry_of", "find", "methods",
@@ -192,7 +192,7 @@ class Method:
             return ""
         if self.label is not None:
             return self.label(given, config)
-        return f"-{self.name}" + "".join(f"-{name}{_short(value)}" for name, value in given.items())
+        return f"-{self.name}" + "".join(f"-{name}{as_text(value, '-')}" for name, value in given.items())
 
     def entry(self, config: Config) -> Dict[str, Any]:
         """The method in a run's options: what it is known by, as JSON.
@@ -215,12 +215,6 @@ class Method:
         found = look_up(self.hook)
         assert isinstance(found, type) and issubclass(found, Hook)
         return found
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return "-".join(map(str, value))
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
 from ..core.schedule import Schedule
 
-__all__ = ["KINDS", "Config", "Setting", "setting"]
+__all__ = ["KINDS", "Config", "Setting", "as_text", "setting"]
 
 #: Kinds of settings, by which they are read from a command line and from JSON.
 KINDS = ("float", "int", "bool", "str", "choice", "choices", "patterns", "length")
@@ -112,6 +112,20 @@ class Setting:
             return f"greater than {self.least:g} and finite" if self.excludes_least else f"at least {self.least:g}"
         low = "(-inf" if self.least is None else f"{'(' if self.excludes_least else '['}{self.least:g}"
         return f"in {low}, {self.most:g}{')' if self.excludes_most else ']'}"
+
+
+def as_text(value: Any, between: str = ",") -> str:
+    """A value of a setting as it is typed, such as "0.3", "true" or "color,cutout"; "none" for several that are none.
+
+    Args:
+        value: of JSON or of Python.
+        between: what stands between several.
+    """
+    if isinstance(value, (list, tuple)):
+        return between.join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def setting(default: Any, help: str, *, kind: Optional[str] = None, **more: Any) -> Any:
