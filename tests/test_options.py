@@ -171,6 +171,27 @@ def test_an_exclusion_of_none_leaves_nothing_out(text):
     assert configured("--regan-ratio=0.3", f"--regan-exclude={text}").exclude == ()
 
 
+@pytest.mark.parametrize("text", ["", " ", ",", " , "])
+@pytest.mark.parametrize("flag", ["--regan-exclude", "--regan-quirks", "--DiffAugment", "--hook"])
+def test_an_empty_value_is_refused_and_none_is_told_where_it_is_one(flag, text):
+    message = refusal("--regan-ratio=0.3", f"{flag}={text}")
+    assert flag in message and "is empty; none" in message
+
+
+@pytest.mark.parametrize("flag", ["--regan-preset", "--regan-quirks", "--DiffAugment", "--hook"])
+def test_none_is_what_the_default_of_none_is(flag):
+    (option,) = [option for option in options.click_options() if option.opts[0] == flag]
+    assert "[default: none]" in option.help
+    assert run(f"{flag}=none", "--regan-ratio=0.3").output == run("--regan-ratio=0.3").output
+
+
+@pytest.mark.parametrize(
+    "option", [o.opts[0] for o in options.click_options() if o.opts[0] != "--regan-scope"]
+)  # a network says
+def test_no_option_takes_an_empty_value(option):
+    assert option in refusal("--regan-ratio=0.3", "--regan-granularity=channel", f"{option}=")
+
+
 def test_a_ratio_of_zero_is_off():
     assert configured("--regan-ratio=0") is None
     assert configured("--regan-preset=few-shot", "--regan-ratio=0") is None

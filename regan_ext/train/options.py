@@ -48,8 +48,8 @@ class _ListType(click.ParamType):
         self.setting, self.name = setting, "patterns" if setting.kind == "patterns" else "list"
 
     def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Tuple[str, ...]:
-        words = presets.words(self.setting, value) if isinstance(value, str) else value
         try:
+            words = presets.words(self.setting, value) if isinstance(value, str) else value
             checked: Tuple[str, ...] = self.setting.checked(words)
         except ValueError as err:
             self.fail(str(err), param, ctx)
@@ -67,7 +67,9 @@ class _HookType(click.ParamType):
         from training_hooks.core.engine import look_up
         from training_hooks.core.hook import Hook
 
-        names = tuple(part.strip().replace(":", ".") for part in value.split(","))
+        names = () if value.strip().lower() == "none" else tuple(part.strip().replace(":", ".") for part in value.split(","))
+        if names and not any(names):
+            self.fail("it is empty; none is how to name nothing", param, ctx)
         for name in names:
             try:
                 found = look_up(name)
@@ -78,6 +80,17 @@ class _HookType(click.ParamType):
         return names
 
 
+class _BoolType(click.types.BoolParamType):
+    """True or false, and no empty value, which click takes for false."""
+
+    name = "bool"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
+        if value == "":
+            self.fail("it is empty; true and false are the values", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class _PresetType(click.Choice):
     """The name of a method's preset, or a preset's file."""
 
@@ -86,6 +99,8 @@ class _PresetType(click.Choice):
         self.method = method
 
     def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
+        if str(value).lower() == "none":
+            return None
         if not str(value).endswith(".json"):
             return super().convert(value, param, ctx)
         try:
@@ -123,7 +138,7 @@ class Option(click.Option):
 def _metavar(kind: Any) -> str:
     if isinstance(kind, click.Choice):
         return f"[{'|'.join([*map(str, kind.choices), *(['FILE'] if isinstance(kind, _PresetType) else [])])}]"
-    return {bool: "BOOL", str: "PATTERNS"}.get(kind) or str(kind.name).upper()
+    return "PATTERNS" if kind is str else str(kind.name).upper()
 
 
 def _of_method(method: Method) -> Iterator[Option]:
@@ -132,7 +147,7 @@ def _of_method(method: Method) -> Iterator[Option]:
         what = f"Start from these settings, or from those in FILE.json; other --{method.name} options win."
         yield Option(f"--{method.name}-preset", _PresetType(method), f"{what}  [default: none]", method)
     if method.switch is None:
-        yield Option(method.switch_flag, bool, f"{method.help}  [default: false]", method, is_bare=True)
+        yield Option(method.switch_flag, _BoolType(), f"{method.help}  [default: false]", method, is_bare=True)
     for each in method.settings:
         help_text = f"{each.help}  [default: {each.told or as_text(each.default)}]"
         yield Option(method.flag(each.name), _type_of(each), help_text, method, is_hidden=each.is_hidden)
@@ -146,7 +161,7 @@ def _type_of(each: Setting) -> Any:
     if each.kind in ("int", "float"):
         kind: Any = Int if each.kind == "int" else FiniteFloat
         return kind(each.least, each.most, min_open=each.excludes_least, max_open=each.excludes_most)
-    return {"bool": bool, "str": str}.get(each.kind) or _ListType(each)
+    return {"bool": _BoolType(), "str": str}.get(each.kind) or _ListType(each)
 
 
 _CHANNELS, _MANY = Int(1, 65536), Int(1, 1_000_000)
@@ -160,7 +175,7 @@ _RUN: Tuple[Option, ...] = (
     Option(
         "--pairs", click.Choice(["last", "all", "none"]), "Keep the sparse and dense member of the last cycle.  [default: last]"
     ),
-    Option("--states", bool, "Write a state file beside every snapshot, for --resume.  [default: true]"),
+    Option("--states", _BoolType(), "Write a state file beside every snapshot, for --resume.  [default: true]"),
     Option("--keep-states", Int(0, 1_000_000), "How many state files to keep; 0 = all.  [default: 3]"),
     Option("--on-nan", click.Choice(["stop", "warn"]), "What to do when weights or losses are not finite.  [default: stop]"),
     Option("--hook", _HookType(), "Methods of your own, by the dotted names of their classes.  [default: none]"),

@@ -22,10 +22,16 @@ def parameter_name(flag: str) -> str:
 
 
 def words(setting: Setting, text: str) -> Tuple[str, ...]:
-    """The words of a text with commas between them, as the value of a setting of several; none of "none"."""
+    """The words of a text with commas between them, as the value of a setting of several; none of "none".
+
+    Raises:
+        ValueError: there is nothing in it.
+    """
     if text.strip().lower() == "none":
         return ()
     parts = tuple(part.strip() for part in text.split(","))
+    if not any(parts):
+        raise ValueError(f"{setting.name} is empty; none is how to name nothing")
     return tuple(filter(None, parts)) if setting.kind == "patterns" else parts
 
 
