@@ -440,6 +440,13 @@ def test_a_bad_preset_is_one_line(changes: Dict[str, Any], tmp_path: Path) -> No
     assert result.exit_code == 2 and str(path) in said and "--regan-preset" in said
 
 
+def test_what_is_unknown_in_a_preset_is_named(tmp_path: Path) -> None:
+    path = preset(tmp_path / "my.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "study": {}, "host": {"gamma": 10}, "kimg": 300}))
+    with pytest.raises(ValueError, match=r'my\.json has "host", "kimg", which nothing reads; .*"regan".*"study"'):
+        read_file(METHOD, str(path))
+
+
 @pytest.mark.parametrize("content", [None, "", "[]", '{"regan": 3}', b"\xff\xfe"])
 def test_a_file_that_is_no_preset(content: Any, tmp_path: Path) -> None:
     path = tmp_path / "my.json"

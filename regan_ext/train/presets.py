@@ -80,7 +80,7 @@ def read_file(method: Method, path: str) -> Dict[str, Any]:
     """The settings in a preset's file, as ``regan-ext tune`` writes it.
 
     Raises:
-        ValueError: there is no such file, or it is no preset.
+        ValueError: there is no such file, it is no preset, or there is more in it than is read.
     """
     file = Path(expanded(path))
     try:
@@ -90,6 +90,10 @@ def read_file(method: Method, path: str) -> Dict[str, Any]:
     values = content.get(method.name) if isinstance(content, dict) else None
     if not isinstance(values, dict) or method.switch not in (None, *values):
         raise ValueError(f'{path} is no preset: it has no "{method.name}" with a "{method.switch}" in it')
+    unknown = [f'"{name}"' for name in content if name not in (method.name, "study")]
+    if unknown:
+        known = f'a preset has "{method.name}", and "study" for a reader'
+        raise ValueError(f"{path} has {', '.join(unknown)}, which nothing reads; {known}")
     try:
         return _checked(method, method.upgraded(values))
     except (TypeError, ValueError) as err:
