@@ -26,6 +26,8 @@ from regan_ext.runs.metric import MetricPoint
 from regan_ext.support import process
 from regan_ext.support.errors import UserError
 from regan_ext.support.locks import locked
+from regan_ext.support.reading import read_json
+from regan_ext.train import presets
 from regan_ext.train.presets import read_file
 from regan_ext.tune import runner, training
 from regan_ext.tune.objective import Objective
@@ -445,6 +447,14 @@ def test_what_is_unknown_in_a_preset_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "study": {}, "host": {"gamma": 10}, "kimg": 300}))
     with pytest.raises(ValueError, match=r'my\.json has "host", "kimg", which nothing reads; .*"regan".*"study"'):
         read_file(METHOD, str(path))
+
+
+def test_a_preset_is_read_once(tmp_path: Path, data_zip: Path, host_dir: Path, capsys: Any, monkeypatch: Any) -> None:
+    read: List[Path] = []
+    monkeypatch.setattr(presets, "read_json", lambda file: read.append(file) or read_json(file))
+    path = preset(tmp_path / "my.json")
+    resolved([f"--regan-preset={path}", "--batch=16", "--kimg=1"], data_zip, tmp_path / "runs", capsys)
+    assert read == [path]
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"regan": 3}', b"\xff\xfe"])

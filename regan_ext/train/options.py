@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 import click
 
 from training_hooks.core.schedule import Length
-from training_hooks.methods.method import Method, methods
+from training_hooks.methods.method import Method, Preset, methods
 from training_hooks.methods.setting import Config, Setting, as_text
 
 from ..metrics.settings import MetricSettings
@@ -99,15 +99,15 @@ class _PresetType(click.Choice):
         self.method = method
 
     def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
-        if str(value).lower() == "none":
-            return None
+        if isinstance(value, presets.Chosen) or str(value).lower() == "none":
+            return value if isinstance(value, presets.Chosen) else None
         if not str(value).endswith(".json"):
-            return super().convert(value, param, ctx)
+            name = super().convert(value, param, ctx)
+            return presets.Chosen(name, self.method.presets[name])
         try:
-            presets.read_file(self.method, value)
+            return presets.Chosen(value, Preset(presets.read_file(self.method, value)))
         except ValueError as err:
             self.fail(str(err), param, ctx)
-        return value
 
 
 class Option(click.Option):
@@ -248,10 +248,10 @@ def _asked(method: Method, values: Mapping[str, Any]) -> Optional[Dict[str, Any]
     """The settings of a method that is on; None of one that is off."""
     named = {each.name: parameter_name(method.flag(each.name)) for each in method.settings}
     given = {name: values[parameter] for name, parameter in named.items() if values.get(parameter) is not None}
-    preset = values.get(f"{method.name}_preset")
-    settings = {**presets.settings(method, preset), **given}
+    chosen: Optional[presets.Chosen] = values.get(f"{method.name}_preset")
+    settings = {**(chosen.preset.settings if chosen is not None else {}), **given}
     switch = values.get(parameter_name(method.switch_flag))
-    is_on = method.switch in settings if method.switch is not None else preset is not None if switch is None else switch
+    is_on = method.switch in settings if method.switch is not None else chosen is not None if switch is None else switch
     if given and not is_on:
         raise click.UsageError(f"{method.flag(next(iter(given)))} needs {_ways_on(method)}")
     for each in method.settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, MutableMapping, Optional, Tuple
 
@@ -13,7 +14,20 @@ from ..support.paths import expanded
 from ..support.reading import Damaged, read_json
 from ..support.text import echo
 
-__all__ = ["fill", "parameter_name", "read_file", "say", "settings", "words"]
+__all__ = ["Chosen", "fill", "parameter_name", "read_file", "say", "words"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The preset that was asked for.
+
+    Args:
+        name: as it was typed, a name or a file.
+        preset: what it sets.
+    """
+
+    name: str
+    preset: Preset
 
 
 def parameter_name(flag: str) -> str:
@@ -56,24 +70,15 @@ def say(values: MutableMapping[str, Any], ours: Mapping[str, Any]) -> None:
         ours: this package's options, by the names of their parameters; None = not given.
     """
     for method in methods():
-        preset = ours.get(f"{method.name}_preset")
-        filled = fill(method.presets.get(preset or ""), values)
+        chosen: Optional[Chosen] = ours.get(f"{method.name}_preset")
+        if chosen is None:
+            continue
+        filled = fill(chosen.preset, values)
         flags = {each.name: method.flag(each.name) for each in method.settings}
         given = {name for name, flag in flags.items() if ours.get(parameter_name(flag)) is not None}
-        told = [f"{flags[name]}={as_text(value)}" for name, value in settings(method, preset).items() if name not in given]
+        told = [f"{flags[name]}={as_text(value)}" for name, value in chosen.preset.settings.items() if name not in given]
         if told or filled:
-            echo(f"Preset {preset}: {' '.join([*told, *filled])}", err=True)
-
-
-def settings(method: Method, preset: Optional[str]) -> Dict[str, Any]:
-    """Settings of a method, lengths as ``Length``: of a preset's name, of a file that ends in .json, or none.
-
-    Raises:
-        ValueError: the file is no preset.
-    """
-    if preset is not None and preset.endswith(".json"):
-        return read_file(method, preset)
-    return dict(method.presets[preset].settings) if preset is not None else {}
+            echo(f"Preset {chosen.name}: {' '.join([*told, *filled])}", err=True)
 
 
 def read_file(method: Method, path: str) -> Dict[str, Any]:
