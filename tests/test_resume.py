@@ -119,6 +119,7 @@ def test_latest_and_folders_take_the_newest_whole_pair(whole: Run, copied: Path,
     shutil.copytree(whole.folder, copied / "runs" / whole.folder.name)
     code, output = outcome(whole, copied, capsys, "--kimg=4", value="latest")
     assert code == 0 and "network-snapshot-000003.pkl" in output
+    assert f"Resume: goes on from {copied / 'runs' / whole.folder.name / 'network-snapshot-000003.pkl'}, 3.008 kimg\n" in output
 
 
 @pytest.mark.parametrize("there", [[], ["runs"], ["runs", "runs/00000-killed-in-its-first-tick"]])

@@ -207,6 +207,8 @@ class _Attachment:
             check_settings(measured, self.args["training_set_kwargs"], host("dnnlib").util.construct_class_by_name)
             host_values.check_run_folder(values.get("outdir") or ".", description + suffix)
             if values.get("dry_run"):
+                if resumed is not None:
+                    echo(f"Resume: {resumed.outcome}")
                 for line in plan_page.describe(plan, methods.configured(self.request, plan["batch_size"])):
                     echo(line)
             return description + suffix, self.args

@@ -62,6 +62,13 @@ class Resume:
         """Images trained on so far. Only where a run goes on."""
         return int((self.state or self.plain or {})["cur_nimg"])
 
+    @property
+    def outcome(self) -> str:
+        """What comes of it, in words."""
+        if self.goes_on:
+            return f"goes on from {self.snapshot}, {self.images / 1000:g} kimg"
+        return f"a new run begins from the networks of {self.snapshot}"
+
 
 def _pairs(folder: Path) -> Iterator[Tuple[Path, Path]]:
     """(state file, snapshot) below ``folder``, newest first: of the last run, and in it of the most kimg."""
