@@ -86,7 +86,13 @@ def test_one_sparse_phase_is_one(data_zip: Path, host_dir: Path, capsys: Any) ->
 def test_a_run_too_short_for_its_preset_says_what_to_give(data_zip: Path, host_dir: Path, capsys: Any) -> None:
     arguments = ["train", "--host=embedded", "-n", "--outdir=x", f"--data={data_zip}", "--regan-preset=few-shot", "--kimg=100"]
     code, output = call([*arguments, "--device=cpu", "--metrics=none"], capsys)
-    assert code == 2 and "; give more --kimg, or a shorter --regan-warmup and --regan-interval" in output
+    (line,) = [line for line in output.splitlines() if line.startswith("Error: ")]
+    assert code == 2 and "--regan-finish" in line and "dense needs at least 9312 iterations" in line
+    assert (
+        "that is 149 kimg, and the run has 100; give --kimg=149 or more, or a shorter --regan-interval or --regan-warmup"
+        in line
+    )
+    assert call([*arguments, "--device=cpu", "--metrics=none", "--kimg=149"], capsys)[0] == 0
 
 
 def test_the_cpu_is_told_where_nobody_asked_for_it(data_zip: Path, host_dir: Path, capsys: Any, monkeypatch: Any) -> None:

@@ -6,6 +6,7 @@ import math
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from training_hooks.core.engine import construct_hook
+from training_hooks.core.schedule import TooShort
 from training_hooks.methods.method import Facts, Method, find
 from training_hooks.methods.setting import Config
 from training_hooks.nvidia import host_loop as loop
@@ -66,6 +67,7 @@ def add(
     on = [(method, _completed(method, config, facts)) for method, config in configured(request, facts.batch_size)]
     for method, config in on:
         _check_hook(method, config)
+        _check_length(method, config, facts, args["total_kimg"])
     plans = {method.name: _plan(method, config, facts) for method, config in on}
     suffix = "".join(method.suffix(request.methods[method.name], config) for method, config in on)
     listed = [*(method.entry(config) for method, config in on), *hooks]
@@ -113,6 +115,20 @@ def _check_hook(method: Method, config: Config) -> None:
         raise UserError(f"{method.switch_flag}: {what}") from err
     if hook.name != method.name:
         raise UserError(f"{method.switch_flag}: the name of the hook {method.hook} is {hook.name!r}, not {method.name!r}")
+
+
+def _check_length(method: Method, config: Config, facts: Facts, total_kimg: float) -> None:
+    """Check that the run is long enough for the phases, in the unit that its length is given in."""
+    try:
+        config.schedule(facts.total)
+    except ValueError as err:
+        if not isinstance(err, TooShort):
+            raise options.of_setting(method, err) from err
+        least = math.ceil(err.needed * facts.batch_size / 1000)
+        lengths = " or ".join(method.flag(each.name) for each in method.settings if each.kind == "length")
+        kimg = f"that is {least} kimg, and the run has {total_kimg:g}"
+        remedy = f"give --kimg={least} or more" + (f", or a shorter {lengths}" if lengths else "")
+        raise options.of_setting(method, ValueError(f"{err}; {kimg}; {remedy}")) from err
 
 
 def _plan(method: Method, config: Config, facts: Facts) -> Mapping[str, Any]:

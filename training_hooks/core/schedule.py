@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-__all__ = ["Length", "Phase", "Schedule", "Span"]
+__all__ = ["Length", "Phase", "Schedule", "Span", "TooShort"]
 
 
 class Phase(enum.IntEnum):
@@ -107,6 +107,14 @@ class Span:
         return self.phase.title + (f" {self.cycle}" if self.cycle else "")
 
 
+class TooShort(ValueError):
+    """A run is too short for the phase that it shall end in; ``needed`` iterations would do."""
+
+    def __init__(self, message: str, needed: int):
+        super().__init__(message)
+        self.needed = needed
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Warm-up, then sparse and dense phases of ``interval`` iterations each, in turn (Re-GAN algorithm 1).
@@ -142,9 +150,10 @@ class Schedule:
             raise ValueError(f"finish={self.finish} needs the total number of iterations")
         if self._phases is not None and self._phases < (2 if self.finish == "dense" else 1):
             need = self.warmup + self.first_extra + self.interval * (2 if self.finish == "dense" else 1)
-            raise ValueError(
+            raise TooShort(
                 f"finish={self.finish} needs at least {need} iterations "
-                f"(warm-up {self.warmup}, interval {self.interval}), but the run has {self.total}"
+                f"(warm-up {self.warmup}, interval {self.interval}), but the run has {self.total}",
+                need,
             )
 
     @property
