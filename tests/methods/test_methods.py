@@ -119,6 +119,14 @@ def test_what_is_asked_for_reaches_options_folder_and_plan(
     assert re.search(rf"^{re.escape(method.title)}: ", output, re.MULTILINE)
 
 
+@pytest.mark.parametrize("target, suffix", [("G", ""), ("D", "-D"), ("both", "-GD")])
+def test_runs_of_other_targets_have_folders_of_other_names(target: str, suffix: str) -> None:
+    regan = find("regan")
+    assert regan is not None
+    given = {"ratio": 0.3, "interval": 10, "target": target}
+    assert regan.suffix(given, regan.config.from_dict(given)) == f"-regan0.3-g10{suffix}"
+
+
 @pytest.fixture(scope="module")
 def reported(train: Any, detector: Path) -> Set[str]:
     """The statistics of runs of all methods, in each as many as can be combined."""
