@@ -73,8 +73,7 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
         raise RuntimeError(f"regan_ext cannot attach to this train.py: it has no {', '.join(missing)}")
     assert isinstance(command, click.Command) and command.callback is not None
     namespace[_ATTACHED] = True
-    theirs = {param.name for param in command.params}
-    ours = [option for option in options.click_options() if option.name not in theirs]
+    ours = options.added_to([str(param.name) for param in command.params])
     help_page.in_groups(command)
     command.params += ours
     if namespace["__name__"] == "__main__":

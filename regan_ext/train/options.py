@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import click
 
@@ -15,10 +15,11 @@ from training_hooks.methods.setting import Config, Setting, as_text
 from ..metrics.settings import MetricSettings
 from ..support.numbers import HOURS, FiniteFloat, Int
 from ..support.paths import UserPath
+from ..support.text import echo
 from . import presets
 from .presets import parameter_name
 
-__all__ = ["Option", "Request", "click_options", "configuration", "of_setting", "resolve"]
+__all__ = ["Option", "Request", "added_to", "click_options", "configuration", "of_setting", "resolve"]
 
 
 class _LengthType(click.ParamType):
@@ -189,6 +190,29 @@ _HOSTS_OWN = MetricSettings()
 def click_options() -> List[Option]:
     """All added options: those of the methods in the methods' order, and those that run the training."""
     return [*(option for method in methods() for option in _of_method(method)), *_RUN]
+
+
+def added_to(theirs: Collection[str]) -> List[Option]:
+    """The options that a host's command gets: of ours those that it has not itself. A method with an option that already means
+    something else is told on stderr and left out.
+
+    Args:
+        theirs: names of the parameters that the host's command has.
+    """
+    taken = {str(option.name): "regan-ext" for option in _RUN}
+    taken.update(dict.fromkeys(theirs, "the host"))
+    ours: List[Option] = []
+    for method in methods():
+        options = list(_of_method(method))
+        twice = next((option for option in options if option.name in taken), None)
+        if twice is None:
+            ours += options
+            taken.update((str(option.name), f"the method {method.name}") for option in options)
+        else:
+            why = f"{taken[str(twice.name)]} has an option {twice.opts[0]} already"
+            echo(f"The method {method.name} ({method.title}) is left out: {why}.", err=True)
+    ours += [option for option in _RUN if option.name not in theirs]
+    return ours
 
 
 @dataclass(frozen=True)

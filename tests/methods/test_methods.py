@@ -232,6 +232,19 @@ def test_a_package_whose_method_cannot_be_used_is_left_out(
     assert f"The method shrinking:METHOD of shrinking cannot be used ({why}" in told and told.count("\n") == 1
 
 
+@pytest.mark.parametrize("name, option, whose", [("snap", "--snap", "the host"), ("pairs", "--pairs", "regan-ext")])
+def test_a_method_named_like_another_option_is_told_and_left_out(
+    installed: None, tmp_path: Path, data_zip: Path, host_dir: Path, name: str, option: str, whose: str
+) -> None:
+    path = tmp_path / "shrinking.py"
+    path.write_text(path.read_text().replace("'shrink'", f"'{name}'"))
+    common = ["-m", "regan_ext", "train", "--host=embedded", "-n", f"--outdir={tmp_path / 'runs'}", f"--data={data_zip}"]
+    result = run_python([*common, *SMALL], {"PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 0, result.stdout
+    told = [line for line in result.stdout.splitlines() if "Shrinking" in line]
+    assert told == [f"The method {name} (Shrinking) is left out: {whose} has an option {option} already."]
+
+
 def test_a_hook_that_cannot_be_made_is_told_before_a_run(
     monkeypatch: pytest.MonkeyPatch, data_zip: Path, host_dir: Path, tmp_path: Path
 ) -> None:
