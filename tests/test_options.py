@@ -246,6 +246,19 @@ def test_a_configuration_error_names_the_option_of_the_field(field):
     assert caught.value.param_hint == "--regan-" + field.replace("_", "-")
 
 
+@pytest.mark.parametrize(
+    "flag, quirk", [("--regan-rule", "quantile"), ("--regan-refresh", "refresh"), ("--regan-steps", "main-steps")]
+)
+@pytest.mark.parametrize("arguments", [[], ["--regan-ratio=0.3"]], ids=["alone", "with a ratio"])
+def test_an_option_of_earlier_says_what_took_its_place(flag, quirk, arguments):
+    command = click.Command("train", params=options.added_to([]), callback=lambda **values: options.resolve(values))
+    result = CliRunner().invoke(command, [*arguments, f"{flag}=x"])
+    (line,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert result.exit_code == 2 and f"No such option any more: {flag}" in line
+    assert "--regan-preset=reference" in line and f"--regan-quirks={quirk}" in line
+    assert flag not in CliRunner().invoke(command, ["--help"]).output
+
+
 # -------------------------------------------------------------------- the table
 
 

@@ -82,7 +82,7 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
 
     @printable_errors()
     def run(**values: Any) -> Any:
-        values_of_ours = {str(o.name): values.pop(str(o.name)) for o in ours}
+        values_of_ours = {str(o.name): values.pop(str(o.name)) for o in ours if o.expose_value}
         values = host_values.checked(values)
         presets.say(values, values_of_ours)
         with_hooks = _Attachment(namespace, flavour, options.resolve(values_of_ours), hooks)

@@ -192,7 +192,22 @@ def click_options() -> List[Option]:
     return [*(option for method in methods() for option in _of_method(method)), *_RUN]
 
 
-def added_to(theirs: Collection[str]) -> List[Option]:
+class _Removed(click.Option):
+    """An option of earlier, which says what has taken its place."""
+
+    def __init__(self, flag: str, quirk: str):
+        def refuse(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+            if value is not None:
+                instead = f"the published code's behaviour is --regan-preset=reference, this part alone --regan-quirks={quirk}"
+                raise click.UsageError(f"No such option any more: {flag}; {instead}", ctx)
+
+        super().__init__([flag], hidden=True, expose_value=False, callback=refuse, is_eager=True)
+
+
+_REMOVED = {"--regan-rule": "quantile", "--regan-refresh": "refresh", "--regan-steps": "main-steps"}
+
+
+def added_to(theirs: Collection[str]) -> List[click.Option]:
     """The options that a host's command gets: of ours those that it has not itself. A method with an option that already means
     something else is told on stderr and left out.
 
@@ -201,7 +216,7 @@ def added_to(theirs: Collection[str]) -> List[Option]:
     """
     taken = {str(option.name): "regan-ext" for option in _RUN}
     taken.update(dict.fromkeys(theirs, "the host"))
-    ours: List[Option] = []
+    ours: List[click.Option] = []
     for method in methods():
         options = list(_of_method(method))
         twice = next((option for option in options if option.name in taken), None)
@@ -212,7 +227,7 @@ def added_to(theirs: Collection[str]) -> List[Option]:
             why = f"{taken[str(twice.name)]} has an option {twice.opts[0]} already"
             echo(f"The method {method.name} ({method.title}) is left out: {why}.", err=True)
     ours += [option for option in _RUN if option.name not in theirs]
-    return ours
+    return [*ours, *(_Removed(flag, quirk) for flag, quirk in _REMOVED.items())]
 
 
 @dataclass(frozen=True)
