@@ -74,7 +74,7 @@ class DemoSettings:
             "--cond=1", f"--kimg={self.kimg}", f"--batch={self.batch}", "--gamma=0.1", "--tick=1",
             f"--snap={max(1, self.kimg // 5)}", "--aug=noaug", "--cbase=1024", "--cmax=32",
             f"--regan-ratio={config.ratio:g}", f"--regan-interval={config.interval}", f"--regan-warmup={config.warmup}",
-            f"--regan-lr-scale={config.lr_scale:g}", f"--regan-exclude={','.join(config.exclude or ())}",
+            f"--regan-lr-scale={config.lr_scale}", f"--regan-exclude={','.join(config.exclude or ())}",
             f"--regan-finish={config.finish}",
         ]  # fmt: skip
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from training_hooks.sparsity import masks
 from training_hooks.sparsity.masked_network import MaskedNetwork
+from training_hooks.sparsity.scores import Rule
 
 RELAXED = settings(deadline=None, max_examples=80)
 SHAPES = st.lists(st.integers(1, 7), min_size=1, max_size=4).map(tuple)
@@ -356,8 +357,8 @@ def test_masks_go_by_any_score() -> None:
     module = torch.nn.Linear(8, 4, bias=False)
     network = MaskedNetwork(["weight"], module)
     last_first = torch.arange(32.0).flip(0).view(4, 8)
-    network.choose(0.25, score=lambda weight: last_first)
+    network.choose(Rule(0.25, score=lambda name, weight: last_first))
     assert torch.equal(network.keep[0], masks.keep_smallest_out(last_first, 0.25))
     assert int((~network.keep[0]).sum()) == 8 and not network.keep[0][3, 1:].any()  # the last channel keeps its largest
-    network.choose(0.25, shape=lambda scores, ratio: scores > scores.median())
+    network.choose(Rule(0.25, shape=lambda scores, ratio: scores > scores.median()))
     assert torch.equal(network.keep[0], module.weight > module.weight.median())

@@ -52,7 +52,7 @@ def learning_rate(run: Run) -> List[Step]:
 
     def value(phase: Phase, iteration: int) -> float:
         base = before[-1] if forgets_at is None or iteration < forgets_at else after[-1]
-        return base * (config.lr_scale if phase == Phase.DENSE else 1.0)
+        return base * config.scale(phase)
 
     return _steps(run, value, forgets_at)
 
@@ -63,7 +63,7 @@ def _bases(run: Run) -> List[Tuple[Tick, float]]:
     for tick in run.ticks:
         phase, rate = _phase(run, tick), tick.get("ReGAN/lr")
         if config is not None and phase is not None and math.isfinite(rate):
-            found.append((tick, rate / config.lr_scale if phase == Phase.DENSE else rate))
+            found.append((tick, rate / config.scale(phase)))
     return found
 
 

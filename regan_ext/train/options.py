@@ -57,6 +57,21 @@ class _ListType(click.ParamType):
         return checked
 
 
+class _RatesType(click.ParamType):
+    """A factor of dense phases, or those of sparse and dense ones, as a setting takes them."""
+
+    name = "float"
+
+    def __init__(self, setting: Setting):
+        self.setting = setting
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
+        try:
+            return self.setting.checked(value if isinstance(value, float) else str(value))
+        except ValueError as err:
+            self.fail(str(err), param, ctx)
+
+
 class _HookType(click.ParamType):
     """Dotted names of hook classes, of modules that can be imported."""
 
@@ -162,6 +177,8 @@ def _type_of(each: Setting) -> Any:
     if each.kind in ("int", "float"):
         kind: Any = Int if each.kind == "int" else FiniteFloat
         return kind(each.least, each.most, min_open=each.excludes_least, max_open=each.excludes_most)
+    if each.kind == "rates":
+        return _RatesType(each)
     return {"bool": _BoolType(), "str": str}.get(each.kind) or _ListType(each)
 
 

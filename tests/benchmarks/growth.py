@@ -18,6 +18,7 @@ import torch
 from regan_ext.hosts.embedded_train import host_module
 from regan_ext.support.machine import describe
 from training_hooks.sparsity.masked_network import MaskedNetwork
+from training_hooks.sparsity.scores import Rule
 from training_hooks.sparsity.selection import parameter_shapes
 
 # Millions of parameters: resolution, channel base, most channels, width of z and w.
@@ -69,7 +70,7 @@ def main(ratio: float, repeats: int, millions: str) -> None:
 
         def update(network: MaskedNetwork = network) -> None:
             before = network.keep
-            network.choose(ratio)
+            network.choose(Rule(ratio))
             network.note_change(before)
             network.zero_weights()
 

@@ -42,7 +42,11 @@ CASES = [
             "ratio": 0.45, "interval": 77, "warmup": 13, "lr_scale": 0.5, "target": "D", "scope": "synthesis.*.weight",
             "exclude": ["*.const", "*rgb*"], "moments": "restore", "ema": "off", "finish": "sparse", "quirks": ["late"],
         },
-        [("ratio", 1.0), ("ratio", "0.3"), ("interval", 0), ("interval", 1.5), ("lr_scale", float("nan")), ("exclude", "a*")],
+        [
+            ("ratio", 1.0), ("ratio", "0.3"), ("interval", 0), ("interval", 1.5), ("lr_scale", float("nan")), ("exclude", "a*"),
+            ("lr_scale", "1:0"), ("lr_scale", "1:2:3"), ("score", "size"), ("turnover", 1.0), ("regrow", "parked"),
+            ("regrow_scale", -1.0),
+        ],
         suffix="-regan0.3-g10",
         own_loop={"ratio": 0.25, "interval": 3, "warmup": 1},
         off=["--regan-ratio=0"],

@@ -86,6 +86,7 @@ class Training:
         total_iterations: length of the run; None where it is not known.
         rank: of this process.
         num_ranks: number of processes.
+        seed: of the run, for what is drawn at random; the same on every rank.
         configured_lr: "G" and "D" → learning rate as configured, before the loop scaled it for lazy regularisation.
         iterations_per_epoch: iterations of an epoch; None where it is not known.
         loss: the host's own loss; None outside a host.
@@ -100,6 +101,7 @@ class Training:
     total_iterations: "int | None" = None
     rank: int = 0
     num_ranks: int = 1
+    seed: int = 0
     configured_lr: Dict[str, float] = field(default_factory=dict)
     iterations_per_epoch: "int | None" = None
     loss: Any = None

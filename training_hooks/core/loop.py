@@ -89,6 +89,7 @@ class Loop:
         batch_size: images per iteration over all processes; None = not known.
         total_iterations: length of the run in iterations, or a ``Length``; None = not known.
         iterations_per_epoch: iterations of an epoch, by which lengths in epochs are measured; None = not known.
+        seed: what methods draw at random follows it; 0 by default, the same in every process.
 
     Raises:
         ValueError: names or methods that do not go together, or settings that do not fit the networks.
@@ -104,6 +105,7 @@ class Loop:
         batch_size: Optional[int] = None,
         total_iterations: Union[int, Length, None] = None,
         iterations_per_epoch: Optional[int] = None,
+        seed: int = 0,
     ):
         _check(networks, optimizers, methods)
         if isinstance(total_iterations, Length):
@@ -118,6 +120,7 @@ class Loop:
             iterations_per_epoch=iterations_per_epoch,
             rank=rank,
             num_ranks=size,
+            seed=seed,
             wraps=Wraps(self._forward),
         )
         self._engine = Engine(methods, training)

@@ -13,7 +13,7 @@ from ..core.schedule import Schedule
 __all__ = ["KINDS", "Config", "Setting", "as_text", "setting"]
 
 #: Kinds of settings, by which they are read from a command line and from JSON.
-KINDS = ("float", "int", "bool", "str", "choice", "choices", "patterns", "length")
+KINDS = ("float", "int", "bool", "str", "choice", "choices", "patterns", "length", "rates")
 
 _C = TypeVar("_C", bound="Config")
 
@@ -26,7 +26,8 @@ class Setting:
         name: field of the configuration.
         default: value where none is given.
         kind: one of ``KINDS``. "choices" is several different ones in an order, "patterns" several texts or None, "length" a
-            number of iterations that may be given in kimg.
+            number of iterations that may be given in kimg, "rates" a factor of dense phases, or the text of a factor of sparse
+            and one of dense phases such as "1:0.1".
         help: what it sets, a sentence for the reader of ``--help``.
         least: smallest value allowed; None = no bound.
         most: largest value allowed; None = no bound.
@@ -72,6 +73,8 @@ class Setting:
                 raise ValueError(f"{self.name} must be one of {', '.join(self.choices)}, got {value!r}")
         elif self.kind in ("choices", "patterns"):
             return self._several(value)
+        elif self.kind == "rates" and isinstance(value, str):
+            return self._rates(value)
         elif self.kind in ("str", "bool"):
             if type(value) is not type(self.default):
                 raise ValueError(f"{self.name} must be of the type of {self.default!r}, got {value!r}")
@@ -93,6 +96,17 @@ class Setting:
             if len(set(value)) < len(value):
                 raise ValueError(f"{self.name} {','.join(value)!r} names one twice")
         return tuple(value)
+
+    def _rates(self, text: str) -> Any:
+        try:
+            factors = [float(part) for part in text.split(":")]
+        except ValueError:
+            factors = []
+        if len(factors) not in (1, 2):
+            raise ValueError(f"{self.name} must be a number such as 0.1, or SPARSE:DENSE such as 1:0.1, got {text!r}")
+        for factor in factors:
+            self._check_number(factor)
+        return factors[-1] if factors[0] == 1 or len(factors) == 1 else ":".join(f"{factor:.12g}" for factor in factors)
 
     def _check_number(self, value: Any) -> None:
         whole = self.kind in ("int", "length")

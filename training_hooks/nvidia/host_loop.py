@@ -202,6 +202,11 @@ class HostLoop:
         return torch.device(self._get("device"))
 
     @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return int(self._find("random_seed", 0))
+
+    @property
     def rank(self) -> int:
         """Number of this process, from 0."""
         return int(self._find("rank", 0))
@@ -268,6 +273,7 @@ class HostLoop:
             total_iterations=self.total_iterations,
             rank=self.rank,
             num_ranks=self.num_ranks,
+            seed=self.seed,
             loss=loss,
             stats=stats,
         )

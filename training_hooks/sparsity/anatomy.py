@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Optional, Tuple
 
-__all__ = ["RGB", "SYNTHESIS", "Place", "place"]
+__all__ = ["RGB", "ROLES", "SYNTHESIS", "Place", "place", "role"]
 
 #: Where the synthesis network lies in a generator.
 SYNTHESIS = "synthesis."
@@ -20,6 +20,14 @@ SYNTHESIS = "synthesis."
 RGB: Dict[str, Tuple[str, ...]] = {
     "G": ("*torgb*", "*to_rgb*", "synthesis.L*_[134].*", "*.to_big.*", "*AggregationLayer*"),
     "D": ("*fromrgb*", "*from_rgb*", "*ExtractionLayer*"),
+}
+
+#: Role → what plays it. Weights of a role begin with one spread and learn at one rate, so they are compared with each other.
+ROLES: Dict[str, str] = {
+    "conv": "convolutions and the learned input",
+    "affine": "layers that make styles",
+    "mapping": "mapping network",
+    "fc": "fully connected layers of D",
 }
 
 _LAYERS = "conv0|conv1|torgb|skip|fromrgb|conv|fc|out"
@@ -66,3 +74,13 @@ def place(name: str) -> Optional[Place]:
         return None
     synthesis, resolution, const, layer, affine, kind = block.groups()
     return Place("synthesis" if synthesis else "D", int(resolution), const or layer, bool(affine), const or kind)
+
+
+def role(name: str) -> str:
+    """What a parameter does, one of ``ROLES``; "" for the names of other networks."""
+    found = place(name)
+    if found is None:
+        return ""
+    if found.part == "mapping":
+        return "mapping"
+    return "affine" if found.is_affine else "fc" if found.layer in _ONCE else "conv"

@@ -12,6 +12,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 import torch
 
 from .anatomy import SYNTHESIS, place
+from .scores import Rule, Scorer, keep_renewed
 
 __all__ = ["Feature", "Layout", "choose_channels", "dead_channels", "kept_channels"]
 
@@ -140,7 +141,12 @@ def kept_channels(channels: int, ratio: float, multiple: int = 8, minimum: int =
 
 @torch.no_grad()
 def choose_channels(
-    params: Mapping[str, torch.Tensor], layout: Layout, kept: Sequence[int], importance: str = "writers"
+    params: Mapping[str, torch.Tensor],
+    layout: Layout,
+    kept: Sequence[int],
+    importance: str = "writers",
+    rule: Optional[Rule] = None,
+    before: Sequence[torch.Tensor] = (),
 ) -> List[torch.Tensor]:
     """The most important channels of every feature map.
 
@@ -148,21 +154,43 @@ def choose_channels(
         params: parameter name → tensor.
         layout: of the generator.
         kept: how many channels of each feature map stay.
-        importance: L2 norm of the weights that write the channel ("writers"), of those that read it ("readers"), or the
-            product of the two ("both").
+        importance: L2 norm of the scores of the weights that write the channel ("writers"), of those that read it
+            ("readers"), or the product of the two ("both").
+        rule: what scores weights, and how many channels are others than before; None = magnitudes.
+        before: for each feature map the indices of the channels that were kept before; none where there was no choice yet.
 
     Returns:
         For each feature map the kept channels as ascending indices, int64. Ties go to the channel that comes first.
     """
-    chosen = []
-    for feature, count in zip(layout.features, kept):
-        written = sum(params[n].float().flatten(1).square().sum(1) for n in feature.writers)
-        read = sum(params[n].float().transpose(0, 1).flatten(1).square().sum(1) for n in feature.readers)
-        score = {"writers": written, "readers": read, "both": written * read}[importance]
-        assert isinstance(score, torch.Tensor)
-        order = torch.argsort(score, descending=True, stable=True)
-        chosen.append(order[:count].sort().values)
+    rule, chosen = rule or Rule(0), []
+    for index, (feature, count) in enumerate(zip(layout.features, kept)):
+
+        def first(scores: torch.Tensor, count: int = count) -> torch.Tensor:
+            order = torch.argsort(scores, descending=True, stable=True)
+            return torch.zeros(scores.shape, dtype=torch.bool, device=scores.device).index_fill_(0, order[:count], True)
+
+        score = _of_channels(params, feature, importance, rule.score)
+        if rule.turnover and rule.worth is not None and before and count < feature.channels:
+            last = torch.zeros(score.shape, dtype=torch.bool, device=score.device).index_fill_(0, before[index], True)
+            worth = _of_channels(params, feature, "writers", rule.worth)
+            mask = keep_renewed(score, first, last, worth, rule.turnover)
+        else:
+            mask = first(score)
+        chosen.append(mask.nonzero().flatten())
     return chosen
+
+
+def _of_channels(params: Mapping[str, torch.Tensor], feature: Feature, importance: str, score: Scorer) -> torch.Tensor:
+    """The importance of each channel of a feature map, squared."""
+
+    def squares(name: str) -> torch.Tensor:
+        return score(name, params[name]).float().square()
+
+    written = sum(squares(n).flatten(1).sum(1) for n in feature.writers) if importance != "readers" else 1.0
+    read = sum(squares(n).transpose(0, 1).flatten(1).sum(1) for n in feature.readers) if importance != "writers" else 1.0
+    found = written * read
+    assert isinstance(found, torch.Tensor)
+    return found
 
 
 @torch.no_grad()

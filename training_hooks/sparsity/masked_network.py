@@ -7,9 +7,10 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import torch
 
 from . import masks, moments
-from .scores import MaskShape, Scorer, magnitude
+from .anatomy import role
+from .scores import Rule
 
-__all__ = ["MaskedNetwork"]
+__all__ = ["MaskedNetwork", "by_role"]
 
 
 class MaskedNetwork:
@@ -43,18 +44,18 @@ class MaskedNetwork:
         self.seen: List[torch.Tensor] = []  # packed bits: kept in at least one sparse phase
         self.explored = 0.0  # share of the weights that were
         self.changed = 0.0  # share of the pruned weights that the mask before did not prune
+        self.fresh: List[int] = []  # for each parameter, how many these are
         self.numel = sum(p.numel() for p in self.params)
 
     @torch.no_grad()
-    def choose(self, ratio: float, shape: MaskShape = masks.keep_smallest_out, score: Scorer = magnitude) -> None:
-        """Choose new masks from the weights as they are.
+    def choose(self, rule: Rule) -> None:
+        """Choose new masks from the weights as they are."""
+        before: Sequence[Optional[torch.Tensor]] = self.keep or [None] * len(self.params)
+        self.keep = [rule.mask(name, p, last) for name, p, last in zip(self.names, self.params, before)]
 
-        Args:
-            ratio: share to prune, in [0, 1).
-            shape: makes a mask of scores.
-            score: scores a parameter.
-        """
-        self.keep = [shape(score(p), ratio) for p in self.params]
+    def scored(self) -> Dict[str, torch.Tensor]:
+        """Name → parameter, of what is scored where masks are chosen."""
+        return dict(zip(self.names, self.params))
 
     def note_change(self, before: List[torch.Tensor]) -> int:
         """Update the statistics of a new choice of masks, ``before`` being the last phase's (empty: none).
@@ -62,11 +63,11 @@ class MaskedNetwork:
         Returns:
             A checksum of the masks.
         """
-        kept = sum(int(torch.count_nonzero(k)) for k in self.keep)
-        both = sum(int(torch.count_nonzero(a & b)) for a, b in zip(before, self.keep))
-        was_kept = sum(int(torch.count_nonzero(k)) for k in before) if before else self.numel
-        fresh = was_kept - (both if before else kept)
-        self.changed = fresh / (self.numel - kept) if kept < self.numel else 0.0
+        kept = [int(torch.count_nonzero(k)) for k in self.keep]
+        both = [int(torch.count_nonzero(a & b)) for a, b in zip(before, self.keep)] or kept
+        was_kept = [int(torch.count_nonzero(k)) for k in before] or [p.numel() for p in self.params]
+        self.fresh = [was - still for was, still in zip(was_kept, both)]
+        self.changed = sum(self.fresh) / (self.numel - sum(kept)) if sum(kept) < self.numel else 0.0
         packed = [masks.pack_bits(k) for k in self.keep]
         self.seen = [a | b for a, b in zip(self.seen, packed)] if self.seen else packed
         self.explored = sum(map(masks.count_bits, self.seen)) / self.numel
@@ -132,6 +133,7 @@ class MaskedNetwork:
             "seen": list(self.seen),
             "explored": self.explored,
             "changed": self.changed,
+            "fresh": list(self.fresh),
         }
 
     @staticmethod
@@ -160,6 +162,10 @@ class MaskedNetwork:
                 raise ValueError("its saved moments are absurd")
         if not all(0 <= float(state[name]) <= 1 for name in ("explored", "changed")):
             raise ValueError("its shares are absurd")
+        fresh = state.get("fresh", ())
+        counts_fit = all(type(count) is int and 0 <= count <= shape.numel() for count, shape in zip(fresh, own))
+        if not counts_fit or len(fresh) not in (0, len(names)):
+            raise ValueError("its counts are absurd")
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of ``state_dict``.
@@ -179,6 +185,7 @@ class MaskedNetwork:
         ]
         self.sparse, self.seen = state["sparse"], list(state["seen"])
         self.explored, self.changed = state["explored"], state["changed"]
+        self.fresh = list(state.get("fresh", ()))  # older states do not have them
 
     @staticmethod
     def _unpacked(packed: Sequence[torch.Tensor], params: Sequence[torch.Tensor]) -> List[torch.Tensor]:
@@ -187,3 +194,16 @@ class MaskedNetwork:
     def zeros(self) -> int:
         """Number of selected weights that are zero."""
         return sum(p.numel() - int(torch.count_nonzero(p.detach())) for p in self.params)
+
+
+def by_role(networks: Sequence[MaskedNetwork]) -> Dict[str, Tuple[float, float]]:
+    """Role of parameters (see ``anatomy.role``) → ``changed`` and ``explored`` of these alone; nothing before masks have been
+    chosen, and none of parameters whose names say nothing."""
+    counts: Dict[str, List[int]] = {}
+    for network in networks:
+        for name, keep, fresh, seen in zip(network.names, network.keep, network.fresh, network.seen):
+            of_role = counts.setdefault(role(name), [0, 0, 0, 0])
+            pruned = keep.numel() - int(torch.count_nonzero(keep))
+            for index, count in enumerate((fresh, pruned, masks.count_bits(seen), keep.numel())):
+                of_role[index] += count
+    return {name: (new / max(gone, 1), ever / numel) for name, (new, gone, ever, numel) in counts.items() if name}

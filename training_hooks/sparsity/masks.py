@@ -13,8 +13,8 @@ from typing import Sequence
 import torch
 
 __all__ = [
-    "checksum", "count_bits", "keep_by_quantile", "keep_smallest_out", "max_pruned", "pack_bits", "pruned_count",
-    "unpack_bits", "zero_pruned",
+    "checksum", "count_bits", "keep_by_quantile", "keep_smallest_out", "mark_smallest", "max_pruned", "pack_bits",
+    "pruned_count", "unpack_bits", "zero_pruned",
 ]  # fmt: skip
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of an entry → integers of that width
@@ -53,7 +53,7 @@ def _kth_smallest(values: torch.Tensor, k: int) -> torch.Tensor:
     return window.kthvalue(k - before).values
 
 
-def _mark_smallest(values: torch.Tensor, k: int) -> torch.Tensor:
+def mark_smallest(values: torch.Tensor, k: int) -> torch.Tensor:
     """Flat bool tensor, True at exactly the k smallest entries, equal values in order of position."""
     threshold = _kth_smallest(values, k)
     marked = values <= threshold
@@ -107,11 +107,11 @@ def keep_smallest_out(weight: torch.Tensor, ratio: float) -> torch.Tensor:
             f"but at most {max_pruned(weight)} can go while each output channel keeps one"
         )
     magnitude = weight.detach().abs().flatten()
-    pruned = _mark_smallest(magnitude, k)
+    pruned = mark_smallest(magnitude, k)
     if not _every_channel_lives(pruned, weight):
         protected = _last_of_channel_maxima(magnitude.view(weight.shape[0], -1))
         magnitude[protected] = math.inf
-        pruned = _mark_smallest(magnitude, k)
+        pruned = mark_smallest(magnitude, k)
     return pruned.logical_not_().view(weight.shape)
 
 

@@ -7,13 +7,16 @@ are then up to 1/sqrt(1 - beta2) times the nominal step. ``keep`` leaves that as
 
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 
 from .masks import zero_pruned
 
-__all__ = ["clear_first_moments", "moments_of", "reset_moments", "restore_second_moments", "save_second_moments"]
+__all__ = [
+    "check_second_moments", "clear_first_moments", "moments_of", "reset_moments", "restore_second_moments",
+    "save_second_moments", "second_moment",
+]  # fmt: skip
 
 Saved = Dict[str, torch.Tensor]
 
@@ -28,6 +31,31 @@ def moments_of(optimizer: torch.optim.Optimizer, param: torch.Tensor) -> List[Tu
         return []
     state = optimizer.state[param]
     return [(k, v) for k, v in state.items() if isinstance(v, torch.Tensor) and v.shape == param.shape]
+
+
+def check_second_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Check, before the first step, that an optimizer will keep second moments.
+
+    Raises:
+        ValueError: it has no decay of them.
+    """
+    if not {"betas", "alpha", "rho"} & set(optimizer.defaults):
+        raise ValueError(f"{type(optimizer).__name__} keeps no second moments of gradients; Adam, AdamW and RMSprop do")
+
+
+def second_moment(optimizer: torch.optim.Optimizer, param: torch.Tensor) -> Optional[torch.Tensor]:
+    """The running mean of squared gradients of ``param``, in its shape; None before its first step.
+
+    Not corrected for its beginning at zero, which is one factor for all entries.
+
+    Raises:
+        ValueError: the optimizer has stepped and keeps none.
+    """
+    found = dict(moments_of(optimizer, param))
+    second = next((value for key, value in found.items() if "sq" in key), None)
+    if second is None and optimizer.state.get(param):
+        raise ValueError(f"{type(optimizer).__name__} keeps no second moments of gradients; Adam, AdamW and RMSprop do")
+    return second
 
 
 def clear_first_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor) -> None:

@@ -1,5 +1,6 @@
 """Re-GAN: prune, train sparse, grow, train dense, repeat."""
 
+from ...sparsity.anatomy import ROLES
 from ..method import Method, Statistic
 from .config import PRESETS, ReconfigurationConfig, upgraded
 from .outlook import describe, label, outlook
@@ -51,6 +52,17 @@ METHOD = Method(
             "ReGAN/flops_ratio", "Operations", "share of a dense run", "",
             "operations of G's forward passes so far over those of a dense run, by theory; 1 with `--regan-target=D`",
             is_drawn=False,
+        ),
+        *(
+            Statistic(
+                f"ReGAN/{name}/{role}", f"{title}, {role}", axis, "%", f"the same of the {what} alone", 100, is_drawn=False,
+                steps=True,
+            )
+            for name, title, axis in (
+                ("mask_change", "Mask change between prunings", "newly pruned weights"),
+                ("explored", "Explored share", "weights ever in a sparse net"),
+            )
+            for role, what in ROLES.items()
         ),
         *(
             Statistic(f"ReGAN/sec_{phase}", f"Time, {phase}", "time per iteration", "s", _SECONDS.format(phase), is_drawn=False)

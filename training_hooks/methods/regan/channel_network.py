@@ -6,11 +6,11 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
-from ...sparsity import channels, masks
+from ...sparsity import channels
 from ...sparsity.anatomy import SYNTHESIS
 from ...sparsity.masked_network import MaskedNetwork
 from ...sparsity.moments import clear_first_moments
-from ...sparsity.scores import MaskShape, Scorer, magnitude
+from ...sparsity.scores import Rule
 from .plan import ChannelPlan
 
 __all__ = ["ChannelNetwork"]
@@ -40,16 +40,21 @@ class ChannelNetwork(MaskedNetwork):
         self._masked = slice(len(plan.readers), None)  # those of which single weights are pruned
 
     @torch.no_grad()
-    def choose(self, ratio: float, shape: MaskShape = masks.keep_smallest_out, score: Scorer = magnitude) -> None:
-        layout = self.plan.layout
-        self.kept = channels.choose_channels(self._all, layout, self.plan.kept, self._importance)
+    def choose(self, rule: Rule) -> None:
+        layout, before = self.plan.layout, self.keep[self._masked]
+        self.kept = channels.choose_channels(self._all, layout, self.plan.kept, self._importance, rule, self.kept)
         flags = self._flags()
         self.keep = []
         for name in self.plan.readers:
             into = layout.axes[name][1]
             assert into is not None
             self.keep.append(self._spread(self._all[name], (None, flags[into])))
-        self.keep += [shape(score(p), ratio) for p in self.params[self._masked]]
+        mapping = list(zip(self.names, self.params))[self._masked]
+        self.keep += [rule.mask(n, p, before[i] if before else None) for i, (n, p) in enumerate(mapping)]
+
+    def scored(self) -> Dict[str, torch.Tensor]:
+        ends = [name for feature in self.plan.layout.features for name in (*feature.writers, *feature.readers)]
+        return {**{name: self._all[name] for name in ends}, **dict(list(zip(self.names, self.params))[self._masked])}
 
     @staticmethod
     def check(optimizer: torch.optim.Optimizer) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
-from ...core.schedule import Length, Schedule
+from ...core.schedule import Length, Phase, Schedule
 from ...sparsity.selection import SCOPES
 from ..method import Preset
 from ..setting import Config, setting
@@ -31,10 +31,18 @@ class ReconfigurationConfig(Config):
         ratio: share of every selected tensor that is pruned in sparse phases, in [0, 1); 0.3 by default.
         interval: iterations of each sparse and each dense phase, g in the paper; 100 by default.
         warmup: iterations trained dense before the first pruning, Δw in the paper; 0 by default.
-        lr_scale: factor on the learning rate of dense phases after a sparse one, above 0; 0.1 by default.
+        lr_scale: factor on the learning rate of dense phases after a sparse one, above 0, 0.1 by default; or a text such as
+            "0.5:2", the factor of sparse phases and that of dense ones.
         target: networks to reconfigure, "G" (default), "D" or "both".
         scope: parameters that are pruned, see ``training_hooks.sparsity.selection.select``; "weights" by default.
         exclude: shell patterns of parameter names left dense; None (default) = the layers that write or read RGB.
+        score: what makes a weight worth keeping: its "magnitude" (default), its "saliency" (magnitude times the root of Adam's
+            second moment), its "change" since training began, or chance ("random"). "none" prunes nothing: phases and their
+            learning rates alone. See ``training_hooks.sparsity.scores``.
+        turnover: share of what is pruned that the pruning before did not prune, at least, in [0, 1); 0 by default.
+        regrow: what a pruned weight has when it grows back: "zero" (default), the "value" that it had when it was pruned, a
+            "random" draw with mean and standard deviation of its tensor when training began, or its "initial" value.
+        regrow_scale: factor on the standard deviation of random draws, at least 0; 1 by default.
         moments: policy for Adam's moments, see ``training_hooks.sparsity.moments``; "keep" by default.
         ema: whether the averaged generator's pruned entries "follow" to zero (default), or are left alone ("off").
         finish: phase that the run ends in, see ``training_hooks.core.schedule.Schedule``; "as-is" by default.
@@ -58,10 +66,27 @@ class ReconfigurationConfig(Config):
         100, "Length of each sparse and dense phase, in iterations or as 5kimg.", kind="length", least=1, log=True, search=()
     )
     warmup: int = setting(0, "Dense training before the first pruning.", kind="length", least=0, search=(0.0, 0.4))
-    lr_scale: float = setting(
-        0.1, "Factor on the learning rate of dense phases.", least=0, most=1000, excludes_least=True, log=True,
-        search=(0.05, 1.0), more="those after a sparse phase; the warm-up has the full rate",
+    lr_scale: Union[float, str] = setting(
+        0.1, "Factor on the learning rate of dense phases, or SPARSE:DENSE.", kind="rates", least=0, most=1000,
+        excludes_least=True, log=True, search=(0.05, 1.0),
+        more="those after a sparse phase; the warm-up has the full rate, and so have sparse phases where only one is given",
     )  # fmt: skip
+    score: str = setting(
+        "magnitude", "What is kept: the highest of these scores.",
+        choices=("magnitude", "saliency", "change", "random", "none"),
+        more="the weight's size; size times the root of Adam's second moment; the distance from where training began; chance; "
+        "with none nothing is pruned, and phases and learning rates remain, the control for comparisons",
+    )  # fmt: skip
+    turnover: float = setting(
+        0.0, "Least share of what is pruned that was not pruned the time before.", least=0, most=1, excludes_most=True,
+        more="from the second pruning on; those that stay for it have the largest gradients by Adam's second moment",
+    )  # fmt: skip
+    regrow: str = setting(
+        "zero", "What a weight has when it grows back.", choices=("zero", "value", "random", "initial"),
+        more="0; what it had when it was pruned; a fresh draw of the spread that its tensor had when training began; its own "
+        "value of that time",
+    )  # fmt: skip
+    regrow_scale: float = setting(1.0, "Factor on the spread of random draws.", least=0, most=1000, needs=("regrow", "random"))
     target: str = setting("G", "Network to reconfigure.", choices=("G", "D", "both"))
     scope: str = setting(
         "weights",
@@ -111,13 +136,35 @@ class ReconfigurationConfig(Config):
                 raise ValueError(f"granularity channel needs target=G, got target={self.target}")
             if self.quirks:
                 raise ValueError(f"granularity channel has no quirks, got quirks={','.join(self.quirks)}")
+            if self.regrow in ("random", "initial"):
+                raise ValueError(f"regrow {self.regrow} needs granularity=weight; whole channels grow back from zero or value")
         if self.target == "both":
             # One set of patterns cannot speak of the names of two networks.
             if self.scope not in SCOPES:
                 raise ValueError(f"scope must be {' or '.join(SCOPES)} with target=both, got {self.scope!r}")
             if self.exclude:
                 raise ValueError(f"exclude must be none or left out with target=both, got {','.join(self.exclude)}")
+        self._check_exploration()
         Schedule(self.warmup, self.interval, first_extra=self.first_extra)
+
+    def _check_exploration(self) -> None:
+        """Check what goes beyond the paper."""
+        if self.quirks and (self.score, self.turnover, self.regrow) != ("magnitude", 0, "zero"):
+            raise ValueError(f"quirks need score=magnitude, turnover=0 and regrow=zero, got quirks={','.join(self.quirks)}")
+        if self.turnover and self.score == "none":
+            raise ValueError(f"turnover {self.turnover:g} needs a score, because score=none prunes nothing")
+        if self.turnover and self.ratio * (1 + self.turnover) >= 1:
+            raise ValueError(
+                f"turnover {self.turnover:g} at ratio {self.ratio:g} has too few weights to choose from; "
+                f"it has to be below {1 / self.ratio - 1:.3g}"
+            )
+
+    def scale(self, phase: Phase) -> float:
+        """Factor on the learning rate in phases of a kind."""
+        if phase == Phase.WARMUP:
+            return 1.0
+        factors = str(self.lr_scale).split(":")
+        return float(factors[-1]) if phase == Phase.DENSE else float(factors[0]) if len(factors) == 2 else 1.0
 
     @property
     def first_extra(self) -> int:

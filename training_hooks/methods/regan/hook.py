@@ -28,12 +28,14 @@ from ...core.learning_rates import LearningRates
 from ...core.loop import warn
 from ...core.ranks import differs
 from ...core.schedule import Length, Phase, Span
-from ...sparsity.masked_network import MaskedNetwork
+from ...sparsity.masked_network import MaskedNetwork, by_role
 from ...sparsity.masks import keep_by_quantile, keep_smallest_out
+from ...sparsity.moments import check_second_moments
 from ...sparsity.narrowing import SynthesisSwitch
 from ...sparsity.selection import parameter_shapes
 from .channel_network import ChannelNetwork
 from .config import ReconfigurationConfig, upgraded
+from .memory import Memory
 from .own_loop import OwnLoop
 from .phase_clock import HookClock, PhaseClock
 from .phase_lines import PhaseLines, fact
@@ -80,6 +82,7 @@ class Reconfiguration(OwnLoop, Hook):
         self._networks: Dict[str, MaskedNetwork] = {}
         self._optimizers: Dict[str, torch.optim.Optimizer] = {}
         self._rates: Dict[str, LearningRates] = {}
+        self._memory: Dict[str, Memory] = {}
         self._training: Optional[Training] = None
         self._span: Optional[Span] = None
         self._pending: "set[str]" = set()  # networks whose pruning waits for the first step of the phase
@@ -116,6 +119,9 @@ class Reconfiguration(OwnLoop, Hook):
             ema = training.networks.get("G_ema") if kind == "G" and config.ema == "follow" else None
             self._networks[kind] = self._network(kind, module, ema)
             _check_optimizer(kind, self._networks[kind], optimizer)
+            if config.score == "saliency" or config.turnover:
+                check_second_moments(optimizer)
+            self._memory[kind] = Memory(config, self._networks[kind], training.seed)
             self._optimizers[kind] = optimizer
             self._rates[kind] = LearningRates(kind, optimizer)
         device = self._networks[targets(config)[0]].params[0].device
@@ -174,7 +180,7 @@ class Reconfiguration(OwnLoop, Hook):
         assert span is not None and self.schedule is not None
         numel = sum(n.numel for n in networks)
         done = self._iteration + 1
-        weight = [n.numel / numel for n in networks]
+        weight, roles = [n.numel / numel for n in networks], by_role(networks)
         values = {
             "ReGAN/phase": float(span.phase),
             "ReGAN/cycle": float(span.cycle),
@@ -184,6 +190,8 @@ class Reconfiguration(OwnLoop, Hook):
             "ReGAN/explored": sum(n.explored * w for n, w in zip(networks, weight)),
             "ReGAN/hook_ms": self._hook_clock.read(),
             "ReGAN/flops_ratio": 1 - (1 - self._cost) * self.schedule.sparse_iterations(done) / done,
+            **{f"ReGAN/mask_change/{role}": changed for role, (changed, _) in roles.items()},
+            **{f"ReGAN/explored/{role}": explored for role, (_, explored) in roles.items()},
             **{f"ReGAN/sec_{phase.name.lower()}": seconds for phase, seconds in self._clock.read().items()},
         }
         return values
@@ -201,7 +209,7 @@ class Reconfiguration(OwnLoop, Hook):
         for kind, rates in self._rates.items():
             self._grow(kind)
             rates.reset()
-        self._networks, self._optimizers, self._rates = {}, {}, {}
+        self._networks, self._optimizers, self._rates, self._memory = {}, {}, {}, {}
         self._training = self._span = self._switch = None
         self._pending, self._iteration = set(), -1
 
@@ -214,6 +222,7 @@ class Reconfiguration(OwnLoop, Hook):
             "pending": sorted(self._pending),
             "base_lr": {kind: list(rates.base) for kind, rates in self._rates.items()},
             "networks": {kind: network.state_dict() for kind, network in self._networks.items()},
+            "memory": {kind: memory.state_dict() for kind, memory in self._memory.items()},
         }
 
     @classmethod
@@ -229,6 +238,8 @@ class Reconfiguration(OwnLoop, Hook):
                 raise ValueError(f"its learning rates of {kind} are absurd")
         for kind, masked in state["networks"].items():
             MaskedNetwork.check_state(masked, parameter_shapes(networks[kind]))
+            if kind in state.get("memory", {}):
+                Memory.check_state(state["memory"][kind], masked, parameter_shapes(networks[kind]))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state_dict`` was taken. Settings that the state does not have count as their defaults; those that are
@@ -249,6 +260,8 @@ class Reconfiguration(OwnLoop, Hook):
             warnings.warn(f"the state has settings that are unknown here and do nothing: {', '.join(unknown)}", stacklevel=2)
         for kind, network in self._networks.items():
             network.load_state_dict(state["networks"][kind])
+            if "memory" in state:  # older states have none, and settings that need none
+                self._memory[kind].load_state_dict(state["memory"][kind])
         self._set_synthesis()
         self._iteration, self._pending = state["iteration"], set(state["pending"])
         for kind, rates in self._rates.items():
@@ -292,9 +305,13 @@ class Reconfiguration(OwnLoop, Hook):
 
     def _prune(self, kind: str) -> None:
         """Choose the masks of ``kind`` and zero its pruned weights, and those of its average."""
-        network, first = self._networks[kind], kind in self._pending
-        before = network.keep
-        network.choose(self.config.ratio, keep_by_quantile if "quantile" in self.config.quirks else keep_smallest_out)
+        network, first, memory = self._networks[kind], kind in self._pending, self._memory[kind]
+        if self.config.score == "none":
+            self._pending.discard(kind)
+            return
+        assert self._span is not None
+        before, shape = network.keep, keep_by_quantile if "quantile" in self.config.quirks else keep_smallest_out
+        network.choose(memory.rule(shape, self._optimizers[kind], self._span.cycle))
         if first:
             self._pending.discard(kind)
             checksum = network.note_change(before)
@@ -304,16 +321,19 @@ class Reconfiguration(OwnLoop, Hook):
         network.sparse = True
         if isinstance(network, ChannelNetwork):
             network.rest(self._optimizers[kind])
+        memory.prune()
         network.zero_weights()
         network.zero_ema()
         self._set_synthesis()
 
     def _grow(self, kind: str) -> None:
-        """Let the pruned weights of ``kind`` train again, from 0."""
+        """Let the pruned weights of ``kind`` train again, from what the settings say."""
         network, optimizer = self._networks[kind], self._optimizers[kind]
         if not network.sparse:
             return
         network.sparse = False
+        assert self._span is not None
+        self._memory[kind].grow(self._span.cycle)
         self._set_synthesis()
         if self.config.moments == "restore":
             network.restore_moments(optimizer)
@@ -345,7 +365,7 @@ class Reconfiguration(OwnLoop, Hook):
     def _set_learning_rates(self, span: Span) -> None:
         assert self._training is not None
         config = self.config
-        scale = config.lr_scale if span.phase == Phase.DENSE else 1.0
+        scale = config.scale(span.phase)
         # The reference code first sets its rate in the second sparse iteration: its counter starts one too low.
         forgotten = "forget-lazy" in config.quirks and self._iteration >= config.warmup + config.first_extra
         for kind, rates in self._rates.items():

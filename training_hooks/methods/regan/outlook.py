@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, Optional, Tuple
 
+from ...core.schedule import Phase
 from ..method import Facts, Plan
 from . import exploration
 from .config import PRESETS, ReconfigurationConfig
@@ -21,10 +22,15 @@ def describe(config: ReconfigurationConfig) -> str:
 
 
 def label(given: Any, config: ReconfigurationConfig) -> str:
-    """Such as "-regan0.3-g100" or "-regan0.3-g100-GD", what the name of a run folder says."""
+    """Such as "-regan0.3-g100" or "-regan0.3-g100-GD-saliency-value", what the name of a run folder says."""
+    interval = given.get("interval", config.interval)
     kind = "ch" if config.granularity == "channel" else ""
-    target = {"G": "", "D": "-D", "both": "-GD"}[config.target]
-    return f"-regan{kind}{config.ratio:g}-g{given.get('interval', config.interval)}{target}"
+    name = f"-schedule-g{interval}" if config.score == "none" else f"-regan{kind}{config.ratio:g}-g{interval}"
+    parts = {"G": [], "D": ["D"], "both": ["GD"]}[config.target]
+    parts += [config.score] if config.score not in ("magnitude", "none") else []
+    parts += [config.regrow] if config.regrow != "zero" else []
+    parts += [f"turnover{config.turnover:g}"] if config.turnover else []
+    return "-".join([name, *parts])
 
 
 def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
@@ -72,7 +78,7 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
 def _exploration(config: ReconfigurationConfig, facts: Facts) -> Tuple[Dict[str, Any], Optional[str]]:
     """Whether G's masks can change, and what could make them."""
     of_g = facts.optimizers["G"]
-    lr, beta2 = of_g["lr"] * config.lr_scale, of_g["betas"][1]
+    lr, beta2 = of_g["lr"] * config.scale(Phase.DENSE), of_g["betas"][1]
     rest = lr, beta2, of_g["reg_interval"], config.moments != "restore"
     reach, threshold = exploration.reach(config.interval, *rest), exploration.fresh_threshold(config.ratio)
     values = {"reach": reach, "threshold": threshold, "is_possible": reach >= threshold}

@@ -9,6 +9,7 @@ from .config import ReconfigurationConfig
 
 __all__ = ["PhaseLines", "fact"]
 
+_FROM = {"zero": "", "value": " as it was", "random": " at random", "initial": " as it began"}
 _MOST = 3  # switches that are told between two ticks; phases can be as short as an iteration
 
 
@@ -57,7 +58,12 @@ def fact(phase: Phase, config: ReconfigurationConfig, changed: Optional[float]) 
     if phase == Phase.WARMUP:
         return "everything trains"
     if phase == Phase.DENSE:
-        return f"what was pruned grows back, learning rate x {config.lr_scale:g}"
+        grows = "everything trains" if config.score == "none" else f"what was pruned grows back{_FROM[config.regrow]}"
+        return f"{grows}, learning rate x {config.scale(phase):g}"
+    scale = config.scale(phase)
+    rate = "" if scale == 1 else f", learning rate x {scale:g}"
+    if config.score == "none":
+        return f"nothing is pruned, the score is none{rate}"
     what = "channels" if config.granularity == "channel" else "weights"
     others = "" if changed is None else f", {changed:.2%} of them others than before"
-    return f"{config.ratio:.3g} of the {what} are pruned{others}"
+    return f"{config.ratio:.3g} of the {what} are pruned{others}{rate}"

@@ -40,7 +40,7 @@ def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mappi
         return [*plan.readers, *plan.mapping]
     names = _chosen(config, network, shapes)
     return (
-        names if "quantile" in config.quirks else _without_thin(config.ratio, network, {name: shapes[name] for name in names})
+        names if "quantile" in config.quirks else _without_thin(_moved(config), network, {name: shapes[name] for name in names})
     )
 
 
@@ -54,7 +54,7 @@ def left_dense(config: ReconfigurationConfig, network: str, shapes: Mapping[str,
         names = _mapping_in_scope(config, shapes)
     else:
         names = [] if "quantile" in config.quirks else _chosen(config, network, shapes)
-    return {name: shapes[name] for name in names if _is_thin(config.ratio, shapes[name])}
+    return {name: shapes[name] for name in names if _is_thin(_moved(config), shapes[name])}
 
 
 def _chosen(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> List[str]:
@@ -102,8 +102,13 @@ def check_rgb(config: ReconfigurationConfig, network: str, names: Sequence[str])
         )
 
 
+def _moved(config: ReconfigurationConfig) -> float:
+    """Share of each tensor that a pruning may have to choose from: what goes, and what stays for the turnover."""
+    return config.ratio * (1 + config.turnover)
+
+
 def _is_thin(ratio: float, shape: Sequence[int]) -> bool:
-    """Whether a parameter loses a whole output channel where it is pruned at this ratio."""
+    """Whether a parameter has fewer weights to spare than this share, while each output channel keeps one."""
     probe = torch.empty(tuple(shape), device="meta")
     return masks.pruned_count(probe.numel(), ratio) > masks.max_pruned(probe)
 
@@ -126,6 +131,8 @@ def sparse_cost(config: ReconfigurationConfig, network: str, shapes: Mapping[str
 
     Single weights count as far as a machine could leave out each zero. Networks other than StyleGAN2's count 1 - ratio.
     """
+    if config.score == "none":
+        return 1.0
     try:
         dense = sum(layer_operations(shapes).values())
     except ValueError:
@@ -254,7 +261,7 @@ def plan_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[i
             f"multiple of {config.channel_multiple} and are at least {config.channel_min}; lower those two or raise the ratio"
         )
     readers = [name for name in shapes if layout.axes.get(name, (None, None))[1] in pruned]
-    mapping = _without_thin(config.ratio, "G", {name: shapes[name] for name in _mapping_in_scope(config, shapes)})
+    mapping = _without_thin(_moved(config), "G", {name: shapes[name] for name in _mapping_in_scope(config, shapes)})
     return ChannelPlan(layout, tuple(kept), tuple(readers), tuple(mapping))
 
 
