@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regan_ext.train import options
-from training_hooks.core.schedule import Length
+from training_hooks.core.schedule import Length, Phase
 from training_hooks.methods.regan import METHOD
 from training_hooks.methods.regan.config import PRESETS, QUIRKS, ReconfigurationConfig
 
 FIELDS = {each.name: METHOD.flag(each.name) for each in METHOD.settings}
-CHANNEL_FIELDS = [each.name for each in METHOD.settings if each.needs is not None]
+NEEDY = {each.name: each.needs for each in METHOD.settings if each.needs is not None}
+BEYOND = {"score", "turnover", "regrow"}  # what the published code's quirks do not go with
 # Option → (text, value of the configuration's field), each other than every preset's and the default.
 EXAMPLES = {
     "ratio": ("0.45", 0.45),
@@ -27,6 +28,10 @@ EXAMPLES = {
     "target": ("D", "D"),
     "scope": ("synthesis.*.weight", "synthesis.*.weight"),
     "exclude": ("*.const, *torgb*", ("*.const", "*torgb*")),
+    "score": ("saliency", "saliency"),
+    "turnover": ("0.1", 0.1),
+    "regrow": ("value", "value"),
+    "regrow_scale": ("0.5", 0.5),
     "moments": ("restore", "restore"),
     "ema": ("off", "off"),
     "finish": ("sparse", "sparse"),
@@ -110,22 +115,53 @@ def test_the_reference_codes_preset_is_in_iterations_whatever_the_batch(batch):
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-@pytest.mark.parametrize("field", [name for name in FIELDS if name not in ("granularity", *CHANNEL_FIELDS)])
+@pytest.mark.parametrize("field", [name for name in FIELDS if name not in ("granularity", *NEEDY)])
 def test_a_given_option_wins_over_the_preset_and_changes_nothing_else(preset, field):
     plain = configured(f"--regan-preset={preset}").to_dict()
     text, value = EXAMPLES[field]
+    if field in BEYOND and plain["quirks"]:
+        assert "quirks" in refusal(f"{FIELDS[field]}={text}", f"--regan-preset={preset}")
+        return
     changed = configured(f"{FIELDS[field]}={text}", f"--regan-preset={preset}").to_dict()
     assert plain[field] != changed[field]
     expected = {**plain, field: list(value) if isinstance(value, tuple) else value}
     assert changed == expected
 
 
-@pytest.mark.parametrize("field", CHANNEL_FIELDS)
-def test_options_of_channels_need_channels(field):
-    flag, (text, value) = FIELDS[field], EXAMPLES[field]
+@pytest.mark.parametrize("field", NEEDY)
+def test_an_option_needs_what_it_belongs_to(field):
+    flag, (text, value), (other, needed) = FIELDS[field], EXAMPLES[field], NEEDY[field]
     assert flag in refusal("--regan-preset=paper", f"{flag}={text}")
-    config = configured("--regan-preset=paper", "--regan-granularity=channel", f"{flag}={text}")
-    assert getattr(config, field) == value and config.granularity == "channel"
+    config = configured("--regan-preset=paper", f"{FIELDS[other]}={needed}", f"{flag}={text}")
+    assert getattr(config, field) == value and getattr(config, other) == needed
+
+
+@pytest.mark.parametrize(
+    "text, value, sparse, dense", [("3", 3.0, 1, 3), ("1:0.1", 0.1, 1, 0.1), ("0.5:2", "0.5:2", 0.5, 2), ("2:1", "2:1", 2, 1)]
+)
+def test_learning_rates_of_both_kinds_of_phases(text, value, sparse, dense):
+    config = configured("--regan-ratio=0.3", f"--regan-lr-scale={text}")
+    assert config.lr_scale == value and ReconfigurationConfig(lr_scale=text) == ReconfigurationConfig(lr_scale=value)
+    assert [config.scale(phase) for phase in Phase] == [1, sparse, dense]
+
+
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        (["--regan-score=size"], "--regan-score"),
+        (["--regan-turnover=1"], "--regan-turnover"),
+        (["--regan-ratio=0.6", "--regan-turnover=0.7"], "--regan-turnover"),
+        (["--regan-score=none", "--regan-turnover=0.1"], "--regan-turnover"),
+        (["--regan-regrow=random", "--regan-granularity=channel"], "--regan-regrow"),
+        (["--regan-regrow=initial", "--regan-granularity=channel"], "--regan-regrow"),
+        (["--regan-regrow-scale=-1", "--regan-regrow=random"], "--regan-regrow-scale"),
+        (["--regan-lr-scale=1:2:3"], "--regan-lr-scale"),
+        (["--regan-lr-scale=fast"], "--regan-lr-scale"),
+        (["--regan-lr-scale=0:1"], "--regan-lr-scale"),
+    ],
+)
+def test_what_cannot_explore_is_refused(given, told):
+    assert told in refusal("--regan-ratio=0.3", *given)
 
 
 def test_the_reference_preset_has_no_channels():

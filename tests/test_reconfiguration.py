@@ -422,13 +422,13 @@ def test_a_state_without_learning_rates_leaves_the_optimizers_own():
 def test_a_state_of_another_version_goes_on():
     settings = dict(ratio=0.3, interval=4)
     state = Loop(settings).train(2).hook.state_dict()
-    for config, told in (({"ratio": 0.3, "interval": 4}, 0), ({**state["config"], "regrow": "zero"}, 1)):
+    for config, told in (({"ratio": 0.3, "interval": 4}, 0), ({**state["config"], "shrink": "twice"}, 1)):
         again = Loop()
         hook = Reconfiguration(again.G, ReconfigurationConfig(**settings))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             hook.attach(again.optimizer, manual=True, state={**state, "config": config})
-        assert hook.is_sparse() and len(caught) == told and all("regrow=zero" in str(w.message) for w in caught)
+        assert hook.is_sparse() and len(caught) == told and all("shrink=twice" in str(w.message) for w in caught)
     with pytest.raises(ValueError, match="the state has moments=keep, this run moments=reset"):
         other = Loop()
         hook = Reconfiguration(other.G, ReconfigurationConfig(**settings, moments="reset"))

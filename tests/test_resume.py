@@ -216,9 +216,9 @@ def test_what_may_differ_between_two_parts_of_a_run(whole: Run, capsys: Any) -> 
     assert differs(options(reconfiguration), plain) == "Re-GAN was on, is off"
     assert differs(options(reconfiguration), options(reconfiguration, apa)) == "APA was off, is on"
     assert capsys.readouterr().err == ""
-    later = {**reconfiguration, "settings": {**reconfiguration["settings"], "regrow": "zero"}}
+    later = {**reconfiguration, "settings": {**reconfiguration["settings"], "shrink": "twice"}}
     assert differs(options(later), options(reconfiguration)) == ""
-    assert capsys.readouterr().err == "--resume: Re-GAN knows no regrow=zero: left out\n"
+    assert capsys.readouterr().err == "--resume: Re-GAN knows no shrink=twice: left out\n"
     assert differs(plain, {**plain, "G_reg_interval": 8}) == "G_reg_interval was None, is 8"
 
 

@@ -45,6 +45,7 @@ class Statistic:
         log: whether the chart is logarithmic where it can be.
         steps: whether the value holds between two ticks.
         from_zero: whether the chart begins at 0.
+        is_always: whether every run reports it; otherwise those that have something to say.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Statistic:
     log: bool = False
     steps: bool = False
     from_zero: bool = True
+    is_always: bool = True
 
 
 @dataclass(frozen=True)

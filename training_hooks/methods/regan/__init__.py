@@ -56,7 +56,7 @@ METHOD = Method(
         *(
             Statistic(
                 f"ReGAN/{name}/{role}", f"{title}, {role}", axis, "%", f"the same of the {what} alone", 100, is_drawn=False,
-                steps=True,
+                steps=True, is_always=False,
             )
             for name, title, axis in (
                 ("mask_change", "Mask change between prunings", "newly pruned weights"),
