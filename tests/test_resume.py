@@ -46,9 +46,12 @@ def test_stopped_and_resumed_equals_uninterrupted(whole: Run, kimg: int, tmp_pat
 
 
 def test_two_ranks_cut_inside_a_dense_phase(train: Any, tmp_path: Path, host_dir: Path) -> None:
-    options = ["--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=2", "--batch=64", "--gpus=2", "--kimg=2"]
+    options = ["--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=2", "--batch=64", "--gpus=2", "--kimg=2",
+               "--regan-regrow=random", "--regan-score=saliency", "--regan-turnover=0.1"]  # fmt: skip
     uninterrupted = train(*options, mode="off")
     assert [line["ReGAN/phase"]["mean"] for line in uninterrupted.stats] == [0, 2, 1]
+    last = {name: value["mean"] for name, value in uninterrupted.stats[-1].items() if name.startswith("ReGAN/")}
+    assert last["ReGAN/mask_change"] >= 0.1 and last["ReGAN/mask_change/mapping"] >= 0.1
     again = resumed(uninterrupted, uninterrupted.snapshot(1), tmp_path, options)
     assert_same(uninterrupted, again, 2, host_dir)
 

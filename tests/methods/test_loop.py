@@ -108,9 +108,9 @@ def same(a: Dict[str, torch.Tensor], b: Dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-def pruning() -> Reconfiguration:
+def pruning(**settings: Any) -> Reconfiguration:
     """Sparse in iterations 1-3 and 7-9, dense in 4-6 and 10-12."""
-    return Reconfiguration(ratio=0.25, interval=3, warmup=1, target="both")
+    return Reconfiguration(ratio=0.25, interval=3, warmup=1, target="both", **settings)
 
 
 def replacing() -> AdaptivePseudoAugmentation:
@@ -131,6 +131,10 @@ METHODS: Dict[str, Callable[[], List[Hook]]] = {
     **{case.name: functools.partial(of_case, case) for case in CASES},
     "regan of both": lambda: [pruning()],
     **{f"all with {cases[0].name}": functools.partial(of_cases, cases) for cases in combined()},
+    "regan, values by saliency": lambda: [pruning(regrow="value", score="saliency", turnover=0.2)],
+    "regan, drawn by change": lambda: [pruning(regrow="random", score="change", moments="reset")],
+    "regan, initial by chance": lambda: [pruning(regrow="initial", score="random", lr_scale="0.5:2")],
+    "regan, schedule only": lambda: [pruning(score="none")],
 }
 each_method = pytest.mark.parametrize("methods", METHODS.values(), ids=METHODS)
 
