@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 __all__ = ["Flavour"]
 
@@ -16,12 +16,16 @@ class Flavour:
         name: name that people know the host by.
         files: files that a checkout has, relative to its folder.
         functions: file → functions that it defines.
-        setup: function of ``train.py`` in which the keyword arguments of the loop are born.
+        setup: function of ``train.py`` in which the keyword arguments of the loop are born, or which is handed them.
         entry: function of ``train.py`` that each process of a run begins with.
         capacity: where the networks' capacity lies among the keyword arguments, as paths of keys.
         minibatch_std: where the settings of the minibatch standard deviation lie, as a path of keys.
         group: images of a minibatch group where nothing is said.
-        lazy: "G" and "D" → iterations between two steps of lazy regularisation where nothing is said.
+        lazy: "G" and "D" → iterations between two steps of lazy regularisation where nothing is said; None = there are none.
+        is_handed: whether the command makes the arguments itself and hands them to ``setup``, as ``c``, to be launched.
+        path_length: weight of path length regularisation where nothing is said.
+        relatives: file that no host of the family has → name of the relative that has it and cannot be trained.
+        of_beginning: arguments that the host makes of whether a run begins from other networks, as paths of keys.
     """
 
     name: str
@@ -32,7 +36,11 @@ class Flavour:
     capacity: Tuple[Tuple[str, ...], ...]
     minibatch_std: Tuple[str, ...]
     group: int
-    lazy: Mapping[str, int]
+    lazy: Mapping[str, Optional[int]]
+    is_handed: bool = False
+    path_length: float = 2
+    relatives: Mapping[str, str] = field(default_factory=dict)
+    of_beginning: Tuple[Tuple[str, ...], ...] = (("ema_rampup",), ("ada_kimg",))
 
     def set_capacity(self, args: Any, key: str, value: int) -> None:
         """Set ``key`` ("channel_base" or "channel_max") of all networks in a loop's keyword arguments."""
@@ -49,6 +57,16 @@ class Flavour:
     def reg_interval(self, args: Mapping[str, Any], network: str) -> Any:
         """Iterations between two steps of lazy regularisation of a network ("G" or "D"); None = there are none."""
         return args.get(f"{network}_reg_interval", self.lazy[network])
+
+    @staticmethod
+    def copy(path: Tuple[str, ...], source: Any, target: Any) -> None:
+        """Let an argument, as a path of keys, be in ``target`` what it is in ``source``; it is absent where it is there."""
+        there, here = source, _at(target, path[:-1])
+        for key in path[:-1]:
+            there = there.get(key) or {}
+        here.pop(path[-1], None)
+        if path[-1] in there:
+            here[path[-1]] = there[path[-1]]
 
     def missing(self, namespace: Mapping[str, Any]) -> List[str]:
         """The functions that the global names of a ``train.py`` lack."""

@@ -20,11 +20,11 @@ from ..support.paths import is_address
 from ..support.text import echo
 from . import disk, methods, options, resume, resume_options
 from .resume_networks import fetch, open_networks, read_networks, shapes_of
+from .setups import Setup
 
-__all__ = ["HostModule", "Setup", "check_batch", "edit", "load_on_cpu", "set_up"]
+__all__ = ["HostModule", "check_batch", "edit", "load_on_cpu", "set_up"]
 
 HostModule = Callable[[str], Any]  # the host's module of a name, such as "dnnlib"
-Setup = Callable[..., Tuple[str, Any]]  # the host's setup_training_loop_kwargs
 _KEEPERS = ["training_hooks.observers.best.keep_best"]
 _Shapes = Dict[str, Dict[str, Tuple[int, ...]]]  # network → name of a weight or bias → shape
 
@@ -34,6 +34,7 @@ def set_up(
     config: Mapping[str, Any],
     found: Optional[resume.Resume],
     host: HostModule,
+    flavour: Flavour,
     dry_run: bool = False,
     images: Optional[Mapping[str, Any]] = None,
 ) -> Tuple[str, Any, Optional[resume.Resume]]:
@@ -47,6 +48,7 @@ def set_up(
         config: its keyword arguments, from the command line.
         found: what ``--resume`` names.
         host: the host whose loop will run.
+        flavour: family of hosts that it is of.
         dry_run: nothing of a pickle may be run, and nothing downloaded.
         images: ``data_identity.identity`` of the training images.
 
@@ -66,7 +68,7 @@ def set_up(
         found = resume.unless_over(found, args["total_kimg"])
     if not found.goes_on:
         return (*setup(**config), found)
-    resume.keep_beginning(found, args)
+    resume.keep_beginning(found, args, flavour)
     return description, args, found
 
 
@@ -91,7 +93,7 @@ def load_on_cpu(args: Any, workers: Optional[int]) -> None:
     Processes that load images beside it would save nothing there: each imports PyTorch and the host, and then waits.
 
     Args:
-        args: what the host's ``setup_training_loop_kwargs`` made; edited in place.
+        args: what the host made of its options; edited in place.
         workers: number of such processes that was asked for; None for none.
     """
     args["data_loader_kwargs"]["pin_memory"] = False
@@ -112,7 +114,7 @@ def edit(
     """Edit the loop's keyword arguments in place, and check that what they ask for can be done.
 
     Args:
-        args: what the host's ``setup_training_loop_kwargs`` made.
+        args: what the host made of its options.
         request: what was asked for; its device is "cpu" or "cuda".
         hooks: keyword arguments of further hooks, ``class_name`` among them.
         host: the host whose loop will run.
@@ -149,7 +151,7 @@ def edit(
 
 
 def _edit_sizes(args: Any, asked: Mapping[str, int], flavour: Flavour) -> str:
-    """The options that stylegan3 has and this host has not."""
+    """The options that stylegan3 has and other hosts have not."""
     suffix = ""
     if "tick" in asked:
         args["kimg_per_tick"] = asked["tick"]
@@ -190,7 +192,7 @@ def _unfit(args: Any, flavour: Flavour, batch_gpu: int) -> Optional[str]:
     group = flavour.minibatch_group(args, batch_gpu)
     if batch_gpu % group != 0:
         return f"{batch_gpu} images per process and round are no multiple of the discriminator's minibatch group of {group}"
-    if batch_gpu < 2 and args["loss_kwargs"].get("pl_weight", 2) != 0:
+    if batch_gpu < 2 and args["loss_kwargs"].get("pl_weight", flavour.path_length) != 0:
         return "path length regularisation needs at least 2 images per process and round, not 1"
     return None
 

@@ -42,6 +42,7 @@ from . import help_page, host_values, methods, options, plan_page, presets, resu
 from .data_identity import identity
 from .faults import explained
 from .images import check_images, faults_named
+from .setups import own_setup, with_setup
 
 __all__ = ["DIVERGED", "RankEntry", "attach"]
 
@@ -60,7 +61,7 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
         hooks: keyword arguments of further hooks (``class_name`` among them) for every run.
 
     Raises:
-        RuntimeError: ``train.py`` is not of the shape of StyleGAN2-ADA-PyTorch's.
+        RuntimeError: ``train.py`` is not of the shape of a known host's.
     """
     if namespace.get(_ATTACHED):
         return
@@ -84,9 +85,11 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
     def run(**values: Any) -> Any:
         values_of_ours = {str(o.name): values.pop(str(o.name)) for o in ours if o.expose_value}
         values = host_values.checked(values)
-        presets.say(values, values_of_ours)
+        asked = host_values.given(values)
+        presets.say(asked, values_of_ours)
+        values.update({name: value for name, value in asked.items() if value is not None})
         with_hooks = _Attachment(namespace, flavour, options.resolve(values_of_ours), hooks)
-        return with_hooks.run(callback, values)
+        return with_hooks.run(callback, values, asked)
 
     command.callback = run
 
@@ -109,10 +112,12 @@ class RankEntry:
     metrics: MetricSettings = field(default_factory=MetricSettings)
     plan: Dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, rank: int, args: Any, temp_dir: str) -> None:
+    def __call__(self, *given: Any, **named: Any) -> None:
+        """Number of the process, keyword arguments of the loop, and a folder where processes meet, by the host's own names."""
         compat.prepare_imports()
         main = importlib.import_module(self.main) if self.main != "__main__" else sys.modules["__main__"]
         entry = vars(main).get(_ORIGINAL_ENTRY, main.subprocess_fn)
+        rank, args, temp_dir = inspect.signature(entry).bind(*given, **named).args
         # In a spawned process the module called __main__ holds a copy of the names that its functions see.
         self._prepare(entry.__globals__, args["num_gpus"])
         metric_main = importlib.import_module("metrics.metric_main")
@@ -124,7 +129,7 @@ class RankEntry:
         stop.install(self.shared)
         try:
             with explained(lambda: args), faults_named(args["training_set_kwargs"]["path"]):
-                entry(rank=rank, args=args, temp_dir=temp_dir)
+                entry(rank, args, temp_dir)
             _leave_group()
         finally:
             stop.end_loader()
@@ -176,9 +181,15 @@ class _Attachment:
         if request.device == "auto" and self.request.device == "cpu":
             echo("Note: PyTorch finds no CUDA device, so the CPU is used, which is slow; regan-ext doctor says why.", err=True)
 
-    def run(self, callback: Any, values: Dict[str, Any]) -> Any:
-        """Call the host's own ``callback`` with its options, its seams in place."""
-        if self.request.device == "cpu" and "fp32" in values and values["fp32"] is None:
+    def run(self, callback: Any, values: Dict[str, Any], asked: Dict[str, Any]) -> Any:
+        """Call the host's own ``callback`` with its options, its seams in place.
+
+        Args:
+            callback: of its command.
+            values: of its options.
+            asked: the same, None for those that nobody has asked for.
+        """
+        if self.request.device == "cpu" and "fp32" in asked and asked["fp32"] is None:
             values["fp32"] = True  # half precision is slower than single on a CPU
         found = resume.find(values.get("resume"), values.get("outdir") or ".")
         if found is None and values.get("resume") == resume.LATEST:
@@ -186,7 +197,7 @@ class _Attachment:
         outdir = None if values.get("dry_run") else values.get("outdir")
         host = functools.partial(_host_module, self.namespace)
         flavour = self.flavour
-        setup, entry = self.namespace[flavour.setup], self.namespace[flavour.entry]
+        setup, entry = own_setup(self.namespace, flavour, callback), self.namespace[flavour.entry]
 
         def setup_with_hooks(**config: Any) -> Tuple[str, Any]:
             names = config.get("metrics")
@@ -196,9 +207,9 @@ class _Attachment:
             if config.get("data"):
                 check_images(config["data"], values.get("outdir"))
             images, is_dry = identity(config.get("data")), bool(values.get("dry_run"))
-            description, self.args, resumed = loop_arguments.set_up(setup, config, found, host, is_dry, images)
+            description, self.args, resumed = loop_arguments.set_up(setup, config, found, host, flavour, is_dry, images)
             if self.request.device == "cpu":
-                loop_arguments.load_on_cpu(self.args, config.get("workers"))
+                loop_arguments.load_on_cpu(self.args, asked.get("workers"))
             suffix, plan = loop_arguments.edit(self.args, self.request, self.hooks, host, flavour, resumed, outdir)
             self.plan.update(plan)
             self.args["progress_fn"][resume.IMAGES] = images
@@ -212,8 +223,7 @@ class _Attachment:
                     echo(line)
             return description + suffix, self.args
 
-        main = self.namespace["__name__"]
-        self.namespace[flavour.setup] = setup_with_hooks
+        main, plain = self.namespace["__name__"], self.namespace[flavour.setup]
         self.namespace[_ORIGINAL_ENTRY] = entry
         several = (values.get("gpus") or 1) > 1
         try:
@@ -222,15 +232,15 @@ class _Attachment:
                 self.namespace[flavour.entry] = RankEntry(main, self.request.device, shared, self.request.metrics, self.plan)
                 if several:
                     stop.install(shared)  # the parent of the ranks hears of it first
-                with explained(lambda: self.args):
-                    result = self._call(callback, values)
+                launching = with_setup(self.namespace, flavour, callback, setup_with_hooks)
+                with explained(lambda: self.args), launching as command:
+                    result = self._call(command, values, (inspect.unwrap(callback), plain))
                 if not values.get("dry_run"):
                     self._tell_end()
                 return result
         finally:
             for number in stop.signals():
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-            self.namespace[flavour.setup] = setup
             self.namespace[flavour.entry] = entry
             del self.namespace[_ORIGINAL_ENTRY]
 
@@ -251,16 +261,17 @@ class _Attachment:
             goes_on = f"{stopped}. The same command with --resume={shlex.quote(folder)} goes on."
             echo(goes_on if self.request.states else f"{stopped}, with a snapshot in {folder}.")
 
-    def _call(self, callback: Any, values: Dict[str, Any]) -> Any:
-        """Call it, and again where another run was faster to make the folder of the number that the host has chosen."""
+    def _call(self, command: Any, values: Dict[str, Any], own: Sequence[Any]) -> Any:
+        """Call it, and again where another run was faster to make the folder of the number that one of the host's ``own``
+        functions has chosen."""
         while True:
             try:
-                return callback(**values)
+                return command(**values)
             except (FileExistsError, AssertionError) as err:
                 *_, (frame, _) = traceback.walk_tb(err.__traceback__)
                 taken = self.args.get("run_dir")
                 # The host asserts that there is no such folder yet.
-                is_host = frame.f_code is getattr(inspect.unwrap(callback), "__code__", None)
+                is_host = any(frame.f_code is getattr(function, "__code__", None) for function in own)
                 if not taken or not os.path.isdir(taken) or not (is_host or getattr(err, "filename", None) == taken):
                     raise
                 echo(f"Another run has just taken {taken}; this one takes the next number.", err=True)

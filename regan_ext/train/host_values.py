@@ -11,7 +11,7 @@ import click
 from ..support.errors import UserError
 from ..support.paths import expanded, is_address
 
-__all__ = ["check_run_folder", "checked"]
+__all__ = ["check_run_folder", "checked", "given"]
 
 # Bounds of what the hosts take as it comes and fail of later, or never come to the end of. None: they have no such option.
 _BOUNDS: Dict[str, Tuple[float, float]] = {
@@ -44,6 +44,14 @@ def checked(values: Mapping[str, Any]) -> Dict[str, Any]:
     if isinstance(seed, int) and isinstance(processes, int) and (seed + 1) * processes > 2**32:
         raise _refused("seed", f"{seed} is too large for {processes} processes, which have seeds from {seed * processes} on")
     return {name: _path(name, value) if name in _PATHS and isinstance(value, str) else value for name, value in values.items()}
+
+
+def given(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """The values, None for those of options that nobody has given: a host may have a default of its own for them."""
+    context = click.get_current_context(silent=True)
+    default = click.core.ParameterSource.DEFAULT
+    unset = {name for name in values if context is not None and context.get_parameter_source(name) is default}
+    return {name: None if name in unset else value for name, value in values.items()}
 
 
 def check_run_folder(outdir: str, description: str) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from training_hooks.nvidia import state as states
+from training_hooks.nvidia.seams import without_seams
 
+from ..hosts.flavour import Flavour
 from ..support.errors import UserError
 from ..support.paths import is_address
 from ..support.reading import Damaged, read_json
@@ -24,9 +26,6 @@ __all__ = [
 
 IMAGES = "data"  # key of the progress callback's arguments, where the identity of the training images is kept
 LATEST = "latest"  # --resume of the newest pair in --outdir
-
-# Arguments that the host makes of whether a run begins from other networks.
-_OF_BEGINNING = ("ema_rampup", "ada_kimg")
 
 
 @dataclass(frozen=True)
@@ -235,20 +234,20 @@ def _beginning(found: Resume, why: str, remedy: str) -> Resume:
     return replace(found, state=None, state_file=None, plain=None)
 
 
-def keep_beginning(found: Resume, args: Any) -> None:
+def keep_beginning(found: Resume, args: Any, flavour: Flavour) -> None:
     """Edit the loop's keyword arguments, so that a run which began from other networks goes on as it began.
 
     Args:
         found: the snapshot of the run that goes on.
         args: as the host makes them without ``--resume``.
+        flavour: family of hosts.
     """
     options = None if found.state is None else found.state["options"]
     if options is None:
         return
-    for key in _OF_BEGINNING:
-        args.pop(key, None)
-        if key in options:
-            args[key] = options[key]
+    plain = without_seams(options)
+    for path in flavour.of_beginning:
+        flavour.copy(path, plain, args)
 
 
 Shapes = Mapping[str, Mapping[str, Sequence[int]]]
