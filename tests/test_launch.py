@@ -90,8 +90,21 @@ def test_recognise_names_a_missing_function(checkout: Path, tmp_path: Path) -> N
     shutil.copytree(checkout, host)
     text = (host / "train.py").read_text().replace("def setup_training_loop_kwargs", "def launch_training")
     (host / "train.py").write_text(text)
-    with pytest.raises(HostError, match=r"setup_training_loop_kwargs\(\) in train.py.*stylegan3"):
+    with pytest.raises(HostError, match=r"setup_training_loop_kwargs\(\) in train.py"):
         recognise(host)
+
+
+def test_a_host_that_cannot_be_trained_is_never_replaced_by_another(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    host = tmp_path / "host"
+    shutil.copytree(checkout, host)
+    (host / "training" / "loss.py").unlink()
+    monkeypatch.setenv("STYLEGAN2_ADA", str(checkout))
+    monkeypatch.chdir(host)
+    code, output = call(["train", "--outdir=runs", "--data=x"], capsys)
+    assert code == 2 and len(output.splitlines()) == 1 and not (host / "runs").exists()
+    assert "the current folder" in output and "training/loss.py" in output and "--host=embedded" in output
 
 
 def test_order_of_the_places_to_look_in(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

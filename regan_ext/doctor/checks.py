@@ -68,7 +68,7 @@ def package(name: str, around: Surroundings) -> Finding:
 def host(name: str, around: Surroundings) -> Finding:
     """Which host would be trained, and why."""
     if around.host_error:
-        remedy = "set STYLEGAN2_ADA to a checkout of stylegan2-ada-pytorch or unset it, or give --host=DIR"
+        remedy = "give --host=DIR or --host=embedded; STYLEGAN2_ADA has to be unset or name a checkout"
         return Finding(name, "todo", around.host_error, remedy)
     if around.checkout is None:
         return Finding(name, "ok", around.reason)

@@ -1,4 +1,4 @@
-"""Recognise a folder as a checkout of StyleGAN2-ADA-PyTorch, or of a fork of the same shape."""
+"""Recognise a folder as a checkout of a known host, or of a fork of the same shape."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from ..support.paths import absolute
 from . import stylegan2_ada
 from .flavour import Flavour
 
-__all__ = ["FLAVOURS", "LARGEST", "Checkout", "HostError", "parsed", "recognise"]
+__all__ = ["FLAVOURS", "LARGEST", "Checkout", "HostError", "is_of_family", "parsed", "recognise"]
 
 LARGEST = 2_000_000  # bytes of a script; to parse one of 10 MB takes a minute
+
+_COMMON = ("train.py", "training/training_loop.py", "torch_utils/training_stats.py")
 
 #: The hosts that are known, in the order in which they are looked for.
 FLAVOURS = (stylegan2_ada.FLAVOUR,)
@@ -72,7 +74,8 @@ def recognise(folder: "str | Path") -> Checkout:
     """The host in ``folder``.
 
     Raises:
-        HostError: a file or function that makes a host is missing; all that are missing are named.
+        HostError: a file or function that makes a host is missing; all that are missing are named. Or it is a relative that
+            cannot be trained.
     """
     path = absolute(folder)
     if not path.is_dir():
@@ -83,7 +86,15 @@ def recognise(folder: "str | Path") -> Checkout:
         # The one that the folder is nearest to says what is missing.
         nearest = min(lacking, key=lambda name: len(lacking[name]))
         raise HostError(f"{folder} is not a {nearest} checkout: it has no {', '.join(lacking[nearest])}")
+    relative = next((name for file, name in found.relatives.items() if (path / file).exists()), None)
+    if relative is not None:
+        raise HostError(f"{folder} is a checkout of {relative}, which is not supported yet")
     return Checkout(path, found)
+
+
+def is_of_family(folder: "str | Path") -> bool:
+    """Whether a folder has what all hosts have in common, whether or not it can be trained."""
+    return all(Path(folder, name).is_file() for name in _COMMON)
 
 
 def _lacking(path: Path, flavour: Flavour) -> List[str]:
@@ -92,7 +103,4 @@ def _lacking(path: Path, flavour: Flavour) -> List[str]:
     if missing:
         return missing
     defined = {name: _functions(path / name) for name in flavour.functions}
-    absent = [f"{f}() in {name}" for name, functions in flavour.functions.items() for f in functions if f not in defined[name]]
-    if absent and "launch_training" in defined["train.py"]:
-        absent[-1] += " (it looks like stylegan3, which is not supported yet)"
-    return absent
+    return [f"{f}() in {name}" for name, functions in flavour.functions.items() for f in functions if f not in defined[name]]

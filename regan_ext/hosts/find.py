@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 
 from ..support.paths import expanded
 from . import embedded
-from .checkout import Checkout, HostError, recognise
+from .checkout import Checkout, HostError, is_of_family, recognise
 
 __all__ = ["find_host"]
 
@@ -19,14 +19,14 @@ def find_host(given: Optional[str]) -> Tuple[Optional[Checkout], str]:
     embedded host.
 
     Raises:
-        HostError: ``given`` or $STYLEGAN2_ADA is not a host.
+        HostError: ``given`` or $STYLEGAN2_ADA is not a host, or the current folder is one that cannot be trained.
     """
     named = os.environ.get("STYLEGAN2_ADA")
     try:
         given = None if given is None else expanded(given)
         named = expanded(named) if named else None
     except ValueError as err:
-        raise HostError(str(err)) from err
+        raise HostError(str(err) if given else f"$STYLEGAN2_ADA: {err}") from err
     if given == "embedded":
         return None, "embedded StyleGAN2-ADA (--host)"
     if given is not None and embedded.is_wheel(given):
@@ -34,10 +34,14 @@ def find_host(given: Optional[str]) -> Tuple[Optional[Checkout], str]:
         return None, f"embedded StyleGAN2-ADA (from {given})"
     if given is not None:
         return recognise(given), "--host"
-    try:
-        return recognise("."), "the current folder"
-    except HostError:
-        pass  # the current folder is only one of the places to look in
+    if is_of_family("."):
+        try:
+            return recognise("."), "the current folder"
+        except HostError as err:
+            raise HostError(f"the current folder: {err}; --host=embedded takes the embedded host") from err
     if named:
-        return recognise(named), "$STYLEGAN2_ADA"
+        try:
+            return recognise(named), "$STYLEGAN2_ADA"
+        except HostError as err:
+            raise HostError(f"$STYLEGAN2_ADA: {err}") from err
     return None, "embedded StyleGAN2-ADA"

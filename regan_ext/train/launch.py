@@ -28,7 +28,7 @@ def train(host: Optional[str], arguments: List[str]) -> None:
     try:
         checkout, reason = find_host(host)
     except HostError as err:
-        raise HostError(f"{'--host' if host else '$STYLEGAN2_ADA'}: {err}") from err
+        raise HostError(f"--host: {err}" if host else str(err)) from err
     if checkout is None:
         embedded.obtain()
     where = reason if checkout is None else f"{checkout.path} ({reason})"
