@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any, Callable, Dict, List
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +78,33 @@ def test_a_wrapper_is_asked_anew() -> None:
     names.append("b")
     wrap.renew()
     assert loss.run_G("z") == "outside(b(G(z)))"
+
+
+class Network(torch.nn.Module):
+    """A generator of two parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mapping, self.synthesis = torch.nn.Identity(), torch.nn.Identity()
+
+    def forward(self, z: torch.Tensor) -> Any:
+        return self.synthesis(self.mapping(z))
+
+
+def test_a_loss_that_asks_the_network_for_its_part_and_a_network_that_never_sees_it() -> None:
+    G = Network()
+    loss = types.SimpleNamespace(G=G)
+    before, training = dict(vars(G)), Training({}, {}, loss=loss)
+    z = torch.ones(2)
+    for _ in range(2):
+        wrap = training.wrap("G_synthesis", lambda inner: lambda ws: 2 * inner(ws))
+        other = training.wrap("G_synthesis", lambda inner: lambda ws: 3 * inner(ws))
+        assert loss.G.synthesis(loss.G.mapping(z)).tolist() == [6, 6]
+        assert G(z).tolist() == loss.G(z).tolist() == [1, 1] and vars(G) == before
+        wrap.remove()
+        assert loss.G.synthesis(z).tolist() == [3, 3] and loss.G.mapping is G.mapping
+        other.remove()
+        assert loss.G is G
 
 
 @pytest.mark.parametrize("loss", [Loss(), None])

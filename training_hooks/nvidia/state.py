@@ -134,8 +134,9 @@ def prune_old(folder: "str | Path", keep: int) -> None:
 
 
 def _averages(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
-    """The moving averages among a network's buffers. The host disturbs them when it prints its summary table."""
-    return {name: b for name, b in network.named_buffers() if name.endswith("_avg")}
+    """The moving averages among a network's buffers. Hosts disturb them when they print their summary table, or have others in
+    each process."""
+    return {name: b for name, b in network.named_buffers() if name.endswith(("_avg", "_ema"))}
 
 
 def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
