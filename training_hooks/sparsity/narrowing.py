@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import torch
 
@@ -29,6 +29,14 @@ def _narrow_tensor(tensor: torch.Tensor, axes: Sequence[Optional[int]], kept: Se
     return part
 
 
+def _stating(generator: torch.nn.Module, layout: Layout) -> List[Tuple[Any, int]]:
+    """The modules that state how many channels they are given, blocks and in some hosts layers, with the feature map."""
+    names = {SYNTHESIS + block: feature for block, feature in layout.inputs.items()}
+    names.update({name.rpartition(".")[0]: into for name, (_, into) in layout.axes.items() if into is not None})
+    found = [(generator.get_submodule(name), feature) for name, feature in names.items()]
+    return [(module, feature) for module, feature in found if hasattr(module, "in_channels")]
+
+
 class NarrowSynthesis(torch.nn.Module):
     """Stands in for a synthesis network where a loss calls it, and computes with the kept channels alone.
 
@@ -45,6 +53,7 @@ class NarrowSynthesis(torch.nn.Module):
         self.layout = layout
         self.kept: List[Optional[torch.Tensor]] = [None] * len(layout.features)
         self.params = {name: p for name, p in generator.named_parameters() if name in layout.axes}
+        self._stating = _stating(generator, layout)
 
     def keep(self, kept: Sequence[torch.Tensor]) -> None:
         """Compute with these channels of each feature map (int64 indices, ascending) from now on."""
@@ -58,7 +67,7 @@ class NarrowSynthesis(torch.nn.Module):
             part = _narrow_tensor(param, self.layout.axes[name], self.kept)
             if part is not param:
                 narrow[name[len(SYNTHESIS) :]] = part
-        with self._block_inputs():
+        with self._inputs_stated():
             return torch.func.functional_call(self.synthesis, narrow, (ws,), kwargs)
 
     def is_bypassed(self) -> bool:
@@ -71,18 +80,18 @@ class NarrowSynthesis(torch.nn.Module):
         )
 
     @contextlib.contextmanager
-    def _block_inputs(self) -> Iterator[None]:
-        """The host's blocks assert the number of channels that they are given: state the narrow one for the call."""
-        blocks = [(getattr(self.synthesis, name), self.kept[feature]) for name, feature in self.layout.inputs.items()]
-        before = [block.in_channels for block, _ in blocks]
+    def _inputs_stated(self) -> Iterator[None]:
+        """The host's modules assert the number of channels that they are given: state the narrow one for the call."""
+        before = [module.in_channels for module, _ in self._stating]
         try:
-            for block, index in blocks:
+            for module, feature in self._stating:
+                index = self.kept[feature]
                 if index is not None:
-                    block.in_channels = index.numel()
+                    module.in_channels = index.numel()
             yield
         finally:
-            for (block, _), channels in zip(blocks, before):
-                block.in_channels = channels
+            for (module, _), channels in zip(self._stating, before):
+                module.in_channels = channels
 
 
 @torch.no_grad()
@@ -100,8 +109,8 @@ def narrowed_copy(generator: torch.nn.Module, layout: Layout, kept: Sequence[tor
             owner, _, attribute = name.rpartition(".")
             part = _narrow_tensor(param.detach(), layout.axes[name], kept).clone()
             setattr(narrow.get_submodule(owner), attribute, torch.nn.Parameter(part, requires_grad=param.requires_grad))
-    for block, feature in layout.inputs.items():
-        narrow.get_submodule(SYNTHESIS + block).in_channels = kept[feature].numel()  # type: ignore[assignment]
+    for module, feature in _stating(narrow, layout):
+        module.in_channels = kept[feature].numel()
     return narrow
 
 
