@@ -9,12 +9,18 @@ import torch
 
 from .random_state import kept_random_states, set_random_states
 
-__all__ = ["check_fields", "check_fit"]
+__all__ = ["averages", "check_fields", "check_fit"]
 
 _CPU = torch.device("cpu")
 _ADAM = {"step", "exp_avg", "exp_avg_sq"}
 _FLAGS = ("amsgrad", "maximize", "foreach", "capturable", "differentiable", "fused")
 _MOST = 2**53
+
+
+def averages(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
+    """The moving averages among a network's buffers. Hosts disturb them when they print their summary table, or have others in
+    each process."""
+    return {name: b for name, b in network.named_buffers() if name.endswith(("_avg", "_ema"))}
 
 
 def check_fields(state: Mapping[str, Any]) -> None:
@@ -123,7 +129,7 @@ def check_fit(state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module],
         )
         if not fits:
             raise ValueError(f"its optimizer of {kind} is of a network of another shape")
-    wanted = {name: b.shape for name, b in networks["G"].named_buffers() if name.endswith("_avg")}
+    wanted = {name: b.shape for name, b in averages(networks["G"]).items()}
     for rank in state["ranks"]:
         found: Dict[str, Any] = {name: tensor.shape for name, tensor in rank["averages"].items()}
         if found != wanted:

@@ -21,7 +21,7 @@ from ..core.files import whole_file
 from ..core.hook import Hook
 from ..core.random_state import random_states, set_random_states
 from ..core.ranks import gather
-from ..core.state_check import check_fields
+from ..core.state_check import averages, check_fields
 from .host_loop import HostLoop
 
 __all__ = [
@@ -133,12 +133,6 @@ def prune_old(folder: "str | Path", keep: int) -> None:
 # ---------------------------------------------------------------- the loop
 
 
-def _averages(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
-    """The moving averages among a network's buffers. Hosts disturb them when they print their summary table, or have others in
-    each process."""
-    return {name: b for name, b in network.named_buffers() if name.endswith(("_avg", "_ema"))}
-
-
 def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
     """The state of a loop at the end of a tick, after its snapshot and statistics. Has to be called on every rank.
 
@@ -151,7 +145,7 @@ def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
     mine = {
         "random": random_states(loop.device),
         "pl_mean": getattr(loop.loss, "pl_mean", None),
-        "averages": _averages(loop.networks["G"]),
+        "averages": averages(loop.networks["G"]),
     }
     state: Dict[str, Any] = {
         "format": _FORMAT,
@@ -179,7 +173,7 @@ def restore(state: Mapping[str, Any], loop: HostLoop, hooks: Sequence[Hook]) -> 
         optimizer.load_state_dict(state["optimizers"][name])
     with torch.no_grad():
         for network in (networks["G"], networks["G_ema"]):
-            for name, buffer in _averages(network).items():
+            for name, buffer in averages(network).items():
                 buffer.copy_(mine["averages"][name])
         if mine["pl_mean"] is not None:
             loop.loss.pl_mean.copy_(mine["pl_mean"])
