@@ -10,7 +10,7 @@ from typing import List
 
 from ..support.errors import UserError
 from ..support.paths import absolute
-from . import stylegan2_ada
+from . import stylegan2_ada, stylegan3
 from .flavour import Flavour
 
 __all__ = ["FLAVOURS", "LARGEST", "Checkout", "HostError", "is_of_family", "parsed", "recognise"]
@@ -20,7 +20,7 @@ LARGEST = 2_000_000  # bytes of a script; to parse one of 10 MB takes a minute
 _COMMON = ("train.py", "training/training_loop.py", "torch_utils/training_stats.py")
 
 #: The hosts that are known, in the order in which they are looked for.
-FLAVOURS = (stylegan2_ada.FLAVOUR,)
+FLAVOURS = (stylegan2_ada.FLAVOUR, stylegan3.FLAVOUR)
 
 
 class HostError(UserError):

@@ -1,0 +1,29 @@
+"""StyleGAN3, its ``--cfg=stylegan2`` included, and forks of the same shape."""
+
+from __future__ import annotations
+
+from .flavour import Flavour
+
+__all__ = ["FLAVOUR"]
+
+FLAVOUR = Flavour(
+    name="stylegan3",
+    files=(
+        "train.py", "training/training_loop.py", "training/loss.py", "training/networks_stylegan2.py",
+        "training/networks_stylegan3.py", "dnnlib/util.py", "torch_utils/misc.py", "torch_utils/training_stats.py",
+    ),
+    functions={
+        "train.py": ("launch_training", "subprocess_fn", "main"),
+        "training/training_loop.py": ("training_loop",),
+    },
+    setup="launch_training",
+    is_handed=True,
+    entry="subprocess_fn",
+    capacity=(("G_kwargs",), ("D_kwargs",)),
+    minibatch_std=("D_kwargs", "epilogue_kwargs"),
+    group=4,
+    lazy={"G": None, "D": 16},
+    path_length=0,
+    of_beginning=(("ema_rampup",), ("ada_kimg",), ("loss_kwargs", "blur_init_sigma")),
+    relatives={"training/triplane.py": "eg3d", "pg_modules/projector.py": "stylegan-xl"},
+)  # fmt: skip
