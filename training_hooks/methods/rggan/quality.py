@@ -23,7 +23,7 @@ def wants_sparse(record: Sequence[float], weights: Sequence[float]) -> Optional[
     if len(record) < len(weights):
         return None
     last = record[-len(weights) :]
-    return last[-1] <= math.fsum(weight * value for weight, value in zip(weights, last))
+    return math.fsum(weight * (value - last[-1]) for weight, value in zip(weights, last)) >= 0  # exact where all are equal
 
 
 def signed(name: str, value: float) -> float:
