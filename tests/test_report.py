@@ -382,7 +382,7 @@ def test_page_names_theory_and_measurements(tmp_path: Path) -> None:
     # Iterations 1 to 800 in ticks of 100, each without its last: 100 and 300, 500, 700 end a tick.
     assert row_of(page, "warm-up, s per iteration") == ["measured", "0.100 (99 iterations)", "–"]
     assert row_of(page, "sparse phases, s per iteration") == ["measured", "0.0900 (396 iterations; 0.0900 to 0.0900)", "–"]
-    assert row_of(page, "without the method, s per iteration")[1:] == ["–", "0.100 (800 iterations; 0.100 to 0.100)"]
+    assert row_of(page, "without Re-GAN, s per iteration")[1:] == ["–", "0.100 (800 iterations; 0.100 to 0.100)"]
     assert row_of(page, "sparse iteration, dense = 1") == ["measured", "0.750", "–"]
     assert row_of(page, "all phases, s/kimg") == ["measured", "10.0", "10.0"]
     assert row_of(page, "hook, % of an iteration") == ["measured", "1.00", "–"]  # 1 ms of the 100 ms of 10 images

@@ -112,7 +112,7 @@ def _cost(runs: Sequence[Run], costs: Sequence[Efficiency]) -> _Rows:
         (method, "warm-up, s per iteration", _MEASURED, lambda c: _pace(c.paces[Phase.WARMUP])),
         (method, "sparse phases, s per iteration", _MEASURED, lambda c: _pace(c.paces[Phase.SPARSE])),
         (method, "dense phases, s per iteration", _MEASURED, lambda c: _pace(c.paces[Phase.DENSE])),
-        (plain, "without the method, s per iteration", _MEASURED, lambda c: _pace(c.paces[None])),
+        (plain, "without Re-GAN, s per iteration", _MEASURED, lambda c: _pace(c.paces[None])),
         (method, "sparse iteration, dense = 1", _MEASURED, lambda c: three_digits(c.sparse_over_dense)),
         (True, "all phases, s/kimg", _MEASURED, lambda c: three_digits(c.sec_per_kimg)),
         (method, "hook, % of an iteration", _MEASURED, lambda c: three_digits(c.hook_percent)),
