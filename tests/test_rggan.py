@@ -195,6 +195,35 @@ def test_ste_lets_single_weights_return_and_its_penalty_prunes() -> None:
     assert param[0, 1] == 0.5 and int(network.returned) >= 1
 
 
+def test_with_ste_a_student_of_a_sparse_teacher_becomes_sparser_with_the_penalty_at_little_cost() -> None:
+    """The teacher has a tenth of its weights; the loss that counts is to its answers without noise, and the noise's own."""
+
+    def student(strength: Optional[float]) -> "tuple[float, float]":
+        torch.manual_seed(0)
+        teacher, mine = (nn.Sequential(nn.Linear(20, 32), nn.Tanh(), nn.Linear(32, 4)) for _ in range(2))
+        with torch.no_grad():
+            for one, other in zip(teacher, mine):
+                if isinstance(one, nn.Linear) and isinstance(other, nn.Linear):
+                    one.weight.normal_().mul_(torch.rand_like(one.weight) < 0.1)
+                    other.weight.normal_(0, 0.3)
+        optimizer, numbers = torch.optim.Adam(mine.parameters(), lr=0.01), torch.Generator().manual_seed(1)
+        rules = [ramp(target="G", rule="ste", reach="0.3@200kimg", strength=strength, threshold_lr=0.02)] if strength else []
+        loop = Loop({"G": mine}, {"G": optimizer}, rules)
+        for _ in range(1500):
+            with loop.iteration():
+                x = torch.randn(64, 20, generator=numbers)
+                y = teacher(x).detach() + 0.3 * torch.randn(64, 4, generator=numbers)
+                optimizer.zero_grad()
+                (mine(x) - y).square().mean().backward()
+                optimizer.step()
+        x = torch.randn(4000, 20, generator=numbers)
+        return loop.end_tick().get("RG/kept_G", 1.0), float((mine(x) - teacher(x)).square().mean()) + 0.09
+
+    (_, dense), (weak, first), (strong, second) = student(None), student(0.001), student(0.05)
+    assert 0.1 < strong < 0.3 < weak < 0.8
+    assert max(first, second) < 1.1 * dense
+
+
 @pytest.mark.parametrize("rule", ["ramp", "ste"])
 def test_a_channel_of_equal_weights_keeps_one(rule: str) -> None:
     param = nn.Parameter(torch.cat([torch.full((1, 8), 0.25), torch.randn(7, 8).sign() * 3]))

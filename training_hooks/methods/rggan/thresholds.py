@@ -18,7 +18,7 @@ __all__ = ["Penalty", "Ramp", "StraightThrough", "Threshold", "estimator", "make
 def estimator(x: torch.Tensor) -> torch.Tensor:
     """What stands for the derivative of the step function at ``x``: 2 - 4|x| up to 0.4, 0.4 up to 1, 0 beyond.
 
-    Source: Liu, Xu, Shi, Cheung, So, "Dynamic Sparse Training", ICLR 2020, equation 5; the layers of RG-GAN's code have it too.
+    Source: Liu, Xu, Shi, Cheung, So, "Dynamic Sparse Training", ICLR 2020; the layers of RG-GAN's code have it too.
     """
     size = x.abs()
     return torch.where(size <= 0.4, 2 - 4 * size, torch.where(size <= 1, 0.4, 0.0))
