@@ -286,6 +286,15 @@ def test_trained_and_measured_is_finished(tmp_path: Path, capsys: Any) -> None:
     assert " metrics run " in (said := capsys.readouterr().out) and "--trust" not in said
 
 
+def test_statistics_of_a_method_are_not_asked_of_a_run_without_it(tmp_path: Path) -> None:
+    job = Job(cell("digits-longer", "stylegan2-digits-100"), 0, Place(Path("data"), tmp_path))
+    folder = make_run(job.folder / "00000-a", ticks_of_one_kimg(10))
+    add_metric(folder, "fid5k_full", {9: 8.0})
+    assert read_standing(job).unmeasured == ["fid5k_train"]
+    add_metric(folder, "fid5k_train", {9: 3.0})
+    assert read_standing(job).kind == "finished"
+
+
 def test_other_arguments_than_before_are_told(tmp_path: Path) -> None:
     job = small_job(tmp_path, ("--gamma=1",))
     job.folder.mkdir(parents=True)

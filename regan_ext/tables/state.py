@@ -36,7 +36,7 @@ class Standing:
     Args:
         job: cell and seed.
         kind: FRESH: nothing that could be gone on with; INTERRUPTED: --resume goes on; FINISHED: trained and measured;
-            UNMEASURED: trained, but something has no value; DIFFERS: begun with other arguments.
+            UNMEASURED: trained, but a metric has no value; DIFFERS: begun with other arguments.
         detail: where it stands, or what is wrong.
         run: last run in the folder, with the parts that it went on from; None where there is none.
     """
@@ -51,14 +51,12 @@ class Standing:
         return [] if self.run is None or measure.result is None else measure.points(self.run)
 
     @property
-    def missing(self) -> List[Measure]:
-        """The measures that have no value and could have one."""
-        return [m for m in self.job.cell.table.measures if m.result is not None and not self.points(m)]
-
-    @property
     def unmeasured(self) -> List[str]:
-        """The metrics that have no value."""
-        return list(dict.fromkeys(m.metric for m in self.missing if m.metric is not None))
+        """The metrics that have no value. A statistic that has none is of a method that the run does without."""
+        missing = [
+            measure for measure in self.job.cell.table.measures if measure.metric is not None and not self.points(measure)
+        ]
+        return list(dict.fromkeys(str(measure.metric) for measure in missing))
 
     @property
     def measuring(self) -> Optional[List[str]]:
@@ -82,9 +80,9 @@ def read_standing(job: Job) -> Standing:
     if not run.is_finished:
         return Standing(job, INTERRUPTED, f"at {run.starts[-1][0]} kimg", run) if run.starts else Standing(job, FRESH, run=run)
     trained = Standing(job, FINISHED, f"{run.kimg:g} kimg", run)
-    if not trained.missing:
+    if not trained.unmeasured:
         return trained
-    missing = ", ".join(str(measure.result) for measure in trained.missing)
+    missing = ", ".join(trained.unmeasured)
     return replace(trained, kind=UNMEASURED, detail=f"is trained, but {missing} has no value in {run.folder}")
 
 
