@@ -21,6 +21,7 @@ __all__ = ["NAMES", "Cell", "Column", "Measure", "Row", "Table", "how_to_get", "
 NAMES = (
     "few-shot", "ffhq", "cifar10", "tiny-imagenet", "cifar10-limited", "tiny-imagenet-limited", "stability", "ablation",
     "learning-rate", "digits-few-shot", "digits-options", "digits-ablation", "digits-longer",
+    "digits-exploration",
 )  # fmt: skip
 _STATISTIC = "stat:"
 
