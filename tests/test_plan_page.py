@@ -6,10 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, List
 
-import pytest
 from support.commands import call
-
-from training_hooks.methods.regan.exploration import fresh_threshold, reach, shortest_interval
 
 
 def told(arguments: List[str], data: Path, capsys: Any) -> "tuple[str, str]":
@@ -55,27 +52,9 @@ def test_what_a_preset_sets_is_told_method_settings_too(data_zip: Path, host_dir
     assert "--regan-warmup" not in line and "--batch" not in line  # those were given
 
 
-@pytest.mark.parametrize("options", [["--regan-preset=paper"], ["--regan-ratio=0.3", "--regan-interval=100"]], ids=" ".join)
-def test_short_phases_say_what_they_mean(options: List[str], data_zip: Path, host_dir: Path, capsys: Any) -> None:
-    _, output = told([*options, "--kimg=300"], data_zip, capsys)
-    (line,) = [line for line in output.splitlines() if line.startswith("Note: ")]
-    assert line.startswith("Note: phases of 100 iterations are short. A regrown weight moves by about ")
-    assert "--regan-preset=few-shot has phases of 37 kimg" in line
-    longer = re.search(r"From --regan-interval=(\d+) on", line)
-    assert longer is not None
-    assert "Note: " not in told([*options, "--kimg=300", f"--regan-interval={longer[1]}"], data_zip, capsys)[1]
-
-
-def test_the_few_shot_preset_can_work(data_zip: Path, host_dir: Path, capsys: Any) -> None:
-    assert "Note: " not in told(["--regan-preset=few-shot"], data_zip, capsys)[1]
-
-
-@pytest.mark.parametrize("forgotten", [True, False])
-def test_the_shortest_interval_is_just_enough(forgotten: bool) -> None:
-    rest = (0.0002, 0.99, 4, forgotten)
-    least = shortest_interval(0.3, *rest)
-    assert reach(least - 1, *rest) < fresh_threshold(0.3) <= reach(least, *rest)
-    assert shortest_interval(0.0, *rest) == 1
+def test_schedule_only_prunes_nothing(data_zip: Path, host_dir: Path, capsys: Any) -> None:
+    page, _ = told(["--kimg=1", "--regan-ratio=0.3", "--regan-interval=20", "--regan-score=none"], data_zip, capsys)
+    assert "in which nothing is pruned and the learning rate alone differs" in page and " weights in " not in page
 
 
 def test_one_sparse_phase_is_one(data_zip: Path, host_dir: Path, capsys: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any, List, Mapping, Sequence, Tuple
 
 from training_hooks.core.schedule import Schedule, Span
 from training_hooks.methods.method import Method
+from training_hooks.methods.regan.outlook import as_share
 from training_hooks.methods.setting import Config, as_text
 
 from ..support.text import counted
@@ -53,13 +54,13 @@ def _of_phases(schedule: Schedule, plan: Mapping[str, Any], total: int, batch: i
     lines = ["", *_aligned(rows), ""]
     if "selected_weights" in plan:
         sparse, phases = plan["sparse_iterations"] / total, counted(plan["sparse_phases"], "phase")
-        weights = f"{plan['selected_weights']} weights in {plan['selected_tensors']} tensors"
-        lines.append(f"Sparse: {sparse:.1%} of the run in {phases}, {plan['ratio']:.3g} of the {weights}")
+        weights = f"{plan['ratio']:.3g} of the {plan['selected_weights']} weights in {plan['selected_tensors']} tensors"
+        pruned = weights if plan["is_pruned"] else "in which nothing is pruned and the learning rate alone differs"
+        lines.append(f"Sparse: {sparse:.1%} of the run in {phases}, {pruned}")
     lines += _cost(plan.get("theory") or {})
-    if "exploration" in plan:
-        reach, threshold = (plan["exploration"][name] for name in ("reach", "threshold"))
-        moves = f"a regrown weight moves by about {reach:.2g} at most in a dense phase"
-        lines.append(f"Masks: {moves}, fresh weights are pruned below {threshold:.2g}")
+    if plan.get("exploration"):
+        changes = ", ".join(f"{role} {as_share(change)}" for role, change in plan["exploration"]["mask_change"].items())
+        lines.append(f"Masks: what a pruning takes that the one before did not, by an estimate: {changes}")
     return lines
 
 

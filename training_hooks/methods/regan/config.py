@@ -215,6 +215,21 @@ PRESETS: Dict[str, Preset] = {
         dict(ratio=0.3, interval=Length(37, "kimg"), warmup=Length(75, "kimg"), finish="dense"),
         dict(cfg="stylegan2", kimg=300, batch=16, gamma=10.0, snap=10, metrics=["fid5k_full", "kid5k_full"]),
     ),
+    # The same lengths, with masks that change: weights grow back as they were, are chosen by saliency, and train at the full
+    # rate. The mapping network, whose weights are a hundred times as large and hardly move, stays dense.
+    "explore": Preset(
+        dict(
+            ratio=0.3,
+            interval=Length(37, "kimg"),
+            warmup=Length(75, "kimg"),
+            finish="dense",
+            lr_scale=1.0,
+            score="saliency",
+            regrow="value",
+            scope="synthesis.*.weight",
+        ),
+        dict(cfg="stylegan2", kimg=300, batch=16, gamma=10.0, snap=10, metrics=["fid5k_full", "kid5k_full"]),
+    ),
     # The ratio of the paper's FFHQ runs. It prints no interval for them: the 5000 iterations of 32 images of that example.
     "ffhq": Preset(
         dict(ratio=0.3, interval=Length(160, "kimg"), warmup=Length(320, "kimg"), finish="dense"),

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from ...core.schedule import Phase
+from ...sparsity.anatomy import role
 from ..method import Facts, Plan
 from . import exploration
-from .config import PRESETS, ReconfigurationConfig
+from .config import ReconfigurationConfig
 from .plan import check_rgb, describe_cost, left_dense, select_parameters, targets
 
-__all__ = ["describe", "label", "outlook"]
+__all__ = ["as_share", "describe", "label", "outlook"]
+
+_LITTLE = 0.01  # share of others in a mask below which it is called the same
+_GROWTH = {"value": "as they were", "random": "at random", "initial": "as they began"}
 
 
 def describe(config: ReconfigurationConfig) -> str:
     """The settings as one line for the reader of a report."""
     text = f"ratio {config.ratio:g}, phases of {config.interval} iterations, warm-up {config.warmup}"
     text += ", whole channels" if config.granularity == "channel" else ""
+    text += "" if config.score == "magnitude" else ", nothing pruned" if config.score == "none" else f", by {config.score}"
+    text += f", turnover {config.turnover:g}" if config.turnover else ""
+    text += "" if config.regrow == "zero" else f", growing back {_GROWTH[config.regrow]}"
     return text + ("" if config.finish == "as-is" else f", ending {config.finish}")
 
 
@@ -55,6 +62,7 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
     selected = {kind: select_parameters(config, kind, facts.trained[kind]) for kind in kinds}
     values: Dict[str, Any] = {
         "ratio": config.ratio,
+        "is_pruned": config.score != "none",
         "selected_tensors": sum(map(len, selected.values())),
         "selected_weights": sum(math.prod(facts.shapes[kind][name]) for kind in selected for name in selected[kind]),
         "sparse_phases": schedule.sparse_phases(total),
@@ -69,25 +77,47 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
     if values["sparse_phases"] == 0:
         remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
         notes.append(f"Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.")
-    elif config.granularity == "weight" and "G" in kinds:
-        values["exploration"], note = _exploration(config, facts)
+    elif config.granularity == "weight" and "G" in kinds and config.score != "none":
+        values["exploration"] = _exploration(config, facts, selected["G"])
+        note = _note(config, values["exploration"].get("mask_change", {}))
         notes += [] if note is None else [note]
     return Plan(values, tuple(notes))
 
 
-def _exploration(config: ReconfigurationConfig, facts: Facts) -> Tuple[Dict[str, Any], Optional[str]]:
-    """Whether G's masks can change, and what could make them."""
+def _exploration(config: ReconfigurationConfig, facts: Facts, selected: Sequence[str]) -> Dict[str, Any]:
+    """How much G's masks will change between two prunings, by an estimate; nothing of networks whose layers are not known."""
     of_g = facts.optimizers["G"]
-    lr, beta2 = of_g["lr"] * config.scale(Phase.DENSE), of_g["betas"][1]
-    rest = lr, beta2, of_g["reg_interval"], config.moments != "restore"
-    reach, threshold = exploration.reach(config.interval, *rest), exploration.fresh_threshold(config.ratio)
-    values = {"reach": reach, "threshold": threshold, "is_possible": reach >= threshold}
-    if reach >= threshold:
-        return values, None
-    needed = exploration.shortest_interval(config.ratio, *rest)
-    return {**values, "shortest_interval": needed}, (
-        f"phases of {config.interval} iterations are short. A regrown weight moves by about {reach:.2g} at most in a dense "
-        f"phase, fresh weights are pruned below {threshold:.2g}: every pruning will choose nearly the same weights again. From "
-        f"--regan-interval={needed} on others could come in, sooner with a larger --regan-lr-scale; "
-        f"--regan-preset=few-shot has phases of {PRESETS['few-shot'].settings['interval'].value:g} kimg."
+    rest = of_g["betas"][1], of_g["reg_interval"]
+    sparse, dense = (
+        exploration.Movement(config.interval, of_g["lr"] * config.scale(phase), *rest) for phase in (Phase.SPARSE, Phase.DENSE)
     )
+    left = 1.0 if config.moments == "restore" else exploration.moment_left(sparse)
+    pruned = exploration.displacement(dense, left)
+    kept = math.hypot(exploration.displacement(sparse), exploration.displacement(dense))
+    changes, moves = {}, {}
+    for name in sorted({role(each) for each in selected} & set(exploration.PACE)):
+        pace = exploration.PACE[name] / exploration.UNIT[name]
+        rule = config.score, config.regrow, config.regrow_scale
+        change = exploration.mask_change(config.ratio, pace * kept, pace * pruned, *rule)
+        if change is not None:
+            moves[name], changes[name] = pace * pruned, max(change, config.turnover)
+    if not changes:
+        return {}
+    return {"threshold": exploration.fresh_threshold(config.ratio), "movement": moves, "mask_change": changes}
+
+
+def _note(config: ReconfigurationConfig, changes: Mapping[str, float]) -> Optional[str]:
+    """What the user should know of masks that hardly change."""
+    highest = max(changes.values(), default=1.0)
+    if highest >= _LITTLE:
+        return None
+    return (
+        f"every pruning will choose nearly the same weights again: {as_share(highest)} of them will be others, by an estimate. "
+        f"Weights that grow back as they were, at the full learning rate, let others in (--regan-regrow=value "
+        f"--regan-lr-scale=1; --regan-preset=explore has more)."
+    )
+
+
+def as_share(value: float) -> str:
+    """A share for a reader, such as "12 %" or "less than 0.1 %"."""
+    return f"about {100 * value:.2g} %" if value >= 0.001 else "less than 0.1 %"
