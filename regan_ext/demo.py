@@ -14,8 +14,8 @@ from rich import filesize
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from training_hooks.core.schedule import Phase, Schedule
-from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.core.schedule import Length, Phase, Schedule
+from training_hooks.methods.regan.config import PRESETS, ReconfigurationConfig
 
 from .data.prepare import prepare
 from .data.request import Request
@@ -38,8 +38,7 @@ _POLL = 0.5  # seconds
 class DemoSettings:
     """How the demo trains: a warm-up and two sparse-dense cycles, five phases of equal length.
 
-    Dense phases have twice the learning rate, so that regrown weights get past the pruning threshold in so short a time. The
-    mapping network, most of whose weights are too large to move as far, stays dense.
+    The settings are those of the preset ``explore``, in phases of a fifth of the run.
 
     Args:
         kimg: length, in thousands of images, at least 3.
@@ -59,7 +58,8 @@ class DemoSettings:
     def config(self) -> ReconfigurationConfig:
         """The settings of Re-GAN."""
         phase = self.total // 5
-        return ReconfigurationConfig(0.3, phase, phase, 2.0, exclude=("mapping.*", "*torgb*"), finish="dense")
+        explore = {name: value for name, value in PRESETS["explore"].settings.items() if not isinstance(value, Length)}
+        return ReconfigurationConfig(interval=phase, warmup=phase, **explore)
 
     @property
     def schedule(self) -> Schedule:
@@ -74,8 +74,7 @@ class DemoSettings:
             "--cond=1", f"--kimg={self.kimg}", f"--batch={self.batch}", "--gamma=0.1", "--tick=1",
             f"--snap={max(1, self.kimg // 5)}", "--aug=noaug", "--cbase=1024", "--cmax=32",
             f"--regan-ratio={config.ratio:g}", f"--regan-interval={config.interval}", f"--regan-warmup={config.warmup}",
-            f"--regan-lr-scale={config.lr_scale}", f"--regan-exclude={','.join(config.exclude or ())}",
-            f"--regan-finish={config.finish}",
+            "--regan-preset=explore",
         ]  # fmt: skip
 
     def run(self, outdir: Path) -> Optional[Run]:
@@ -218,5 +217,5 @@ def _outcome(run: Run, grid: Path) -> List[str]:
         f"  {shlex.join(['regan-ext', 'report', str(run.folder)])}",
         f"  {shlex.join(['regan-ext', 'export', str(run.last_snapshot), '--to=images', '--host=embedded'])}",
         "  regan-ext data prepare my-images FOLDER images.zip && "
-        "regan-ext train --data=images.zip --outdir=runs --metrics=none --regan-preset=few-shot",
+        "regan-ext train --data=images.zip --outdir=runs --metrics=none --regan-preset=explore",
     ]

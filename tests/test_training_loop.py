@@ -109,7 +109,8 @@ def test_statistics_of_a_tick(regan_run: Run) -> None:
     assert set(values) == {
         f"ReGAN/{name}"
         for name in ("phase", "cycle", "sparsity", "lr", "mask_change", "explored", "hook_ms", "flops_ratio",
-                     "sec_warmup", "sec_sparse", "sec_dense")
+                     "sec_warmup", "sec_sparse", "sec_dense",
+                     *(f"{name}/{role}" for name in ("mask_change", "explored") for role in ("conv", "affine", "mapping")))
     }  # fmt: skip
     assert (first["ReGAN/phase"]["mean"], first["ReGAN/cycle"]["mean"], first["ReGAN/sparsity"]["mean"]) == (0, 0, 0)
     assert (values["ReGAN/phase"], values["ReGAN/cycle"]) == (2, 3)
@@ -118,6 +119,8 @@ def test_statistics_of_a_tick(regan_run: Run) -> None:
     assert 0.7 < sparse < 0.72  # the RGB layers stay dense
     assert values["ReGAN/flops_ratio"] == pytest.approx(1 - (1 - sparse) * 30 / 63, abs=2e-4)
     assert all(values[f"ReGAN/sec_{phase}"] > 0 for phase in ("warmup", "sparse", "dense"))
+    selected = {role: values[f"ReGAN/explored/{role}"] for role in ("conv", "affine", "mapping")}
+    assert min(selected.values()) <= values["ReGAN/explored"] <= max(selected.values())
     assert 0.7 <= values["ReGAN/explored"] <= 1 and 0 <= values["ReGAN/mask_change"] <= 1
     assert values["ReGAN/hook_ms"] > 0
 

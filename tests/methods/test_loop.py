@@ -27,6 +27,7 @@ from training_hooks import (
     Loop,
     Reconfiguration,
     ReconfigurationConfig,
+    RegenerativePruning,
     Round,
     Step,
     Training,
@@ -552,6 +553,9 @@ def test_what_is_given_by_mistake_is_told() -> None:
         pass
     with pytest.raises(ValueError, match="has to be given its batch_size"):
         loop.end_tick({"fid": 1.0})
+    for pair in ([RegenerativePruning(reach="0.3@9"), pruning()], [pruning(), RegenerativePruning(reach="0.3@9")]):
+        with pytest.raises(ValueError, match="the methods rg and regan cannot work beside each other"):
+            Mine(lambda pair=pair: list(pair))
 
 
 @pytest.mark.parametrize("methods, said", [

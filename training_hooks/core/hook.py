@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
 import torch
 
@@ -143,6 +143,9 @@ class Hook:
 
     #: What its state is kept by; "" = the name of its class.
     name: str = ""
+
+    #: Names of hooks that cannot work beside it.
+    excludes: Sequence[str] = ()
 
     #: Whether the hook only looks on, so that the run is the host's own but for it.
     observes: bool = False

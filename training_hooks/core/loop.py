@@ -334,6 +334,10 @@ def _check(
         if not isinstance(method, Hook):
             raise ValueError(f"methods are hooks such as Reconfiguration(), got {method!r}")
     names = [name_of(method) for method in methods]
+    for method in methods:
+        clash = next((name for name in names if name in method.excludes), None)
+        if clash is not None:
+            raise ValueError(f"the methods {name_of(method)} and {clash} cannot work beside each other: both own the masks")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"the method {twice} is given twice")

@@ -42,6 +42,7 @@ class RegenerativePruning(Hook):
     """
 
     name = "rg"
+    excludes = ("regan",)
 
     def __init__(self, config: Optional[RGConfig] = None, **settings: Any):
         self.config = config if config is not None else RGConfig.from_dict(settings)
