@@ -485,11 +485,19 @@ def test_to_show_a_table_takes_no_torch(tmp_path: Path) -> None:
 
 def test_the_page_shows_what_the_command_prints() -> None:
     page, kept = (ROOT / "docs" / "tables.md").read_text("utf-8"), ROOT / "docs" / "results"
-    assert {path.stem for path in kept.glob("*")} <= set(NAMES)
+    assert {path.stem for path in kept.glob("*")} <= {*NAMES, "mask-change"}
     for name in NAMES:
         results = kept / f"{name}.jsonl"
         found = read_file(load(name), results) if results.exists() else []
         assert FORMATS["markdown"](sheet_of(load(name), found)) in page, f"regan-ext tables show {name} --format=markdown"
+
+
+def test_the_page_has_the_mask_changes_that_were_measured() -> None:
+    page = (ROOT / "docs" / "tables.md").read_text("utf-8")
+    for line in (ROOT / "docs" / "results" / "mask-change.jsonl").read_text("utf-8").splitlines():
+        arm = json.loads(line)
+        values = [f"{arm['mask_change'][at][role]:.4f}" for at in ("2", "3") for role in ("conv", "affine", "mapping")]
+        assert f"| {' | '.join([arm['arm'], *values])} |" in page
 
 
 def test_a_picture_shows_the_corner_of_each_last_grid(tmp_path: Path, capsys: Any) -> None:
