@@ -48,11 +48,12 @@ def train(folder: Path, data: Path, options: List[str], host: str = "embedded") 
 @click.option("--batch", default=8, show_default=True)
 @click.option("--interval", default=20, show_default=True, help="Iterations of a phase: a mask update every second one.")
 @click.option("--device", default="cpu", show_default=True)
-def main(resolution: int, channels: int, batch: int, interval: int, device: str) -> None:
-    """Print the cost of the hook as one JSON line."""
+@click.argument("more", nargs=-1)
+def main(resolution: int, channels: int, batch: int, interval: int, device: str, more: "tuple[str, ...]") -> None:
+    """Print the cost of the hook as one JSON line; MORE are options of train, after --."""
     common = [f"--device={device}", f"--cbase={channels * resolution}", f"--cmax={channels}", f"--batch={batch}", "--kimg=1",
               "--tick=1", "--snap=1000", "--metrics=none", "--workers=1", "--aug=noaug"]  # fmt: skip
-    regan = ["--regan-ratio=0.3", f"--regan-interval={interval}"]
+    regan = ["--regan-ratio=0.3", f"--regan-interval={interval}", *more]
     with tempfile.TemporaryDirectory() as temporary:
         data = Path(temporary) / "noise.zip"
         write_noise(data, 64, resolution)
@@ -65,6 +66,7 @@ def main(resolution: int, channels: int, batch: int, interval: int, device: str)
         "channels": channels,
         "batch": batch,
         "interval": interval,
+        "options": list(more),
         "hook_ms": round(hooked["ReGAN/hook_ms"], 3),
         "iteration_ms": round(1000 * per_iteration, 1),
         "ratio": round(hooked["ReGAN/hook_ms"] / 1000 / per_iteration, 5),

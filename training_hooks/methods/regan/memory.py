@@ -59,7 +59,7 @@ class Memory:
     def prune(self) -> None:
         """The masks have been chosen, and the pruned weights are about to become zero."""
         if self.config.regrow == "value":
-            self.parked = [p[~keep] for p, keep in zip(self.network.params, self.network.keep)]
+            self.parked = [p.masked_select(~keep) for p, keep in zip(self.network.params, self.network.keep)]
 
     @torch.no_grad()
     def grow(self, cycle: int) -> None:
@@ -71,15 +71,15 @@ class Memory:
         network, regrow = self.network, self.config.regrow
         for index, (name, param, keep) in enumerate(zip(network.names, network.params, network.keep)):
             if regrow == "value":
-                param[~keep] = self.parked[index]
-                if network.ema:
-                    network.ema[index][~keep] = self.parked[index].to(network.ema[index].device)
+                for each in (param, *network.ema[index : index + 1]):
+                    each.masked_scatter_(~keep, self.parked[index])  # several times as fast as an index
             elif regrow == "initial":
-                param[~keep] = self.initial[name][~keep]
+                param.copy_(torch.where(keep, param, self.initial[name]))
             elif regrow == "random":
                 drawn = torch.randn(param.shape, generator=generator_of(self.seed, "regrow", cycle, name))
                 mean, deviation = self.spread[index]
-                param[~keep] = (mean + self.config.regrow_scale * deviation * drawn).to(param.device, param.dtype)[~keep]
+                fresh = (mean + self.config.regrow_scale * deviation * drawn).to(param.device, param.dtype)
+                param.copy_(torch.where(keep, param, fresh))
         self.parked = []
 
     def state_dict(self) -> Dict[str, Any]:

@@ -245,7 +245,10 @@ def plan_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[i
         SelectionError: no channel is pruned, or a pattern matches nothing.
         ValueError: it has no StyleGAN2 synthesis network, or the ratio is too high for its mapping network.
     """
-    layout = Layout.of(shapes)
+    try:
+        layout = Layout.of(shapes)
+    except ValueError as err:
+        raise ValueError(f"granularity=channel: {err}; granularity=weight prunes any network") from err
     chosen = set(_of_channels(config, shapes))
     kept = [
         kept_channels(f.channels, config.ratio, config.channel_multiple, config.channel_min)
