@@ -16,17 +16,18 @@ import torch
 
 from ...core.random_state import generator_of
 
-__all__ = ["PACE", "UNIT", "Movement", "displacement", "fresh_threshold", "mask_change", "moment_left"]
+__all__ = ["NOISE", "PACE", "UNIT", "Movement", "displacement", "fresh_threshold", "mask_change", "moment_left"]
 
 #: Role → standard deviation of the displacement of one step over the learning rate: medians of runs on 100 digits.
 PACE: Dict[str, float] = {"conv": 1.6, "affine": 1.6, "mapping": 1.4}
 #: Role → standard deviation of weights when training begins, in StyleGAN2 and its relatives.
 UNIT: Dict[str, float] = {"conv": 1.0, "affine": 1.0, "mapping": 100.0}
+#: Role → decades: standard deviation of Adam's estimate of that size at one moment, with which masks by saliency change as much
+#: as ``tests/benchmarks/exploration.py`` has measured.
+NOISE: Dict[str, float] = {"conv": 0.14, "affine": 0.065, "mapping": 0.027}
 
 _SAMPLE = 200_000
-# Decades, within a tensor: standard deviations of the usual size of gradients, and of Adam's estimate of it at one moment. The
-# first was measured on digits; with the second, masks by saliency change as much as measured there.
-_SIZES, _NOISE = 0.37, 0.11
+_SIZES = 0.37  # decades: standard deviation of the usual size of gradients within a tensor, of runs on 100 digits
 
 
 def fresh_threshold(ratio: float) -> float:
@@ -85,7 +86,13 @@ def _steps(movement: Movement) -> "tuple[int, float]":
 
 
 def mask_change(
-    ratio: float, kept: float, pruned: float, score: str = "magnitude", regrow: str = "zero", regrow_scale: float = 1.0
+    ratio: float,
+    kept: float,
+    pruned: float,
+    score: str = "magnitude",
+    regrow: str = "zero",
+    regrow_scale: float = 1.0,
+    noise: float = NOISE["conv"],
 ) -> Optional[float]:
     """Share of what is pruned that the pruning before did not prune, by the model.
 
@@ -94,6 +101,7 @@ def mask_change(
         kept: displacement of kept weights from one pruning to the next, in standard deviations of the weights.
         pruned: displacement of pruned weights, likewise.
         score, regrow, regrow_scale: settings of the run.
+        noise: of the role, see ``NOISE``; for saliency alone.
 
     Returns:
         The share; None where nothing is known of it.
@@ -108,8 +116,8 @@ def mask_change(
     if k == 0:
         return 0.0
 
-    def gone(values: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        scores = values.abs() * (10 ** (_SIZES * sizes + _NOISE * noise) if score == "saliency" else 1)
+    def gone(values: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
+        scores = values.abs() * (10 ** (_SIZES * sizes + noise * moment) if score == "saliency" else 1)
         return scores <= scores.kthvalue(k).values
 
     before = gone(weights, first)

@@ -98,7 +98,7 @@ def _exploration(config: ReconfigurationConfig, facts: Facts, selected: Sequence
     for name in sorted({role(each) for each in selected} & set(exploration.PACE)):
         pace = exploration.PACE[name] / exploration.UNIT[name]
         rule = config.score, config.regrow, config.regrow_scale
-        change = exploration.mask_change(config.ratio, pace * kept, pace * pruned, *rule)
+        change = exploration.mask_change(config.ratio, pace * kept, pace * pruned, *rule, exploration.NOISE[name])
         if change is not None:
             moves[name], changes[name] = pace * pruned, max(change, config.turnover)
     if not changes:
