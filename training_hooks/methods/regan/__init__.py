@@ -55,8 +55,8 @@ METHOD = Method(
         ),
         *(
             Statistic(
-                f"ReGAN/{name}/{role}", f"{title}, {role}", axis, "%", f"the same of the {what} alone", 100, is_drawn=False,
-                steps=True, is_always=False,
+                f"ReGAN/{name}/{role}", f"{title}, {role}", axis, "%", f"the same of the {what} alone", 100,
+                is_drawn=name == "mask_change", steps=True, is_always=False,
             )
             for name, title, axis in (
                 ("mask_change", "Mask change between prunings", "newly pruned weights"),
