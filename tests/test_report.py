@@ -233,9 +233,11 @@ def test_the_first_pruning_is_no_change_of_masks(tmp_path: Path) -> None:
     lines = ticks_of_one_kimg(9)
     for line in lines[1:]:
         first = line["Progress/kimg"]["mean"] < 5
-        line.update({"ReGAN/cycle": stat(1 if first else 2), "ReGAN/mask_change": stat(1.0 if first else 0.04)})
+        change = stat(1.0 if first else 0.04)
+        line.update({"ReGAN/cycle": stat(1 if first else 2), "ReGAN/mask_change": change, "ReGAN/mask_change/conv": change})
     by_name = {chart.name: chart for chart in charts([read_run(make_run(tmp_path / "run", lines, HOOK))])}
-    assert {y for y in by_name["regan-mask-change"].lines[0].ys if math.isfinite(y)} == {4.0}
+    for name in ("regan-mask-change", "regan-mask-change-conv"):
+        assert {y for y in by_name[name].lines[0].ys if math.isfinite(y)} == {4.0}
 
 
 # ---------------------------------------------------------------- parts of one run

@@ -10,6 +10,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 from training_hooks.core.schedule import Phase
 from training_hooks.methods.method import Statistic, methods
 from training_hooks.nvidia.metrics import direction
+from training_hooks.sparsity.anatomy import ROLES
 
 from ..runs.cost import hook_percent
 from ..runs.folder import Run, Tick
@@ -111,9 +112,9 @@ def _augmentation(run: Run, tick: Tick) -> float:
     return math.nan if without and value == 0 else 100 * value
 
 
-def _mask_change(run: Run, tick: Tick) -> float:
+def _mask_change(name: str) -> Callable[[Run, Tick], float]:
     """Not of the first pruning, before which nothing was pruned: its change is 1 by definition."""
-    return 100 * tick.get("ReGAN/mask_change") if tick.get("ReGAN/cycle") > 1 else math.nan
+    return lambda run, tick: 100 * tick.get(name) if tick.get("ReGAN/cycle") > 1 else math.nan
 
 
 def _unless_startup(value: Callable[[Run, Tick], float]) -> Callable[[Run, Tick], float]:
@@ -128,7 +129,7 @@ _LOSSES = (
 )
 # Courses that are known without ticks, and values that are not simply those of a statistic.
 _PLANNED = {"ReGAN/lr": planned.learning_rate, "ReGAN/sparsity": planned.sparsity}
-_VALUES = {"ReGAN/mask_change": _mask_change}
+_VALUES = {name: _mask_change(name) for name in ("ReGAN/mask_change", *(f"ReGAN/mask_change/{role}" for role in ROLES))}
 _OF_RUNS = (
     _Quantity(Chart("augment", "Augmentation p", "probability (%)", from_zero=True), _augmentation),
     _Quantity(
