@@ -54,7 +54,7 @@ def test_what_a_preset_sets_is_told_method_settings_too(data_zip: Path, host_dir
 
 def test_schedule_only_prunes_nothing(data_zip: Path, host_dir: Path, capsys: Any) -> None:
     page, _ = told(["--kimg=1", "--regan-ratio=0.3", "--regan-interval=20", "--regan-score=none"], data_zip, capsys)
-    assert "in which nothing is pruned and the learning rate alone differs" in page and " weights in " not in page
+    assert "Sparse: never, the phases differ in the learning rate alone" in page and " weights in " not in page
 
 
 def test_one_sparse_phase_is_one(data_zip: Path, host_dir: Path, capsys: Any) -> None:

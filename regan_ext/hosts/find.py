@@ -23,12 +23,12 @@ def find_host(given: Optional[str]) -> Tuple[Optional[Checkout], str]:
     Raises:
         HostError: ``given`` or $STYLEGAN2_ADA is not a host, or the current folder is one that cannot be trained.
     """
-    named = os.environ.get("STYLEGAN2_ADA")
+    named = os.environ.get("STYLEGAN2_ADA") if given is None else None
     try:
         given = None if given is None else expanded(given)
         named = expanded(named) if named else None
     except ValueError as err:
-        raise HostError(str(err) if given else f"$STYLEGAN2_ADA: {err}") from err
+        raise HostError(f"$STYLEGAN2_ADA: {err}" if named else str(err)) from err
     if given == "embedded":
         return None, "embedded StyleGAN2-ADA (--host)"
     if given == EMBEDDED_STYLEGAN3:

@@ -94,7 +94,7 @@ def _parsed(content: Mapping[str, Any]) -> Result:
     kimg, hours = number(content["kimg"]), number(content["hours"])
     values = {name: tuple((number(at), number(value)) for at, value in pairs) for name, pairs in content["values"].items()}
     points = [point for pairs in values.values() for point in pairs]
-    if any(math.isnan(known) for known in (kimg, *(part for point in points for part in point))):
+    if not all(math.isfinite(known) for known in (kimg, *(part for point in points for part in point))):
         raise ValueError("a number is none")
     return Result(
         cell=str(content["cell"]),

@@ -71,7 +71,8 @@ def add(
     plans = {method.name: _plan(method, config, facts) for method, config in on}
     suffix = "".join(method.suffix(request.methods[method.name], config) for method, config in on)
     listed = [*(method.entry(config) for method, config in on), *hooks]
-    if request.pairs != "none" and any(config.schedule(facts.total) is not None for _, config in on):
+    sparse = (m for m, config in on if config.schedule(facts.total) is not None and plans[m.name].get("is_pruned", True))
+    if request.pairs != "none" and any(sparse):
         listed.append({"class_name": f"{_OBSERVERS}.pairs.Pairs", "every": request.pairs == "all"})
     listed += [{"class_name": name} for name in request.own_hooks]
     if listed or args["num_gpus"] > 1:

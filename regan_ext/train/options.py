@@ -210,7 +210,7 @@ def click_options() -> List[Option]:
 
 
 class _Removed(click.Option):
-    """An option of earlier, which says what has taken its place."""
+    """An option that there is not, which says what there is in its place."""
 
     def __init__(self, flag: str, quirk: str):
         def refuse(ctx: click.Context, param: click.Parameter, value: Any) -> None:

@@ -55,8 +55,8 @@ def _of_phases(schedule: Schedule, plan: Mapping[str, Any], total: int, batch: i
     if "selected_weights" in plan:
         sparse, phases = plan["sparse_iterations"] / total, counted(plan["sparse_phases"], "phase")
         weights = f"{plan['ratio']:.3g} of the {plan['selected_weights']} weights in {plan['selected_tensors']} tensors"
-        pruned = weights if plan["is_pruned"] else "in which nothing is pruned and the learning rate alone differs"
-        lines.append(f"Sparse: {sparse:.1%} of the run in {phases}, {pruned}")
+        told = f"{sparse:.1%} of the run in {phases}, {weights}"
+        lines.append(f"Sparse: {told if plan['is_pruned'] else 'never, the phases differ in the learning rate alone'}")
     lines += _cost(plan.get("theory") or {})
     if plan.get("exploration"):
         changes = ", ".join(f"{role} {as_share(change)}" for role, change in plan["exploration"]["mask_change"].items())

@@ -296,7 +296,8 @@ class Loop:
     def _check_settings(self, state: Mapping[str, Any]) -> None:
         """Check that the methods have the settings that they had. One that the state does not have had its default."""
         for hook in self._engine.hooks:
-            name, defaults = name_of(hook), type(hook).defaults()
+            name, config = name_of(hook), getattr(hook, "config", None)
+            defaults = type(hook).defaults() if config is None else type(config)().to_dict()
             saved = state.get("settings", {}).get(name)
             if saved is None or hook.observes:
                 continue
@@ -337,7 +338,7 @@ def _check(
     for method in methods:
         clash = next((name for name in names if name in method.excludes), None)
         if clash is not None:
-            raise ValueError(f"the methods {name_of(method)} and {clash} cannot work beside each other: both own the masks")
+            raise ValueError(f"the methods {name_of(method)} and {clash} cannot work beside each other")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"the method {twice} is given twice")

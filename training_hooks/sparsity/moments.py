@@ -37,9 +37,10 @@ def check_second_moments(optimizer: torch.optim.Optimizer) -> None:
     """Check, before the first step, that an optimizer will keep second moments.
 
     Raises:
-        ValueError: it has no decay of them.
+        ValueError: it has no decay of them, or keeps the largest gradient in their place.
     """
-    if not {"betas", "alpha", "rho"} & set(optimizer.defaults):
+    others = (torch.optim.Adamax, torch.optim.ASGD)
+    if not {"betas", "alpha", "rho"} & set(optimizer.defaults) or isinstance(optimizer, others):
         raise ValueError(f"{type(optimizer).__name__} keeps no second moments of gradients; Adam, AdamW and RMSprop do")
 
 

@@ -47,8 +47,14 @@ def saliency(optimizer: torch.optim.Optimizer) -> Scorer:
 
 
 def change(initial: Mapping[str, torch.Tensor]) -> Scorer:
-    """Scores by the distance of each weight from its value in ``initial`` (name → tensor)."""
-    return lambda name, weight: weight - initial[name]
+    """Scores by the distance of each weight from its value in ``initial`` (name → tensor). Where none has moved they are the
+    magnitudes."""
+
+    def score(name: str, weight: torch.Tensor) -> torch.Tensor:
+        moved = weight - initial[name]
+        return moved if moved.any() else weight
+
+    return score
 
 
 def at_random(*key: object) -> Scorer:

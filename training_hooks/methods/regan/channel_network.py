@@ -20,7 +20,7 @@ class ChannelNetwork(MaskedNetwork):
     """Pruned channels of a generator's synthesis network and of its average.
 
     A pruned channel loses its readers: the weights that read it are zero. Its writers stay as they are and rest, so that
-    growing it back changes nothing that the network computes. The masks are those of the readers.
+    growing it back from zero changes nothing that the network computes. The masks are those of the readers.
 
     Args:
         plan: what is pruned.

@@ -24,7 +24,7 @@ PACE: Dict[str, float] = {"conv": 1.6, "affine": 1.6, "mapping": 1.4}
 UNIT: Dict[str, float] = {"conv": 1.0, "affine": 1.0, "mapping": 100.0}
 #: Role → decades: standard deviation of Adam's estimate of that size at one moment, with which masks by saliency change as much
 #: as ``tests/benchmarks/exploration.py`` has measured.
-NOISE: Dict[str, float] = {"conv": 0.14, "affine": 0.065, "mapping": 0.027}
+NOISE: Dict[str, float] = {"conv": 0.17, "affine": 0.093, "mapping": 0.048}
 
 _SAMPLE = 200_000
 _SIZES = 0.37  # decades: standard deviation of the usual size of gradients within a tensor, of runs on 100 digits
@@ -93,6 +93,7 @@ def mask_change(
     regrow: str = "zero",
     regrow_scale: float = 1.0,
     noise: float = NOISE["conv"],
+    recovered: float = 1.0,
 ) -> Optional[float]:
     """Share of what is pruned that the pruning before did not prune, by the model.
 
@@ -101,7 +102,8 @@ def mask_change(
         kept: displacement of kept weights from one pruning to the next, in standard deviations of the weights.
         pruned: displacement of pruned weights, likewise.
         score, regrow, regrow_scale: settings of the run.
-        noise: of the role, see ``NOISE``; for saliency alone.
+        noise: of the role, see ``NOISE``, as far as it is another at the second pruning; for saliency alone.
+        recovered: share of the usual second moment that weights have which were pruned, likewise.
 
     Returns:
         The share; None where nothing is known of it.
@@ -116,11 +118,13 @@ def mask_change(
     if k == 0:
         return 0.0
 
-    def gone(values: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
+    def gone(values: torch.Tensor, moment: torch.Tensor, before: Optional[torch.Tensor] = None) -> torch.Tensor:
         scores = values.abs() * (10 ** (_SIZES * sizes + noise * moment) if score == "saliency" else 1)
+        if before is not None and score == "saliency":
+            scores = torch.where(before, math.sqrt(recovered) * scores, scores)
         return scores <= scores.kthvalue(k).values
 
     before = gone(weights, first)
     start = {"zero": torch.zeros(_SAMPLE), "random": regrow_scale * drawn}.get(regrow, weights)
-    after = gone(torch.where(before, start + pruned * moved, weights + kept * moved), last)
+    after = gone(torch.where(before, start + pruned * moved, weights + kept * moved), last, before)
     return float((after & ~before).sum() / after.sum())

@@ -48,10 +48,10 @@ class Reconfiguration(OwnLoop, Hook):
     """Alternates sparse and dense training of G (or D, or both) on a schedule of iterations.
 
     In a sparse phase the masks hold: gradients of pruned weights are zeroed before, the weights after every optimizer
-    step, and the averaged generator's entries follow. In a dense phase all weights train, those that were pruned from 0,
-    at ``lr_scale`` times the learning rate. With ``granularity="channel"`` the sparse generator also computes with fewer
-    channels (``training_hooks.sparsity.narrowing``). Learning rates are set from the optimizer's own base rates at every
-    iteration, so nothing accumulates. Nothing is attached to the networks.
+    step, and the averaged generator's entries follow. In a dense phase all weights train at ``lr_scale`` times the learning
+    rate, those that were pruned from what ``regrow`` says. With ``granularity="channel"`` the sparse generator also computes
+    with fewer channels (``training_hooks.sparsity.narrowing``). Learning rates are set from the optimizer's own base rates at
+    every iteration, so nothing accumulates. Nothing is attached to the networks.
 
     Args:
         generator: the network to reconfigure, for ``attach``; None where ``start`` gives the networks, and the settings may
@@ -207,7 +207,7 @@ class Reconfiguration(OwnLoop, Hook):
 
     def close(self) -> None:
         for kind, rates in self._rates.items():
-            self._grow(kind)
+            self._grow(kind, with_values=False)
             rates.reset()
         self._networks, self._optimizers, self._rates, self._memory = {}, {}, {}, {}
         self._training = self._span = self._switch = None
@@ -240,6 +240,8 @@ class Reconfiguration(OwnLoop, Hook):
             MaskedNetwork.check_state(masked, parameter_shapes(networks[kind]))
             if kind in state.get("memory", {}):
                 Memory.check_state(state["memory"][kind], masked, parameter_shapes(networks[kind]))
+            if masked["sparse"] and state["config"].get("regrow") == "value" and not state["memory"][kind]["parked"]:
+                raise ValueError("it is sparse and has no values to grow back")
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state_dict`` was taken. Settings that the state does not have count as their defaults; those that are
@@ -326,14 +328,15 @@ class Reconfiguration(OwnLoop, Hook):
         network.zero_ema()
         self._set_synthesis()
 
-    def _grow(self, kind: str) -> None:
-        """Let the pruned weights of ``kind`` train again, from what the settings say."""
+    def _grow(self, kind: str, with_values: bool = True) -> None:
+        """Let the pruned weights of ``kind`` train again, from what the settings say, or from 0."""
         network, optimizer = self._networks[kind], self._optimizers[kind]
         if not network.sparse:
             return
         network.sparse = False
-        assert self._span is not None
-        self._memory[kind].grow(self._span.cycle)
+        if with_values:
+            assert self._span is not None
+            self._memory[kind].grow(self._span.cycle)
         self._set_synthesis()
         if self.config.moments == "restore":
             network.restore_moments(optimizer)

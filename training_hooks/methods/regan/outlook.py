@@ -10,7 +10,7 @@ from ...sparsity.anatomy import role
 from ..method import Facts, Plan
 from . import exploration
 from .config import ReconfigurationConfig
-from .plan import check_rgb, describe_cost, left_dense, select_parameters, targets
+from .plan import check_rgb, describe_cost, left_dense, ratio_of, select_parameters, targets
 
 __all__ = ["as_share", "describe", "label", "outlook"]
 
@@ -50,7 +50,7 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
     Raises:
         ValueError: a pattern matches nothing, RGB layers are not known, the ratio is too high, or the run too short.
     """
-    total, kinds = facts.total, targets(config)
+    total, kinds, is_pruned = facts.total, targets(config), config.score != "none"
     in_scope = {kind: left_dense(config, kind, facts.trained[kind]) for kind in kinds}
     dense = [f"{kind}.{name} {list(shape)}" for kind, tensors in in_scope.items() for name, shape in tensors.items()]
     try:
@@ -62,22 +62,22 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
     selected = {kind: select_parameters(config, kind, facts.trained[kind]) for kind in kinds}
     values: Dict[str, Any] = {
         "ratio": config.ratio,
-        "is_pruned": config.score != "none",
+        "is_pruned": is_pruned,
         "selected_tensors": sum(map(len, selected.values())),
         "selected_weights": sum(math.prod(facts.shapes[kind][name]) for kind in selected for name in selected[kind]),
-        "sparse_phases": schedule.sparse_phases(total),
-        "sparse_iterations": schedule.sparse_iterations(total),
+        "sparse_phases": schedule.sparse_phases(total) if is_pruned else 0,
+        "sparse_iterations": schedule.sparse_iterations(total) if is_pruned else 0,
         "ends_in": schedule.span(total - 1).phase.name.lower(),
         "left_dense": dense,
         "theory": describe_cost(config, facts.shapes["G"], facts.shapes["D"], facts.batch_size, total),
     }
     notes = []
     if dense:
-        notes.append(f"{', '.join(dense)} stay dense, the ratio would take whole output channels of them.")
-    if values["sparse_phases"] == 0:
+        notes.append(f"{', '.join(dense)} stay dense, {ratio_of(config)} would take whole output channels of them.")
+    if is_pruned and values["sparse_phases"] == 0:
         remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
         notes.append(f"Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.")
-    elif config.granularity == "weight" and "G" in kinds and config.score != "none":
+    elif config.granularity == "weight" and "G" in kinds and is_pruned:
         values["exploration"] = _exploration(config, facts, selected["G"])
         note = _note(config, values["exploration"].get("mask_change", {}))
         notes += [] if note is None else [note]
@@ -91,14 +91,17 @@ def _exploration(config: ReconfigurationConfig, facts: Facts, selected: Sequence
     sparse, dense = (
         exploration.Movement(config.interval, of_g["lr"] * config.scale(phase), *rest) for phase in (Phase.SPARSE, Phase.DENSE)
     )
-    left = 1.0 if config.moments == "restore" else exploration.moment_left(sparse)
+    forgotten = exploration.moment_left(sparse) * exploration.moment_left(dense)  # of the moment at the first pruning
+    left = {"restore": 1.0, "reset": 0.0}.get(config.moments, exploration.moment_left(sparse))
+    recovered = 1 - (1 - left) * exploration.moment_left(dense)
     pruned = exploration.displacement(dense, left)
     kept = math.hypot(exploration.displacement(sparse), exploration.displacement(dense))
     changes, moves = {}, {}
     for name in sorted({role(each) for each in selected} & set(exploration.PACE)):
         pace = exploration.PACE[name] / exploration.UNIT[name]
         rule = config.score, config.regrow, config.regrow_scale
-        change = exploration.mask_change(config.ratio, pace * kept, pace * pruned, *rule, exploration.NOISE[name])
+        noise = exploration.NOISE[name] * math.sqrt(1 - forgotten)
+        change = exploration.mask_change(config.ratio, pace * kept, pace * pruned, *rule, noise, recovered)
         if change is not None:
             moves[name], changes[name] = pace * pruned, max(change, config.turnover)
     if not changes:
@@ -111,9 +114,13 @@ def _note(config: ReconfigurationConfig, changes: Mapping[str, float]) -> Option
     highest = max(changes.values(), default=1.0)
     if highest >= _LITTLE:
         return None
+    same = (
+        f"every pruning will choose nearly the same weights again: {as_share(highest)} of them will be others, by an estimate."
+    )
+    if config.regrow == "value" and config.scale(Phase.DENSE) >= 1:
+        return f"{same} Longer phases, or --regan-turnover=0.1, let others in."
     return (
-        f"every pruning will choose nearly the same weights again: {as_share(highest)} of them will be others, by an estimate. "
-        f"Weights that grow back as they were, at the full learning rate, let others in (--regan-regrow=value "
+        f"{same} Weights that grow back as they were, at the full learning rate, let others in (--regan-regrow=value "
         f"--regan-lr-scale=1; --regan-preset=explore has more)."
     )
 

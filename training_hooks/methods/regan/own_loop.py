@@ -32,6 +32,7 @@ class OwnLoop(Hook):
         total_iterations: Optional[int] = None,
         manual: bool = False,
         state: Optional[Mapping[str, Any]] = None,
+        seed: int = 0,
     ) -> _Self:
         """Work on any PyTorch loop: every ``optimizer.step()`` from here on is one iteration of the schedule.
 
@@ -52,6 +53,7 @@ class OwnLoop(Hook):
             manual: iterations begin where ``begin_iteration`` is called.
             state: ``state_dict`` of the run to go on with, taken between two of its iterations. Nothing is pruned then: the
                 networks have to be restored with it.
+            seed: what is drawn at random follows it, the same in every process; a state has its own.
 
         Returns:
             The hook itself.
@@ -72,7 +74,7 @@ class OwnLoop(Hook):
         if self._loop is not None:
             raise RuntimeError("this hook is attached already; call detach() of that first")
         networks = {"G": self._generator} if ema is None else {"G": self._generator, "G_ema": ema}
-        loop = Loop(networks, {"G": optimizer}, [self], total_iterations=total_iterations)
+        loop = Loop(networks, {"G": optimizer}, [self], total_iterations=total_iterations, seed=seed)
         try:
             if state is not None:
                 loop.load_state_dict({"version": 1, "iteration": state["iteration"] + 1, "methods": {self.name: state}})
@@ -86,7 +88,7 @@ class OwnLoop(Hook):
         return self
 
     def detach(self) -> None:
-        """Leave the loop alone from here on: masks are dropped as at the end of a sparse phase, and learning rates are the base
+        """Leave the loop alone from here on: masks are dropped, pruned weights train from 0, and learning rates are the base
         ones again. Take the ``state_dict`` before; the hook can be attached anew. Does nothing where it is not attached.
         """
         if self._loop is None:

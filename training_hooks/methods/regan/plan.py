@@ -17,8 +17,8 @@ from ...sparsity.selection import SelectionError, listed, select
 from .config import ReconfigurationConfig
 
 __all__ = [
-    "ChannelPlan", "check_rgb", "describe_cost", "doubts", "knows_rgb", "left_dense", "plan_channels", "select_parameters",
-    "sparse_cost", "targets",
+    "ChannelPlan", "check_rgb", "describe_cost", "doubts", "knows_rgb", "left_dense", "plan_channels", "ratio_of",
+    "select_parameters", "sparse_cost", "targets",
 ]  # fmt: skip
 
 
@@ -39,9 +39,7 @@ def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mappi
         plan = plan_channels(config, shapes)
         return [*plan.readers, *plan.mapping]
     names = _chosen(config, network, shapes)
-    return (
-        names if "quantile" in config.quirks else _without_thin(_moved(config), network, {name: shapes[name] for name in names})
-    )
+    return names if "quantile" in config.quirks else _without_thin(config, network, {name: shapes[name] for name in names})
 
 
 def left_dense(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Dict[str, Any]:
@@ -85,7 +83,7 @@ def doubts(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any
             f"{spared}prune it knowingly with exclude=()"
         )
     for name, shape in left_dense(config, network, shapes).items():
-        yield f"{name} {list(shape)} stays dense: ratio {config.ratio:g} would take a whole output channel of it"
+        yield f"{name} {list(shape)} stays dense: {ratio_of(config)} would take a whole output channel of it"
 
 
 def check_rgb(config: ReconfigurationConfig, network: str, names: Sequence[str]) -> None:
@@ -107,21 +105,26 @@ def _moved(config: ReconfigurationConfig) -> float:
     return config.ratio * (1 + config.turnover)
 
 
+def ratio_of(config: ReconfigurationConfig) -> str:
+    """What decides which tensors are too thin, for messages."""
+    return f"ratio {config.ratio:g}" + (f" with turnover {config.turnover:g}" if config.turnover else "")
+
+
 def _is_thin(ratio: float, shape: Sequence[int]) -> bool:
     """Whether a parameter has fewer weights to spare than this share, while each output channel keeps one."""
     probe = torch.empty(tuple(shape), device="meta")
     return masks.pruned_count(probe.numel(), ratio) > masks.max_pruned(probe)
 
 
-def _without_thin(ratio: float, network: str, shapes: Mapping[str, Any]) -> List[str]:
+def _without_thin(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> List[str]:
     """Names of those of these parameters of ``network`` that keep one weight per output channel."""
-    left = [name for name, shape in shapes.items() if not _is_thin(ratio, shape)]
+    left = [name for name, shape in shapes.items() if not _is_thin(_moved(config), shape)]
     if shapes and not left:
         highest = {name: 1 - shape[0] / math.prod(shape) for name, shape in shapes.items()}
         widest = max(highest, key=lambda name: highest[name])
         raise ValueError(
-            f"ratio {ratio:g} would take whole output channels of all {len(shapes)} selected tensors of {network}; the highest "
-            f"ratio is {highest[widest]:g}, for {widest} {list(shapes[widest])}"
+            f"{ratio_of(config)} would take whole output channels of all {len(shapes)} selected tensors of {network}; "
+            f"the highest ratio is {highest[widest] / (1 + config.turnover):g}, for {widest} {list(shapes[widest])}"
         )
     return left
 
@@ -264,7 +267,7 @@ def plan_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[i
             f"multiple of {config.channel_multiple} and are at least {config.channel_min}; lower those two or raise the ratio"
         )
     readers = [name for name in shapes if layout.axes.get(name, (None, None))[1] in pruned]
-    mapping = _without_thin(_moved(config), "G", {name: shapes[name] for name in _mapping_in_scope(config, shapes)})
+    mapping = _without_thin(config, "G", {name: shapes[name] for name in _mapping_in_scope(config, shapes)})
     return ChannelPlan(layout, tuple(kept), tuple(readers), tuple(mapping))
 
 

@@ -108,9 +108,10 @@ class RegenerativePruning(Hook):
     def after_step(self, step: Step) -> None:
         network = self.networks.get(step.network)
         if network is not None and self._sparse:
-            network.hold()
             if step.is_main:
                 network.advance()
+            else:
+                network.hold()
 
     def on_metrics(self, values: Mapping[str, float], kimg: float) -> None:
         self._metric = self._metric or chosen_metric("", list(values))
