@@ -260,12 +260,26 @@ def test_at_least_the_share_is_new_and_the_count_is_exact(
     assert int((~keep).sum()) == k and bool(keep.any(1).all())
     assert int((~keep & before).sum()) >= share * k - 1e-9
     plain = keep_smallest_out(scores, ratio)
-    if int((~plain & before).sum()) >= share * k:
+    if share == 0:
         assert torch.equal(keep, plain)
     stale = ~plain & ~before
     saved, lost = stale & keep, stale & ~keep
     if saved.any() and lost.any() and bool((~plain & keep).sum() == saved.sum()):
         assert worth.abs()[saved].min() >= worth.abs()[lost].max()
+
+
+def test_what_is_pruned_for_long_is_tried_in_turn() -> None:
+    """Scores that never move, and gradients that do: weights that were always pruned are in use after each pruning."""
+    random = torch.Generator().manual_seed(0)
+    scores = torch.rand(20, 50, generator=random)
+    keep = keep_smallest_out(scores, 0.3)
+    seen, counts = keep, []
+    for _ in range(5):
+        worth = torch.rand(20, 50, generator=random)
+        keep = keep_renewed(scores, lambda s: keep_smallest_out(s, 0.3), keep, worth, 0.1)
+        seen = seen | keep
+        counts.append(int(seen.sum()))
+    assert counts[:2] == [730, 760] and counts == sorted(set(counts)) and counts[-1] > 800
 
 
 def test_a_rule_without_a_mask_before_has_no_turnover() -> None:

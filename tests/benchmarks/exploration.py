@@ -60,8 +60,9 @@ def trained(options: List[str], data: Path, outdir: Path) -> Run:
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("--kimg", default=12, show_default=True, help="Length of each run.")
 @click.option("--phase", default=2, show_default=True, help="kimg of the warm-up and of each phase.")
+@click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), default=list(ARMS), help="Which; all by default.")
 @click.option("--jobs", default=1, show_default=True, help="Runs at a time.")
-def main(data: Path, kimg: int, phase: int, jobs: int) -> None:
+def main(data: Path, kimg: int, phase: int, arms: Tuple[str, ...], jobs: int) -> None:
     """Print what each arm's masks did, a JSON line each."""
     lengths = [f"--kimg={kimg}", f"--regan-warmup={phase}kimg", f"--regan-interval={phase}kimg"]
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(jobs) as pool:
@@ -80,7 +81,7 @@ def main(data: Path, kimg: int, phase: int, jobs: int) -> None:
                 **describe("cpu"),
             }
 
-        for line in pool.map(measured, enumerate(ARMS)):
+        for line in pool.map(measured, enumerate(arms)):
             click.echo(json.dumps(line))
 
 

@@ -76,8 +76,9 @@ def keep_renewed(
 ) -> torch.Tensor:
     """Mask of which at least a share of the pruned entries was kept before.
 
-    What is pruned anew by the scores alone counts. For the rest of the share, of those that would be pruned again the ones
-    with the highest worth stay, and as many of the lowest scores among those that were kept before go.
+    Of those that would be pruned again the share with the highest worth stays, and as many of the lowest scores among those
+    that were kept before go, beside those that go by their scores. So what has been pruned for long is tried in turn, also
+    where scores hardly move.
 
     Args:
         scores: as a ``Scorer`` gives them.
@@ -87,13 +88,13 @@ def keep_renewed(
         share: least share, in [0, 1).
     """
     keep = shape(scores)
-    again = ~keep & ~before
-    pruned, stale = keep.numel() - int(torch.count_nonzero(keep)), int(torch.count_nonzero(again))
-    lacking = math.ceil(share * pruned * (1 - 1e-12)) - (pruned - stale)
-    if lacking <= 0:
+    again, others = ~keep & ~before, keep & before
+    pruned = keep.numel() - int(torch.count_nonzero(keep))
+    spare = int(torch.count_nonzero(others)) - (keep.shape[0] if keep.ndim >= 2 else 0)  # each channel keeps one
+    moved = min(math.ceil(share * pruned * (1 - 1e-12)), int(torch.count_nonzero(again)), spare)
+    if moved <= 0:
         return keep
-    candidates = torch.where(again, -worth, math.inf).flatten()
-    stay = mark_smallest(candidates, lacking).view(keep.shape)
+    stay = mark_smallest(torch.where(again, -worth, math.inf).flatten(), moved).view(keep.shape)
     return shape(scores.abs().masked_fill((keep & ~before) | stay, math.inf))
 
 

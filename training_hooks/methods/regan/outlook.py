@@ -103,7 +103,7 @@ def _exploration(config: ReconfigurationConfig, facts: Facts, selected: Sequence
         noise = exploration.NOISE[name] * math.sqrt(1 - forgotten)
         change = exploration.mask_change(config.ratio, pace * kept, pace * pruned, *rule, noise, recovered)
         if change is not None:
-            moves[name], changes[name] = pace * pruned, max(change, config.turnover)
+            moves[name], changes[name] = pace * pruned, min(1.0, change + config.turnover)
     if not changes:
         return {}
     return {"threshold": exploration.fresh_threshold(config.ratio), "movement": moves, "mask_change": changes}
