@@ -662,7 +662,7 @@ def test_a_hosts_run_goes_on_bit_for_bit(scripted: Run, detector: Path, tmp_path
     (["--rg-reach=0.3@20", "--rg-rule=ste"], "--rg-reach: reach is of the rule ramp, not of ste"),
     (["--rg-lambda=0.3"], "--rg-lambda: strength is of the rules ste and penalty, not of ramp"),
     (["--rg-threshold-lr=0.3"], "--rg-threshold-lr needs --rg-rule=ste"),
-    (["--regan-ratio=0.3"], "--rg cannot be combined with regan: each of them owns the masks of the networks"),
+    (["--regan-ratio=0.3"], "--rg cannot be combined with --regan-ratio: each of them owns the masks of the networks"),
     (["--rg-target=G", "--rg-scope=nothing.*"], "--rg-scope: scope pattern 'nothing.*' matches no parameter"),
     (["--rg-scope=b4.*"], "--rg-scope: scope must be weights or reference with target=both, got 'b4.*'"),
     (["--rg-target=E"], "Invalid value for --rg-target: 'E' is not one of"),
@@ -693,7 +693,7 @@ def test_a_run_that_measures_too_seldom_is_told(
         "--rg-reach=0.3@20",
     ]
     told = "RG-GAN will never leave sparse mode: it decides from the 5th value of fid1k_full on, and this run measures"
-    for kimg, every, measured in ((3, 1, 4), (4, 1, None), (8, 3, 4), (9, 2, None)):
+    for kimg, every, measured in ((3, 1, 4), (4, 1, 5), (5, 1, None), (8, 3, 4), (9, 2, None)):
         given_ = ["--metrics=fid1k_full", f"--kimg={kimg}", f"--metrics-every={every}"]
         code, output = call([*common, *given_], capsys)
         assert code == 0 and ((told in output) == (measured is not None)), output

@@ -1,4 +1,4 @@
-"""What a training run with Re-GAN cost, in a few lines at its end."""
+"""What a training run with methods cost and where it is, in a few lines at its end."""
 
 from __future__ import annotations
 
@@ -36,10 +36,9 @@ def summary(folder: Union[str, Path]) -> List[str]:
         UserError, OSError: it cannot be read.
     """
     run = read_run(folder)
-    cost = measure(run)
+    cost = None if run.config is None else measure(run)
     return [
-        *_measured(cost),
-        *_theory(cost),
+        *([] if cost is None else [*_measured(cost), *_theory(cost)]),
         f"Run folder: {run.folder}",
         f"A page about it: regan-ext report {shlex.quote(str(run.folder))}",
     ]

@@ -19,7 +19,7 @@ _OWN_GROUP = 4  # a method with more options than this has a group of its own
 _RUN, _METRICS = "Run control", "Metrics"
 _WIDEST = 120
 _BEGINNING = (
-    "With few images begin with --regan-preset=few-shot. -n shows what a run would do, and does nothing. "
+    "With few images begin with --regan-preset=explore. -n shows what a run would do, and does nothing. "
     "--resume=latest goes on where the newest run in --outdir stopped."
 )
 

@@ -154,7 +154,7 @@ class Option(click.Option):
 def _metavar(kind: Any) -> str:
     if isinstance(kind, click.Choice):
         return f"[{'|'.join([*map(str, kind.choices), *(['FILE'] if isinstance(kind, _PresetType) else [])])}]"
-    return "PATTERNS" if kind is str else str(kind.name).upper()
+    return "TEXT" if kind is str else str(kind.name).upper()
 
 
 def _of_method(method: Method) -> Iterator[Option]:
@@ -288,7 +288,9 @@ def resolve(values: Mapping[str, Any]) -> Request:
     for method in methods():
         other = next((name for name in method.excludes if name in on), None)
         if method.name in on and other is not None:
-            raise click.UsageError(f"{method.switch_flag} cannot be combined with {other}: {method.excludes[other]}")
+            theirs = next(each.switch_flag for each in methods() if each.name == other)
+            what = f"{method.switch_flag} cannot be combined with {theirs}: {method.excludes[other]}; leave out one of the two"
+            raise click.UsageError(what)
     given = {name: value for name, value in values.items() if value is not None}
     data, detector = (os.path.abspath(given[name]) if name in given else None for name in ("metricdata", "metric_detector"))
     return Request(

@@ -94,7 +94,8 @@ def read_file(method: Method, path: str) -> Dict[str, Any]:
         raise ValueError(f"{path} {err}" + (f" ({err.__cause__})" if isinstance(err.__cause__, ValueError) else "")) from err
     values = content.get(method.name) if isinstance(content, dict) else None
     if not isinstance(values, dict) or method.switch not in (None, *values):
-        raise ValueError(f'{path} is no preset: it has no "{method.name}" with a "{method.switch}" in it')
+        inside = "" if method.switch is None else f' with a "{method.switch}" in it'
+        raise ValueError(f'{path} is no preset: it has no "{method.name}"{inside}')
     unknown = [f'"{name}"' for name in content if name not in (method.name, "study")]
     if unknown:
         known = f'a preset has "{method.name}", and "study" for a reader'

@@ -265,7 +265,9 @@ def test_methods_that_exclude_each_other_are_refused(monkeypatch: pytest.MonkeyP
     alone = dataclasses.replace(apa, excludes={"diffaugment": "both change what D sees"})
     listed = tuple(alone if each.name == "apa" else each for each in methods())
     monkeypatch.setattr(options, "methods", lambda: listed)
-    with pytest.raises(click.UsageError, match="--apa cannot be combined with diffaugment: both change what D sees"):
+    with pytest.raises(
+        click.UsageError, match="--apa cannot be combined with --DiffAugment: both change what D sees; leave out one"
+    ):
         options.resolve({"apa": True, "diffaugment": ("color",)})
 
 

@@ -278,6 +278,7 @@ class Loop:
             if set(saved) != set(mine):
                 raise ValueError(f"the state has {what} {', '.join(sorted(saved))}, this loop {', '.join(sorted(mine))}")
         self._check_settings(state)
+        self._check_states(state)
         for name, values in state.get("networks", {}).items():
             training.networks[name].load_state_dict(values)
         for name, values in state.get("optimizers", {}).items():
@@ -307,6 +308,17 @@ class Loop:
             if other:
                 had, has = (", ".join(f"{each}={values[each]}" for each in other) for values in (before, mine))
                 raise ValueError(f"{name}: the state has {had}, this run {has}")
+
+    def _check_states(self, state: Mapping[str, Any]) -> None:
+        """Check that each method can go on with its part, before anything is loaded."""
+        for hook in self._engine.hooks:
+            try:
+                found = of_hook(state["methods"], type(hook))
+                if found is not None:
+                    hook.check_state(found, self._engine.training.networks)
+            except Exception as err:  # of any kind, as ``check_state`` says
+                what = f"{type(err).__name__}: {err}"
+                raise ValueError(f"the state's part of {name_of(hook)} is missing or absurd ({what})") from err
 
     def close(self) -> None:
         """Take the methods off: nothing of theirs stays at networks, optimizers and learning rates but what has been trained.

@@ -151,11 +151,8 @@ class ReconfigurationConfig(Config):
         """Check what goes beyond the paper."""
         if self.quirks and (self.score, self.turnover, self.regrow) != ("magnitude", 0, "zero"):
             raise ValueError(f"quirks need score=magnitude, turnover=0 and regrow=zero, got quirks={','.join(self.quirks)}")
-        if self.score == "none":
-            if self.turnover:
-                raise ValueError(f"turnover {self.turnover:g} needs a score, because score=none prunes nothing")
-            if self.regrow != "zero":
-                raise ValueError(f"regrow {self.regrow} needs a score, because score=none prunes nothing")
+        if self.turnover and self.score == "none":
+            raise ValueError(f"turnover {self.turnover:g} needs a score, because score=none prunes nothing")
         if self.turnover and self.ratio * (1 + self.turnover) >= 1:
             raise ValueError(
                 f"turnover {self.turnover:g} at ratio {self.ratio:g} has too few weights to choose from; "

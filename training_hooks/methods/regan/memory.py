@@ -7,12 +7,15 @@ from typing import Any, Dict, List, Mapping, Tuple
 import torch
 
 from ...core.random_state import generator_of
+from ...sparsity.anatomy import SYNTHESIS
 from ...sparsity.masked_network import MaskedNetwork
 from ...sparsity.masks import count_bits
 from ...sparsity.scores import MaskShape, Rule, at_random, change, gradient_size, magnitude, saliency
 from .config import ReconfigurationConfig
 
 __all__ = ["Memory"]
+
+_MOST = 1e9  # no weights begin so large
 
 
 class Memory:
@@ -92,30 +95,40 @@ class Memory:
         }
 
     @staticmethod
-    def check_state(state: Mapping[str, Any], masked: Mapping[str, Any], shapes: Mapping[str, Any]) -> None:
-        """Check a state before there is a network.
+    def check_state(
+        state: Mapping[str, Any], config: ReconfigurationConfig, masked: Mapping[str, Any], module: torch.nn.Module
+    ) -> None:
+        """Check a state before there is a network with masks.
 
         Args:
             state: as ``state_dict`` makes it.
+            config: settings of the run that it is of.
             masked: state of the network's masks.
-            shapes: parameter name → shape, of the network.
+            module: the network.
 
         Raises:
             Exception: ``load_state_dict`` could not use it; of any kind.
         """
+        params, names = dict(module.named_parameters()), list(masked["names"])
         if type(state["seed"]) is not int:
             raise ValueError("its seed is absurd")
-        parked, spread = state["parked"], state["spread"]
-        if parked and len(parked) != len(masked["names"]):
+        parked, spread, initial = state["parked"], state["spread"], state["initial"]
+        if len(parked) != (len(names) if config.regrow == "value" and masked["sparse"] else 0):
             raise ValueError("its parked values are not as many as the parameters")
-        for values, keep, name in zip(parked, masked["keep"], masked["names"]):
-            pruned = torch.Size(shapes[name]).numel() - count_bits(keep)
-            if values.ndim != 1 or values.numel() != pruned or not values.isfinite().all():
+        for values, keep, name in zip(parked, masked["keep"], names):
+            if values.shape != (params[name].numel() - count_bits(keep),) or not _is_like(values, params[name]):
                 raise ValueError(f"its parked values of {name} are absurd")
-        for name, values in state["initial"].items():
-            if tuple(values.shape) != tuple(shapes[name]) or not values.isfinite().all():
+        is_kept = config.score == "change" or config.regrow == "initial"
+        whole = [name for name, p in params.items() if name.startswith(SYNTHESIS) and p.ndim >= 2]
+        lacking = {*names, *(whole if config.granularity == "channel" else ())} - set(initial) if is_kept else set()
+        if lacking:
+            raise ValueError(f"it has no first values of {min(lacking)}")
+        for name, values in initial.items():
+            if values.shape != params[name].shape or not _is_like(values, params[name]):
                 raise ValueError(f"its first values of {name} are absurd")
-        if spread and (len(spread) != len(masked["names"]) or not torch.tensor(spread, dtype=torch.float64).isfinite().all()):
+        if len(spread) != (len(names) if config.regrow == "random" else 0):
+            raise ValueError("its spreads are not as many as the parameters")
+        if not all(abs(mean) < _MOST and 0 <= deviation < _MOST for mean, deviation in spread):
             raise ValueError("its spreads are absurd")
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -125,3 +138,7 @@ class Memory:
         self.parked = [values.to(device) for values in state["parked"]]
         self.initial = {name: values.to(device) for name, values in state["initial"].items()}
         self.spread = [(mean, deviation) for mean, deviation in state["spread"]]
+
+
+def _is_like(values: torch.Tensor, param: torch.Tensor) -> bool:
+    return values.dtype == param.dtype and bool(values.isfinite().all())

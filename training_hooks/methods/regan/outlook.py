@@ -35,7 +35,7 @@ def label(given: Any, config: ReconfigurationConfig) -> str:
     name = f"-schedule-g{interval}" if config.score == "none" else f"-regan{kind}{config.ratio:g}-g{interval}"
     parts = {"G": [], "D": ["D"], "both": ["GD"]}[config.target]
     parts += [config.score] if config.score not in ("magnitude", "none") else []
-    parts += [config.regrow] if config.regrow != "zero" else []
+    parts += [config.regrow] if config.regrow != "zero" and config.score != "none" else []
     parts += [f"turnover{config.turnover:g}"] if config.turnover else []
     return "-".join([name, *parts])
 
@@ -77,7 +77,7 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
     if is_pruned and values["sparse_phases"] == 0:
         remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
         notes.append(f"Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.")
-    elif config.granularity == "weight" and "G" in kinds and is_pruned:
+    elif config.granularity == "weight" and "G" in kinds and values["sparse_phases"] > 1:
         values["exploration"] = _exploration(config, facts, selected["G"])
         note = _note(config, values["exploration"].get("mask_change", {}))
         notes += [] if note is None else [note]
@@ -127,4 +127,4 @@ def _note(config: ReconfigurationConfig, changes: Mapping[str, float]) -> Option
 
 def as_share(value: float) -> str:
     """A share for a reader, such as "12 %" or "less than 0.1 %"."""
-    return f"about {100 * value:.2g} %" if value >= 0.001 else "less than 0.1 %"
+    return f"about {100 * value:.{0 if value >= 0.1 else 1}f} %" if value >= 0.001 else "less than 0.1 %"

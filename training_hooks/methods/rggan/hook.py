@@ -175,6 +175,8 @@ class RegenerativePruning(Hook):
             raise ValueError("its record of the metric is absurd")
         if not all(isinstance(state[mode], bool) for mode in ("sparse", "wanted")) or not 0 <= state["switches"] < math.inf:
             raise ValueError("its mode or its switches are absurd")
+        if set(state["networks"]) != set(targets(RGConfig.from_dict(state["config"]))):
+            raise ValueError("it is of other networks than its settings say")
         for kind, saved in state["networks"].items():
             ParkedNetwork.check_state(saved, parameter_shapes(networks[kind]))
 

@@ -209,7 +209,7 @@ class ParkedNetwork:
             numbers = [*threshold.pop("moments", {}).values(), *threshold.values()]
             if not numbers or not all(number.isfinite().all() for number in numbers):
                 raise ValueError(f"its thresholds of {name} are absurd")
-        if not all(type(state[count]) is int and state[count] >= 0 for count in ("returned", "restarts")):
+        if not all(type(state[count]) is int and 0 <= state[count] < 2**63 for count in ("returned", "restarts")):
             raise ValueError("its counts are absurd")
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ def outlook(config: RGConfig, facts: Facts) -> Plan:
     }
     notes: List[str] = []
     least = len(config.mean_weights)
-    if facts.measured < least:
+    if facts.measured <= least:  # after the last one nothing is trained
         notes.append(
             f"RG-GAN will never leave sparse mode: it decides from the {least}th value of {config.metric} on, and this run "
             f"measures {facts.measured}; a smaller --snap or --metrics-every measures more."
