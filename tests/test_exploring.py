@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import math
 import sys
@@ -164,6 +165,44 @@ def test_where_nothing_has_moved_change_is_size() -> None:
     mine.begin()
     plain.begin()
     assert torch.equal(mine.G.conv.weight, plain.G.conv.weight)
+
+
+# ---------------------------------------------------------------- states
+
+
+def of_g(state: Any) -> Any:
+    return state["methods"]["regan"]["memory"]["G"]
+
+
+@pytest.mark.parametrize(
+    "config, damage",
+    [
+        ({"regrow": "value"}, lambda state: of_g(state).update(parked=[])),
+        ({"regrow": "value"}, lambda state: of_g(state).update(parked=[values.double() for values in of_g(state)["parked"]])),
+        ({"regrow": "value"}, lambda state: of_g(state).update(parked=[values[1:] for values in of_g(state)["parked"]])),
+        ({"regrow": "value"}, lambda state: of_g(state)["parked"][0].fill_(math.nan)),
+        ({"regrow": "value"}, lambda state: state["methods"]["regan"].pop("memory")),
+        ({"regrow": "value"}, lambda state: state["methods"]["regan"]["networks"]["G"].update(sparse=False)),
+        ({"regrow": "initial"}, lambda state: of_g(state)["initial"].clear()),
+        ({"score": "change"}, lambda state: of_g(state)["initial"].pop("conv.weight")),
+        ({"score": "change"}, lambda state: of_g(state)["initial"].update({"conv.weight": torch.zeros(20, 12).int()})),
+        ({"regrow": "random"}, lambda state: of_g(state).update(spread=[])),
+        ({"regrow": "random"}, lambda state: of_g(state).update(spread=[[0.0, 1e300]] * 2)),
+        ({"regrow": "random"}, lambda state: of_g(state).update(seed="x")),
+        ({}, lambda state: state["methods"]["regan"]["networks"]["G"].update(fresh=[-1, 2])),
+        ({}, lambda state: state["methods"]["regan"]["networks"]["G"].update(fresh=None)),
+    ],
+)
+def test_a_damaged_state_is_refused_and_nothing_is_loaded(config: Dict[str, Any], damage: Any) -> None:
+    state = copy.deepcopy(Mine(**config).train(4).loop.state_dict())
+    good, bad = Mine(**config), Mine(**config)
+    good.loop.load_state_dict(copy.deepcopy(state))
+    assert good.hook.is_sparse()
+    before = bad.weights()
+    damage(state)
+    with pytest.raises(ValueError, match="the state's part of regan is missing or absurd"):
+        bad.loop.load_state_dict(state)
+    assert all(torch.equal(before[name], value) for name, value in bad.weights().items())
 
 
 # ---------------------------------------------------------------- scores
