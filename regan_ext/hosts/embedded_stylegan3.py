@@ -34,12 +34,9 @@ def subprocess_fn(rank: int, c: Any, temp_dir: str) -> None:
 def launch_training(c: Any, desc: str, outdir: str, dry_run: bool) -> None:
     """Make the run folder, and train in as many processes as there are GPUs."""
     c["run_dir"] = _next_run_dir(outdir, desc)
-    click.echo(f"\nTraining options:\n{json.dumps(c, indent=2)}\n")
-    click.echo(f"Output directory:   {c['run_dir']}")
-    click.echo(f"Training data:      {c['training_set_kwargs']['path']}")
-    click.echo(f"Training duration:  {c['total_kimg']} kimg\n")
+    print("\nTraining options:", json.dumps(c, indent=2), sep="\n")
+    print(f"\nImages {c['training_set_kwargs']['path']}, {c['total_kimg']} kimg, into {c['run_dir']}", flush=True)
     if dry_run:
-        click.echo("Dry run; exiting.")
         return
     os.makedirs(c["run_dir"])
     Path(c["run_dir"], "training_options.json").write_text(json.dumps(c, indent=2), encoding="utf-8")

@@ -154,7 +154,7 @@ class Option(click.Option):
 def _metavar(kind: Any) -> str:
     if isinstance(kind, click.Choice):
         return f"[{'|'.join([*map(str, kind.choices), *(['FILE'] if isinstance(kind, _PresetType) else [])])}]"
-    return "TEXT" if kind is str else str(kind.name).upper()
+    return "STR" if kind is str else str(kind.name).upper()
 
 
 def _of_method(method: Method) -> Iterator[Option]:

@@ -12,7 +12,7 @@ from training_hooks.methods.setting import Setting, as_text
 
 from ..support.paths import expanded
 from ..support.reading import Damaged, read_json
-from ..support.text import echo
+from ..support.text import echo, printable
 
 __all__ = ["Chosen", "fill", "parameter_name", "read_file", "say", "words"]
 
@@ -96,7 +96,7 @@ def read_file(method: Method, path: str) -> Dict[str, Any]:
     if not isinstance(values, dict) or method.switch not in (None, *values):
         inside = "" if method.switch is None else f' with a "{method.switch}" in it'
         raise ValueError(f'{path} is no preset: it has no "{method.name}"{inside}')
-    unknown = [f'"{name}"' for name in content if name not in (method.name, "study")]
+    unknown = [f'"{printable(name)}"' for name in content if name not in (method.name, "study")]
     if unknown:
         known = f'a preset has "{method.name}", and "study" for a reader'
         raise ValueError(f"{path} has {', '.join(unknown)}, which nothing reads; {known}")
