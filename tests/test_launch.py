@@ -297,7 +297,7 @@ def test_mistakes_are_one_line_and_write_nothing(
 def test_rgb_layers_of_an_unknown_name_have_to_be_named(
     host_dir: Path, data_zip: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training_hooks.methods.regan.plan.RGB", {"G": ("*head*",), "D": ("*stem*",)})
+    monkeypatch.setattr("training_hooks.sparsity.selection.RGB", {"G": ("*head*",), "D": ("*stem*",)})
     common = ["train", "--host=embedded", f"--outdir={tmp_path / 'runs'}", f"--data={data_zip}", *SMALL, "--regan-ratio=0.3"]
     for target in ("G", "D"):
         code, output = call([*common, f"--regan-target={target}"], capsys)

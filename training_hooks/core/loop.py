@@ -17,6 +17,7 @@ from .hook import Hook, Round, Training
 from .random_state import random_states, set_random_states
 from .ranks import gather, rank_and_size
 from .schedule import Length
+from .state_check import difference
 from .wraps import Wraps
 
 __all__ = ["Loop", "warn"]
@@ -303,11 +304,9 @@ class Loop:
             if saved is None or hook.observes:
                 continue
             mine = self._settings[name]
-            before = {each: saved.get(each, defaults.get(each, value)) for each, value in mine.items()}
-            other = [each for each in mine if before[each] != mine[each]]
-            if other:
-                had, has = (", ".join(f"{each}={values[each]}" for each in other) for values in (before, mine))
-                raise ValueError(f"{name}: the state has {had}, this run {has}")
+            told = difference({each: saved.get(each, defaults.get(each, value)) for each, value in mine.items()}, mine)
+            if told:
+                raise ValueError(f"{name}: {told}")
 
     def _check_states(self, state: Mapping[str, Any]) -> None:
         """Check that each method can go on with its part, before anything is loaded."""

@@ -9,7 +9,7 @@ import torch
 
 from .random_state import kept_random_states, set_random_states
 
-__all__ = ["averages", "check_fields", "check_fit"]
+__all__ = ["averages", "check_fields", "check_fit", "difference"]
 
 _CPU = torch.device("cpu")
 _ADAM = {"step", "exp_avg", "exp_avg_sq"}
@@ -21,6 +21,13 @@ def averages(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
     """The moving averages among a network's buffers. Hosts disturb them when they print their summary table, or have others in
     each process."""
     return {name: b for name, b in network.named_buffers() if name.endswith(("_avg", "_ema"))}
+
+
+def difference(saved: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
+    """How the settings of a state differ from a run's, of which it has at least all; "" where they do not."""
+    other = [name for name in mine if mine[name] != saved[name]]
+    had, has = (", ".join(f"{name}={values[name]}" for name in other) for values in (saved, mine))
+    return f"the state has {had}, this run {has}" if other else ""
 
 
 def check_fields(state: Mapping[str, Any]) -> None:

@@ -7,7 +7,11 @@ from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
 
 import torch
 
-__all__ = ["SCOPES", "SelectionError", "listed", "parameter_shapes", "select", "split_patterns"]
+from .anatomy import RGB
+
+__all__ = [
+    "SCOPES", "SelectionError", "check_rgb", "knows_rgb", "listed", "parameter_shapes", "select", "split_patterns",
+]  # fmt: skip
 
 SCOPES = ("weights", "reference")
 
@@ -64,6 +68,32 @@ def select(
             )
         raise SelectionError(f"scope {scope!r} selects no parameter; there are: {listed(names)}")
     return chosen
+
+
+def knows_rgb(network: str, names: Iterable[str]) -> bool:
+    """Whether the layers that write (G) or read (D) RGB are told from the others by their usual names.
+
+    Args:
+        network: "G" or "D".
+        names: of its parameters, frozen ones included.
+    """
+    names = list(names)
+    return any(fnmatch.filter(names, pattern) for pattern in RGB[network])
+
+
+def check_rgb(network: str, names: Iterable[str]) -> None:
+    """Check that RGB layers are known, so that none is pruned unasked, see ``knows_rgb``.
+
+    Raises:
+        SelectionError: they are not.
+    """
+    names = list(names)
+    if not knows_rgb(network, names):
+        usual = ", ".join(RGB[network])
+        raise SelectionError(
+            f"exclude has to name the layers of {network} that write or read RGB, because none is called {usual}; "
+            f"or none to prune them too. There are: {listed(names)}"
+        )
 
 
 def split_patterns(scope: str) -> List[str]:

@@ -2,9 +2,9 @@
 
 from ...sparsity.anatomy import ROLES
 from ..method import Method, Statistic
+from ..target import targets
 from .config import PRESETS, ReconfigurationConfig, upgraded
 from .outlook import describe, label, outlook
-from .plan import targets
 
 _SECONDS = "measured mean seconds of an iteration in {} phases since the last tick"
 

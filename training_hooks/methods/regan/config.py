@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from ...core.schedule import Length, Phase, Schedule
-from ...sparsity.selection import SCOPES
 from ..method import Preset
 from ..setting import Config, setting
+from ..target import check_patterns
 
 __all__ = ["PRESETS", "QUIRKS", "ReconfigurationConfig", "upgraded"]
 
@@ -138,12 +138,7 @@ class ReconfigurationConfig(Config):
                 raise ValueError(f"granularity channel has no quirks, got quirks={','.join(self.quirks)}")
             if self.regrow in ("random", "initial"):
                 raise ValueError(f"regrow {self.regrow} needs granularity=weight; whole channels grow back from zero or value")
-        if self.target == "both":
-            # One set of patterns cannot speak of the names of two networks.
-            if self.scope not in SCOPES:
-                raise ValueError(f"scope must be {' or '.join(SCOPES)} with target=both, got {self.scope!r}")
-            if self.exclude:
-                raise ValueError(f"exclude must be none or left out with target=both, got {','.join(self.exclude)}")
+        check_patterns(self)
         self._check_exploration()
         Schedule(self.warmup, self.interval, first_extra=self.first_extra)
 

@@ -28,18 +28,20 @@ from ...core.learning_rates import LearningRates
 from ...core.loop import warn
 from ...core.ranks import differs
 from ...core.schedule import Length, Phase, Span
+from ...core.state_check import difference
 from ...sparsity.masked_network import MaskedNetwork, by_role
 from ...sparsity.masks import keep_by_quantile, keep_smallest_out
 from ...sparsity.moments import check_second_moments
 from ...sparsity.narrowing import SynthesisSwitch
 from ...sparsity.selection import parameter_shapes
+from ..target import targets, unheld
 from .channel_network import ChannelNetwork
 from .config import ReconfigurationConfig, upgraded
 from .memory import Memory
 from .own_loop import OwnLoop
 from .phase_clock import HookClock, PhaseClock
 from .phase_lines import PhaseLines, fact
-from .plan import check_rgb, doubts, plan_channels, select_parameters, sparse_cost, targets
+from .plan import check_rgb, doubts, plan_channels, select_parameters, sparse_cost
 
 __all__ = ["Reconfiguration"]
 
@@ -111,11 +113,11 @@ class Reconfiguration(OwnLoop, Hook):
             if kind not in training.optimizers:
                 raise ValueError(f"target={config.target} needs the optimizer of {kind}")
             module, optimizer = training.networks[kind], training.optimizers[kind]
-            if training.loss is not None:  # a host's; loops of one's own are warned
-                check_rgb(config, kind, [name for name, _ in (*module.named_parameters(), *module.named_buffers())])
-            else:
+            if training.loss is None:  # one's own loop
                 for doubt in doubts(config, kind, parameter_shapes(module)):
                     warn(doubt)
+            else:
+                check_rgb(config, kind, [name for name, _ in (*module.named_parameters(), *module.named_buffers())])
             ema = training.networks.get("G_ema") if kind == "G" and config.ema == "follow" else None
             self._networks[kind] = self._network(kind, module, ema)
             _check_optimizer(kind, self._networks[kind], optimizer)
@@ -258,12 +260,8 @@ class Reconfiguration(OwnLoop, Hook):
             ValueError: the state is of other settings or of other parameters. The length of the run may differ.
         """
         mine, saved = self.config.to_dict(), {**ReconfigurationConfig().to_dict(), **upgraded(state["config"])}
-        other = [name for name in mine if mine[name] != saved[name]]
-        if other:
-            raise ValueError(
-                f"the state has {', '.join(f'{n}={saved[n]}' for n in other)}, this run "
-                f"{', '.join(f'{n}={mine[n]}' for n in other)}"
-            )
+        if difference(saved, mine):
+            raise ValueError(difference(saved, mine))
         unknown = [f"{name}={saved[name]}" for name in saved if name not in mine]
         if unknown:
             warnings.warn(f"the state has settings that are unknown here and do nothing: {', '.join(unknown)}", stacklevel=2)
@@ -391,8 +389,7 @@ class Reconfiguration(OwnLoop, Hook):
 
 def _check_optimizer(kind: str, network: MaskedNetwork, optimizer: torch.optim.Optimizer) -> None:
     """Check that what is pruned can grow back: the optimizer holds all of it."""
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    lacking = [name for name, p in zip(network.names, network.params) if id(p) not in held]
+    lacking = unheld(optimizer, network.names, network.params)
     if lacking:
         raise ValueError(
             f"the optimizer does not hold {len(lacking)} of the {len(network.names)} parameters of {kind} that would be pruned "

@@ -8,9 +8,10 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 from ...core.schedule import Phase
 from ...sparsity.anatomy import role
 from ..method import Facts, Plan
+from ..target import targets
 from . import exploration
 from .config import ReconfigurationConfig
-from .plan import check_rgb, describe_cost, left_dense, ratio_of, select_parameters, targets
+from .plan import check_rgb, describe_cost, left_dense, ratio_of, select_parameters
 
 __all__ = ["as_share", "describe", "label", "outlook"]
 
@@ -53,10 +54,7 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
     total, kinds, is_pruned = facts.total, targets(config), config.score != "none"
     in_scope = {kind: left_dense(config, kind, facts.trained[kind]) for kind in kinds}
     dense = [f"{kind}.{name} {list(shape)}" for kind, tensors in in_scope.items() for name, shape in tensors.items()]
-    try:
-        schedule = config.schedule(total)
-    except ValueError as err:
-        raise ValueError(f"{err}; give more --kimg, or a shorter --regan-warmup and --regan-interval") from err
+    schedule = config.schedule(total)
     for kind in kinds:
         check_rgb(config, kind, list(facts.shapes[kind]))
     selected = {kind: select_parameters(config, kind, facts.trained[kind]) for kind in kinds}

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 import torch
 
-from ...sparsity import masks
+from ...sparsity import masks, selection
 from ...sparsity.anatomy import RGB, SYNTHESIS
 from ...sparsity.channels import Layout, kept_channels
 from ...sparsity.operations import layer_operations, narrow_shapes, run_operations
-from ...sparsity.selection import SelectionError, listed, select
+from ...sparsity.selection import SelectionError, select
+from ..target import targets
 from .config import ReconfigurationConfig
 
 __all__ = [
     "ChannelPlan", "check_rgb", "describe_cost", "doubts", "knows_rgb", "left_dense", "plan_channels", "ratio_of",
-    "select_parameters", "sparse_cost", "targets",
+    "select_parameters", "sparse_cost",
 ]  # fmt: skip
-
-
-def targets(config: ReconfigurationConfig) -> "tuple[str, ...]":
-    """The networks that ``config`` reconfigures."""
-    return ("G", "D") if config.target == "both" else (config.target,)
 
 
 def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> List[str]:
@@ -69,7 +64,17 @@ def knows_rgb(config: ReconfigurationConfig, network: str, names: Iterable[str])
         names: of its parameters, frozen ones included.
     """
     given = config.exclude is not None or config.granularity == "channel"  # the image's own channels are never narrowed
-    return given or any(fnmatch.filter(list(names), pattern) for pattern in RGB[network])
+    return given or selection.knows_rgb(network, names)
+
+
+def check_rgb(config: ReconfigurationConfig, network: str, names: Sequence[str]) -> None:
+    """Check that no RGB layer is pruned unasked, see ``knows_rgb``.
+
+    Raises:
+        SelectionError: it might be.
+    """
+    if not knows_rgb(config, network, names):
+        selection.check_rgb(network, names)
 
 
 def doubts(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Iterator[str]:
@@ -84,20 +89,6 @@ def doubts(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any
         )
     for name, shape in left_dense(config, network, shapes).items():
         yield f"{name} {list(shape)} stays dense: {ratio_of(config)} would take a whole output channel of it"
-
-
-def check_rgb(config: ReconfigurationConfig, network: str, names: Sequence[str]) -> None:
-    """Check that no RGB layer is pruned unasked, see ``knows_rgb``.
-
-    Raises:
-        SelectionError: it might be.
-    """
-    if not knows_rgb(config, network, names):
-        usual = ", ".join(RGB[network])
-        raise SelectionError(
-            f"exclude has to name the layers of {network} that write or read RGB, because none is called {usual}; "
-            f"or none to prune them too. There are: {listed(names)}"
-        )
 
 
 def _moved(config: ReconfigurationConfig) -> float:

@@ -1,7 +1,8 @@
 """RG-GAN: thresholds grow while quality does, and what they took comes back when it does not."""
 
 from ..method import Method, Statistic
-from .config import PRESETS, RGConfig, targets
+from ..target import targets
+from .config import PRESETS, RGConfig
 from .outlook import completed, describe, label, outlook
 
 METHOD = Method(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from ...core.schedule import Length
-from ...sparsity.selection import SCOPES
 from ..method import Preset
 from ..setting import Config, setting
+from ..target import check_patterns
 
-__all__ = ["PRESETS", "RESTART", "RGConfig", "share_pruned", "targets"]
+__all__ = ["PRESETS", "RESTART", "RGConfig", "share_pruned"]
 
 _REACH, _STRENGTH = "0.3@200kimg", 1e-4
 #: Share of a tensor, at or below which its thresholds begin anew at 0.
@@ -90,12 +90,7 @@ class RGConfig(Config):
             raise ValueError("strength is of the rules ste and penalty, not of ramp")
         if self.rate and self.reach != _REACH:
             raise ValueError(f"rate {self.rate:g} and reach {self.reach} say the same; give one of them")
-        if self.target == "both":
-            # One set of patterns cannot speak of the names of two networks.
-            if self.scope not in SCOPES:
-                raise ValueError(f"scope must be {' or '.join(SCOPES)} with target=both, got {self.scope!r}")
-            if self.exclude:
-                raise ValueError(f"exclude must be none or left out with target=both, got {','.join(self.exclude)}")
+        check_patterns(self)
 
     @property
     def mean_weights(self) -> Tuple[float, ...]:
@@ -147,11 +142,6 @@ class RGConfig(Config):
 def share_pruned(threshold: float) -> float:
     """Share of normally distributed weights whose magnitude is below ``threshold`` standard deviations."""
     return 2 * statistics.NormalDist().cdf(threshold) - 1
-
-
-def targets(config: RGConfig) -> Tuple[str, ...]:
-    """The networks that ``config`` prunes."""
-    return ("G", "D") if config.target == "both" else (config.target,)
 
 
 PRESETS = {

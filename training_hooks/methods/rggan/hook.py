@@ -16,11 +16,13 @@ import torch
 from ...core.hook import Hook, Step, Training
 from ...core.loop import warn
 from ...core.ranks import differs
-from ...sparsity.selection import listed, parameter_shapes
-from .config import RGConfig, targets
+from ...core.state_check import difference
+from ...sparsity.selection import check_rgb, knows_rgb, listed, parameter_shapes
+from ..target import targets, unheld
+from .config import RGConfig
 from .network import ParkedNetwork, ParkedTensor
 from .quality import chosen_metric, signed, wants_sparse
-from .selection import check_rgb, knows_rgb, selected
+from .selection import selected
 from .thresholds import make
 
 __all__ = ["RegenerativePruning"]
@@ -67,15 +69,14 @@ class RegenerativePruning(Hook):
     def _network(self, kind: str, training: Training, rate: float) -> ParkedNetwork:
         config, module, optimizer = self.config, training.networks[kind], training.optimizers[kind]
         shapes = parameter_shapes(module)
-        if training.loss is not None:  # a host's; loops of one's own are warned
-            check_rgb(config, kind, {**shapes, **{name: () for name, _ in module.named_buffers()}})
-        elif not knows_rgb(config, kind, shapes):
+        if config.exclude is None and training.loss is not None:  # a host's; loops of one's own are warned
+            check_rgb(kind, [*shapes, *(name for name, _ in module.named_buffers())])
+        elif config.exclude is None and not knows_rgb(kind, shapes):
             warn(
                 f"no layer of {kind} is named as those of an image are, so all in scope are pruned; exclude=() says it is meant"
             )
         names, params = selected(config, kind, shapes), dict(module.named_parameters())
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        lacking = [name for name in names if id(params[name]) not in held]
+        lacking = unheld(optimizer, names, [params[name] for name in names])
         if lacking:
             raise ValueError(f"the optimizer of {kind} does not hold {listed(lacking)}; leave them dense with exclude")
         average = training.networks.get("G_ema") if kind == "G" and config.ema == "follow" else None
@@ -187,12 +188,8 @@ class RegenerativePruning(Hook):
             ValueError: the state is of other settings, another metric or other parameters.
         """
         mine, saved = self.config.to_dict(), {**RGConfig().to_dict(), **state["config"]}
-        other = [name for name in mine if mine[name] != saved[name]]
-        if other:
-            raise ValueError(
-                f"the state has {', '.join(f'{n}={saved[n]}' for n in other)}, this run "
-                f"{', '.join(f'{n}={mine[n]}' for n in other)}"
-            )
+        if difference(saved, mine):
+            raise ValueError(difference(saved, mine))
         for kind, network in self.networks.items():
             network.load_state_dict(state["networks"][kind])
         self._metric, self._record = state["metric"], list(state["record"])

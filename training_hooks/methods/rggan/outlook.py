@@ -7,10 +7,12 @@ import math
 import statistics
 from typing import Any, Dict, List
 
+from ...sparsity.selection import check_rgb
 from ..method import Facts, Plan
-from .config import RESTART, RGConfig, share_pruned, targets
+from ..target import targets
+from .config import RESTART, RGConfig, share_pruned
 from .quality import chosen_metric
-from .selection import check_rgb, selected
+from .selection import selected
 
 __all__ = ["completed", "describe", "label", "outlook"]
 
@@ -51,7 +53,8 @@ def outlook(config: RGConfig, facts: Facts) -> Plan:
     """
     rate = config.ramp_rate(facts.batch_size, facts.total)
     for kind in targets(config):
-        check_rgb(config, kind, facts.shapes[kind])
+        if config.exclude is None:
+            check_rgb(kind, facts.shapes[kind])
     names = {kind: selected(config, kind, facts.trained[kind]) for kind in targets(config)}
     values: Dict[str, Any] = {
         "metric": config.metric,
