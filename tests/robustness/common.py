@@ -17,8 +17,8 @@ from support.runs import SCHEDULE, SMALL, Run, finished_run, stopped_run, wait_f
 from regan_ext.support.machine import describe  # noqa: E402
 
 __all__ = [
-    "SCHEDULE", "SMALL", "Run", "describe", "finished_run", "host_folder", "load_networks", "run_fresh_python", "stopped_run",
-    "train_command", "wait_for_iteration", "write_small_digits",
+    "SCHEDULE", "SMALL", "TESTS", "Run", "describe", "finished_run", "host_folder", "load_networks", "run_fresh_python",
+    "stopped_run", "train_command", "wait_for_iteration", "write_small_digits",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from training_hooks.nvidia import state as states
 
 from .runs import Run
 
-__all__ = ["assert_same", "differing", "load_networks", "selected"]
+__all__ = ["assert_equal", "assert_same", "comparable_state", "differing", "load_networks", "selected"]
 
 
 def load_networks(snapshot: Path, host: Path) -> Dict[str, Any]:
@@ -45,12 +45,16 @@ def assert_same(a: Run, b: Run, kimg: int, host: Path) -> None:
     first, second = load_networks(a.snapshot(kimg), host), load_networks(b.snapshot(kimg), host)
     assert differing(first, second) == []
     assert torch.equal(first["augment_pipe"].p, second["augment_pipe"].p) and float(first["augment_pipe"].p) > 0
-    one, two = (states.load(states.state_path(run.snapshot(kimg))) for run in (a, b))
-    for state in (one, two):
-        state.pop("options"), state.pop("snapshot")
-        for rank in state["ranks"]:
-            rank.pop("averages")  # the host feeds uninitialised memory into w_avg when it prints its summary
-    assert_equal(one, two, "state")
+    assert_equal(comparable_state(a.snapshot(kimg)), comparable_state(b.snapshot(kimg)), "state")
+
+
+def comparable_state(snapshot: Path) -> Dict[str, Any]:
+    """The state beside a snapshot, without what differs between two runs of one kind."""
+    state = states.load(states.state_path(snapshot))
+    state.pop("options"), state.pop("snapshot")
+    for rank in state["ranks"]:
+        rank.pop("averages")  # the host feeds uninitialised memory into w_avg when it prints its summary
+    return state
 
 
 def assert_equal(a: Any, b: Any, where: str) -> None:

@@ -1,0 +1,278 @@
+"""Whether a checkout of a host trains as it has to, from end to end.
+
+Command: ``python tests/robustness/hosts.py FOLDER [HOST ...]``, such as ``… hosts.py $REGAN_TEST_HOSTS DeceiveD``
+
+FOLDER holds checkouts under the names in ``HOSTS``; none is written to. Each is copied, and trained at 32x32 on the CPU with
+smallest networks: 21 iterations, sparse 2-5, dense 6-9, sparse 10-13, dense 14-17, sparse 18-20; cut in the second sparse one.
+Prints one JSON line a host, in which a check is true or says what went wrong; exits with 1 if one of them does.
+
+doctor    names the host, and has nothing to mend in it
+patch     put in and taken out again, with each byte as it was
+zeros     exactly the share of zeros that was asked for in each selected weight of G and G_ema
+resume    the second half trained once more leaves the same networks, optimizers, masks and counters, bit for bit
+off       without a method, G, D and G_ema are those that the pristine host leaves, bit for bit
+channels  whole channels are exact zeros in G and G_ema; or refused in one line where HOSTS says so
+report    a page with pictures of the samples
+images    ``export --to=images``
+ranks     ``--ranks``: two processes leave exact zeros too
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import click
+import torch
+from common import TESTS, Run, describe, finished_run, write_small_digits
+from support.networks import assert_equal, comparable_state
+from support.parameters import parameters
+from support.processes import Program
+
+PRISTINE = str(TESTS / "support" / "pristine.py")
+TRAINING = ["--gpus=1", "--batch=96", "--snap=1", "--tick=1", "--metrics=none"]
+REGAN = ["--regan-ratio=0.3", "--regan-interval=4", "--regan-warmup=2"]
+CHANNELS = ["--regan-granularity=channel", "--regan-channel-multiple=1", "--regan-channel-min=2"]
+TIMEOUT = 1800  # seconds of a run
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host as it is tested.
+
+    Args:
+        places: where its checkout may lie below FOLDER.
+        commit: that the options were made for.
+        train_py: SHA-256 of its ``train.py`` at that commit.
+        options: of the smallest networks that have every kind of layer.
+        has_channels: whether whole channels can be pruned.
+        is_rolling: whether each snapshot takes the place of the one before it.
+        prepare: changes the copy of the checkout, such as for networks that have no option to be small.
+    """
+
+    places: Tuple[str, ...]
+    commit: str
+    train_py: str
+    options: Tuple[str, ...]
+    has_channels: bool = True
+    is_rolling: bool = False
+    prepare: Optional[Callable[[Path], None]] = None
+
+
+_TINY = ("--cbase=128", "--cmax=16", "--fp32=1")
+_STYLEGAN3 = (*_TINY, "--gamma=1", "--map-depth=2")
+
+HOSTS = {
+    "stylegan2-ada-pytorch": Host(
+        ("stylegan2-ada-pytorch",), "d72cc7d", "269f2073481ab269560ff76d4a866ac98656a494884c3ad0edcf8cc99d9e4c24", _TINY
+    ),
+    "DiffAugment-stylegan2-pytorch": Host(
+        ("DiffAugment-stylegan2-pytorch", "data-efficient-gans/DiffAugment-stylegan2-pytorch"), "0b63395",
+        "3515978b51a2fa675c5ab8f68665c34fdfd68c81f367afe21e9229a409139958", _TINY,
+    ),
+    "DeceiveD": Host(("DeceiveD",), "042c5c4", "04356c6d85f48145e67dc3c682d1e87e9610c1606f7359819d35a66f372dec1e", _TINY),
+    "dvschultz/stylegan2-ada-pytorch": Host(
+        ("dvschultz", "dvschultz/stylegan2-ada-pytorch"), "0e2caab",
+        "5aaf426ed8fe3e23067448ebc1b2486991937ab36e074577a70b43102aecb0f9", _TINY,
+    ),
+    "stylegan3": Host(
+        ("stylegan3",), "c233a91", "bc3e0854d1788a6c907015c8d9513d97975a38370e0631ab885e6a83ab23910f",
+        ("--cfg=stylegan2", *_STYLEGAN3),
+    ),
+    "stylegan3-fun": Host(
+        ("stylegan3-fun",), "2a13e7d", "c57b9e7618bb79607654a2ac8afe71fffb34dc34edad7b97469b1ce5d572bd8a",
+        ("--cfg=stylegan2", *_STYLEGAN3),
+    ),
+}  # fmt: skip
+
+
+class Check:
+    """Trains and looks at one host.
+
+    Args:
+        name: of the host.
+        checkout: its folder, which is copied.
+        scratch: folder for the copy, the data and the runs.
+    """
+
+    def __init__(self, name: str, checkout: Path, scratch: Path):
+        self.name, self.host, self.scratch = name, HOSTS[name], scratch
+        self.folder, self.data = scratch / "host", scratch / "digits.zip"
+        shutil.copytree(checkout, self.folder, ignore=shutil.ignore_patterns(".git", "__pycache__"))
+        if self.host.prepare is not None:
+            self.host.prepare(self.folder)
+        write_small_digits(self.data, 32, "RGB")
+        self.whole: Optional[Run] = None
+
+    def call(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run Python."""
+        program = Program(list(arguments))
+        output, _ = program.communicate(TIMEOUT)
+        return subprocess.CompletedProcess(arguments, program.returncode or 0, output)
+
+    def ours(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run ``regan-ext``."""
+        return self.call("-m", "regan_ext", *arguments)
+
+    def train(self, *options: str, program: Tuple[str, ...] = ()) -> Run:
+        """A run that has to succeed, of this package or of another program."""
+        outdir = Path(tempfile.mkdtemp(dir=self.scratch))
+        chosen = program or ("-m", "regan_ext", "train", f"--host={self.folder}", "--device=cpu")
+        given = (f"--outdir={outdir}", f"--data={self.data}", *TRAINING, *self.host.options, *options)
+        return finished_run(outdir, self.call(*chosen, *given))
+
+    @property
+    def run(self) -> Run:
+        """The run that was not cut."""
+        if self.whole is None:
+            self.whole = self.train(*REGAN, "--kimg=2")
+        return self.whole
+
+    # ---------------------------------------------------------------- the checks
+
+    def doctor(self) -> None:
+        findings = json.loads(self.ours("doctor", f"--host={self.folder}", "--json").stdout)["findings"]
+        (host,) = [each for each in findings if each["name"] == "host"]
+        assert host["status"] == "ok" and host["detail"].startswith(f"{self.name} in "), host
+        assert [each for each in findings if each["name"] == "train.py" and each["status"] == "todo"] == []
+
+    def patch(self) -> None:
+        before = (self.folder / "train.py").read_bytes()
+        for command, code, is_patched in (("check", 1, 0), ("apply", 0, 1), ("check", 0, 1), ("revert", 0, 0), ("check", 1, 0)):
+            result = self.ours("patch", command, str(self.folder))
+            assert result.returncode == code, result.stdout
+            is_before = (self.folder / "train.py").read_bytes() == before
+            assert is_before == (is_patched == 0), f"{command} has changed other bytes"
+
+    def zeros(self) -> None:
+        assert_zeros(self.run, self.folder)
+
+    def resume(self) -> None:
+        first = self.train(*REGAN, "--kimg=1") if self.host.is_rolling else self.run
+        snapshot = newest(first) if self.host.is_rolling else sorted(snapshots(first))[-2]
+        again = self.train(*REGAN, "--kimg=2", f"--resume={snapshot}")
+        assert " goes on" in again.output or "resume_state" in again.options["progress_fn"], "it did not go on"
+        assert_equal(*(parameters(newest(run), self.folder) for run in (again, self.run)), "networks")
+        assert_equal(*(comparable_state(newest(run)) for run in (again, self.run)), "state")
+
+    def off(self) -> None:
+        theirs = self.train("--kimg=1", "--workers=1", program=(PRISTINE, str(self.folder)))
+        ours = self.train("--kimg=1", "--workers=1")
+        assert_equal(*(parameters(newest(run), self.folder) for run in (ours, theirs)), "networks")
+
+    def channels(self) -> None:
+        if not self.host.has_channels:
+            outdir = self.scratch / "none"
+            given = [f"--outdir={outdir}", f"--data={self.data}", *TRAINING, *self.host.options, *REGAN, *CHANNELS, "--kimg=1"]
+            result = self.ours("train", f"--host={self.folder}", "--device=cpu", *given)
+            assert result.returncode == 2 and "Traceback" not in result.stdout and not outdir.exists(), result.stdout[-1000:]
+            return
+        run = self.train(*REGAN, *CHANNELS, "--kimg=1")
+        found = {kind: unread(newest(run), self.folder, kind) for kind in ("G", "G_ema")}
+        assert len(found["G"]) > 3 and found["G"] == found["G_ema"], found
+
+    def report(self) -> None:
+        page = self.scratch / "report.html"
+        result = self.ours("report", str(self.run.folder), f"--out={page}")
+        assert result.returncode == 0, result.stdout[-1000:]
+        assert page.read_text(encoding="utf-8").count("data:image/png;base64,") >= 2, "no pictures of the samples"
+
+    def images(self) -> None:
+        picture = self.scratch / "images.png"
+        given = ["--to=images", "--seeds=0-3", f"--host={self.folder}", f"--out={picture}"]
+        result = self.ours("export", str(newest(self.run)), *given)
+        assert result.returncode == 0 and picture.is_file(), result.stdout[-1000:]
+
+    def ranks(self) -> None:
+        assert_zeros(self.train(*REGAN, "--kimg=1", "--gpus=2"), self.folder)
+
+    def results(self, names: Tuple[str, ...]) -> Dict[str, Any]:
+        """Check → true, or what went wrong; stops early where the host does not train at all."""
+        found: Dict[str, Any] = {}
+        for name in names:
+            try:
+                getattr(self, name)()
+                found[name] = True
+            except Exception as err:  # whatever a host's code raises
+                found[name] = f"{type(err).__name__}: {err}"[-2000:]
+            click.echo(f"{self.name}: {name}: {found[name]}", err=True)
+        return found
+
+
+def snapshots(run: Run) -> List[Path]:
+    """The network pickles of a run."""
+    return list(run.folder.glob("network-snapshot*.pkl"))
+
+
+def newest(run: Run) -> Path:
+    """The last of them."""
+    return max(snapshots(run))
+
+
+def assert_zeros(run: Run, host: Path) -> None:
+    """As many weights as Re-GAN selects have exactly the share of zeros that it was asked for, in G and in its average."""
+    assert run.plan["ends_in"] == "sparse" and run.plan["selected_tensors"] > 10, run.plan
+    found = parameters(newest(run), host)
+    for kind in ("G", "G_ema"):
+        weights = {name: p for name, p in found.items() if name.startswith(f"{kind}.") and p.ndim >= 2}
+        pruned = [name for name, p in weights.items() if int((p == 0).sum()) == math.floor(run.plan["ratio"] * p.numel()) > 0]
+        assert len(pruned) == run.plan["selected_tensors"], (kind, len(pruned), run.plan["selected_tensors"])
+
+
+def unread(snapshot: Path, host: Path, kind: str) -> Dict[str, int]:
+    """Name of a convolution's weight → number of its input channels that are exact zeros, where there are any."""
+    weights = {name[len(kind) :]: p for name, p in parameters(snapshot, host).items() if name.startswith(f"{kind}.")}
+    counts = {name: int((p == 0).flatten(2).all(2).all(0).sum()) for name, p in weights.items() if p.ndim == 4}
+    return {name: count for name, count in counts.items() if count > 0}
+
+
+def commit(host: Host, checkout: Path) -> Optional[str]:
+    """That of the checkout; None where it has none and its ``train.py`` is not the one of the table."""
+    if (checkout / ".git").exists():
+        git = ["git", "-C", str(checkout), "rev-parse", "--short=7", "HEAD"]
+        return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+    is_same = hashlib.sha256((checkout / "train.py").read_bytes()).hexdigest() == host.train_py
+    return host.commit if is_same else None
+
+
+CHECKS = ("doctor", "patch", "zeros", "resume", "off", "channels", "report", "images")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("names", metavar="[HOST]...", nargs=-1, type=click.Choice(list(HOSTS)))
+@click.option("--only", type=click.Choice([*CHECKS, "ranks"]), multiple=True, help="These checks.  [default: all but ranks]")
+@click.option("--ranks", is_flag=True, help="Train in two processes too.")
+def main(folder: Path, names: Tuple[str, ...], only: Tuple[str, ...], ranks: bool) -> None:
+    """Check the checkouts of HOST in FOLDER, or all that there are."""
+    torch.set_num_threads(1)
+    failed = False
+    for name in names or HOSTS:
+        checkout = next((folder / place for place in HOSTS[name].places if (folder / place / "train.py").is_file()), None)
+        if checkout is None:
+            if names:
+                raise click.ClickException(f"{folder} has none of {', '.join(HOSTS[name].places)}")
+            continue
+        begin = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="hosts-") as scratch:
+            check = Check(name, checkout, Path(scratch))
+            found = check.results((*(only or CHECKS), *(["ranks"] if ranks and "ranks" not in only else [])))
+        failed = failed or any(value is not True for value in found.values())
+        told = {"command": " ".join(["python", "tests/robustness/hosts.py", "$REGAN_TEST_HOSTS", *sys.argv[2:]])}
+        facts = {"commit": commit(HOSTS[name], checkout), "options": " ".join([*TRAINING, *HOSTS[name].options]), **found}
+        seconds = round(time.monotonic() - begin)
+        click.echo(json.dumps({"check": "hosts", "host": name, **facts, "seconds": seconds, **told, **describe("cpu")}))
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
