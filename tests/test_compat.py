@@ -17,6 +17,7 @@ import scipy.linalg
 import torch
 
 from regan_ext.hosts.compat import fixes as compat
+from regan_ext.hosts.compat.grid_sample import grid_sample
 
 
 def fix(name: str) -> compat.Fix:
@@ -76,6 +77,26 @@ def test_second_derivative_of_grid_sample(monkeypatch: pytest.MonkeyPatch) -> No
     image = torch.randn(1, 1, 4, 4, dtype=torch.float64, requires_grad=True)
     grid = torch.rand(1, 4, 4, 2, dtype=torch.float64) * 2 - 1
     assert torch.autograd.gradgradcheck(lambda x: Module.grid_sample(x, grid), [image])
+
+
+def test_a_host_whose_own_grid_sample_fails_gets_ours() -> None:
+    class Module:
+        """As in a host with an operation of its own, which its loop switches on."""
+
+        enabled = False
+
+        @staticmethod
+        def grid_sample(image: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+            if Module.enabled:
+                raise TypeError("'tuple' object is not callable")
+            return torch.nn.functional.grid_sample(image, grid, align_corners=False)
+
+    modules = {"torch_utils.misc": compat, "torch_utils.ops.grid_sample_gradfix": Module}
+    assert fix("grid_sample").is_in(modules) and not Module.enabled
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(warnings, "showwarning", warnings.showwarning)
+        assert compat.apply(modules, ["grid_sample"]) == ["grid_sample"]
+    assert Module.grid_sample is grid_sample and not fix("grid_sample").is_in(modules)
 
 
 def test_integer_betas_become_floats() -> None:

@@ -495,7 +495,7 @@ def test_with_the_classes_of_a_checkout(snapshot: Path, host_dir: Path) -> None:
     checkout = make_checkout(snapshot.parent / "host", host_dir)
     arguments = ["-m", "regan_ext", "export", str(snapshot), f"--host={checkout}", "--trust", "--to=images", "--seeds=1"]
     result = run_python(arguments)
-    assert result.returncode == 0 and f"Host: {checkout} (--host)" in result.stdout, result.stdout
+    assert result.returncode == 0 and f"Host: stylegan2-ada-pytorch in {checkout} (--host)" in result.stdout, result.stdout
     assert Image.open(snapshot.with_name("network-snapshot-000001-images.png")).size == (16, 16)
 
 

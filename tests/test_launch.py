@@ -54,7 +54,7 @@ def test_launcher_trains_an_unedited_checkout(checkout: Path, host_dir: Path, da
     options = ["train", f"--host={checkout}", f"--outdir={tmp_path}", f"--data={data_zip}", *small, *ENDS_SPARSE[:-1]]
     result = run_python([*REGAN_EXT, *options, "--regan-finish=sparse", "--batch=32"], cwd=tmp_path.parent)
     run = finished_run(tmp_path, result)
-    assert f"Host: {checkout} (--host)" in result.stdout
+    assert f"Host: stylegan2-ada-pytorch in {checkout} (--host)" in result.stdout
     assert_sparse(run.snapshot(1), host_dir)
     assert {path: path.read_bytes() for path in checkout.rglob("*.py")} == before
 
@@ -491,7 +491,7 @@ def test_usage_and_errors_name_the_command_that_was_typed(checkout: Path, host_d
     assert run_python([*REGAN_EXT, "patch", "apply", str(host)]).returncode == 0
     result = run_python([*REGAN_EXT, "train", "--host=../host", "--outdir=x", "--data=y", "--kimg=0"], cwd=host)
     assert result.returncode == 2 and "Usage: regan-ext train [OPTIONS]\nTry 'regan-ext train --help'" in result.stdout
-    assert f"Host: {host} (--host)\n" in result.stdout
+    assert f" in {host} (--host)\n" in result.stdout
     result = run_python(["train.py", "--outdir=x", "--data=y", "--kimg=0"], cwd=host)
     assert result.returncode == 2 and "Usage: python train.py [OPTIONS]\nTry 'python train.py --help'" in result.stdout
 

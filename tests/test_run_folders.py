@@ -13,7 +13,7 @@ from support.run_folders import add_snapshot, make_run, ticks_of_one_kimg
 
 from regan_ext.cli import main
 from regan_ext.runs.find import chosen_snapshot, find_runs
-from regan_ext.runs.job import by_kimg
+from regan_ext.runs.job import by_kimg, grids
 from regan_ext.support.errors import UserError
 
 
@@ -46,6 +46,12 @@ def test_a_run_folder_stands_for_the_snapshot_of_the_most_kimg(run: Path) -> Non
     assert [path.name[17:-4] for path in by_kimg(run).values()] == ["000004", "200000", "1000000"]
     assert chosen_snapshot(run) == run / "network-snapshot-1000000.pkl"
     assert chosen_snapshot(run / "network-snapshot-000004.pkl") == run / "network-snapshot-000004.pkl"
+
+
+def test_grids_are_found_in_either_format(tmp_path: Path) -> None:
+    for name in ("fakes000004.jpg", "fakes000000.jpg", "fakes_init.jpg", "fakes000008.png", "fakes-pair-000004-dense.png"):
+        (tmp_path / name).touch()
+    assert [path.name for path in grids(tmp_path).values()] == ["fakes000000.jpg", "fakes000004.jpg", "fakes000008.png"]
 
 
 def test_a_folder_without_snapshots_says_what_to_name(run: Path, tmp_path: Path) -> None:

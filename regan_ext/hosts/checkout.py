@@ -6,21 +6,24 @@ import ast
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List
+from typing import Any, Dict, Iterator, List, Mapping
 
 from ..support.errors import UserError
 from ..support.paths import absolute
-from . import stylegan2_ada, stylegan3
+from . import deceived, diffaugment, dvschultz, stylegan2_ada, stylegan3, stylegan3_fun
 from .flavour import Flavour
 
-__all__ = ["FLAVOURS", "LARGEST", "Checkout", "HostError", "is_of_family", "parsed", "recognise"]
+__all__ = ["FLAVOURS", "LARGEST", "Checkout", "HostError", "is_of_family", "of_script", "parsed", "recognise"]
 
 LARGEST = 2_000_000  # bytes of a script; to parse one of 10 MB takes a minute
 
 _COMMON = ("train.py", "training/training_loop.py", "torch_utils/training_stats.py")
 
-#: The hosts that are known, in the order in which they are looked for.
-FLAVOURS = (stylegan2_ada.FLAVOUR, stylegan3.FLAVOUR)
+#: The hosts that are known, what others are forks of before those.
+FLAVOURS = (
+    stylegan2_ada.FLAVOUR, diffaugment.FLAVOUR, deceived.FLAVOUR, dvschultz.FLAVOUR,
+    stylegan3.FLAVOUR, stylegan3_fun.FLAVOUR,
+)  # fmt: skip
 
 
 class HostError(UserError):
@@ -46,9 +49,18 @@ class Checkout:
 
 
 def _functions(path: Path) -> List[str]:
+    """Those that a script defines, and those of its classes as "Class.function"."""
     if path.stat().st_size > LARGEST:
         raise HostError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, and no host's has more than {LARGEST / 1e6:.0f} MB")
-    return [node.name for node in parsed(path.read_bytes(), str(path)).body if isinstance(node, ast.FunctionDef)]
+    return list(_defined(parsed(path.read_bytes(), str(path)).body))
+
+
+def _defined(body: List[ast.stmt], begin: str = "") -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef):
+            yield begin + node.name
+        elif isinstance(node, ast.ClassDef) and not begin:
+            yield from _defined(node.body, f"{node.name}.")
 
 
 def parsed(data: bytes, what: str) -> ast.Module:
@@ -80,12 +92,14 @@ def recognise(folder: "str | Path") -> Checkout:
     path = absolute(folder)
     if not path.is_dir():
         raise HostError(f"{folder} is not a folder")
-    lacking = {flavour.name: _lacking(path, flavour) for flavour in FLAVOURS}
-    found = next((flavour for flavour in FLAVOURS if not lacking[flavour.name]), None)
-    if found is None:
+    known: Dict[str, List[str]] = {}
+    lacking = {flavour.name: _lacking(path, flavour, known) for flavour in FLAVOURS}
+    fitting = [flavour for flavour in FLAVOURS if not lacking[flavour.name]]
+    if not fitting:
         # The one that the folder is nearest to says what is missing.
-        nearest = min(lacking, key=lambda name: len(lacking[name]))
+        nearest = min(FLAVOURS, key=lambda flavour: (len(lacking[flavour.name]), -len(flavour.files))).name
         raise HostError(f"{folder} is not a {nearest} checkout: it has no {', '.join(lacking[nearest])}")
+    found = max(fitting, key=lambda flavour: flavour.marks)  # a fork has all that its origin has
     relative = next((name for file, name in found.relatives.items() if (path / file).exists()), None)
     if relative is not None:
         raise HostError(f"{folder} is a checkout of {relative}, which is not supported yet")
@@ -97,10 +111,29 @@ def is_of_family(folder: "str | Path") -> bool:
     return all(Path(folder, name).is_file() for name in _COMMON)
 
 
-def _lacking(path: Path, flavour: Flavour) -> List[str]:
-    """What a folder lacks of a flavour: files or, where they are all there, functions."""
+def of_script(namespace: Mapping[str, Any]) -> Flavour:
+    """The family of the host whose ``train.py`` has these global names, or the one that it is nearest to.
+
+    Raises:
+        HostError: it lies in a host's folder that cannot be trained.
+    """
+    folder = Path(namespace.get("__file__") or "").parent
+    if is_of_family(folder):
+        return recognise(folder).flavour
+    return min(FLAVOURS, key=lambda flavour: len(flavour.missing(namespace)))
+
+
+def _lacking(path: Path, flavour: Flavour, known: Dict[str, List[str]]) -> List[str]:
+    """The files that a folder lacks of a flavour, and the functions that are not in the files that it has.
+
+    Args:
+        path: folder.
+        flavour: family of hosts.
+        known: file → functions that it defines, of those that have been read; filled in place.
+    """
     missing = [name for name in flavour.files if not (path / name).is_file()]
-    if missing:
-        return missing
-    defined = {name: _functions(path / name) for name in flavour.functions}
-    return [f"{f}() in {name}" for name, functions in flavour.functions.items() for f in functions if f not in defined[name]]
+    for name, functions in flavour.functions.items():
+        if name not in missing:
+            known[name] = known[name] if name in known else _functions(path / name)
+            missing += [f"{each}() in {name}" for each in functions if each not in known[name]]
+    return missing

@@ -3,9 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-__all__ = ["Flavour"]
+__all__ = ["Counter", "Flavour", "Unfit"]
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """What does not fit a host.
+
+    Args:
+        why: for the user, with the remedy where there is one.
+        when: whether it is so with these keyword arguments of the loop; None = whatever they are.
+    """
+
+    why: str
+    when: Optional[Callable[[Mapping[str, Any]], bool]] = None
+
+
+@dataclass(frozen=True)
+class Counter:
+    """An option by which a host's loop begins at another image than the first.
+
+    Args:
+        option: as it is typed.
+        key: of the loop's keyword arguments.
+        unit: images that one of it stands for.
+    """
+
+    option: str
+    key: str
+    unit: int
 
 
 @dataclass(frozen=True)
@@ -15,7 +43,7 @@ class Flavour:
     Args:
         name: name that people know the host by.
         files: files that a checkout has, relative to its folder.
-        functions: file → functions that it defines.
+        functions: file → functions that it defines, those of a class as "Class.function".
         setup: function of ``train.py`` in which the keyword arguments of the loop are born, or which is handed them.
         entry: function of ``train.py`` that each process of a run begins with.
         capacity: where the networks' capacity lies among the keyword arguments, as paths of keys.
@@ -26,6 +54,10 @@ class Flavour:
         path_length: weight of path length regularisation where nothing is said.
         relatives: file that no host of the family has → name of the relative that has it and cannot be trained.
         of_beginning: arguments that the host makes of whether a run begins from other networks, as paths of keys.
+        unfit: feature → what does not fit. A feature is a method's name ("apa"), or a value of one of its settings
+            ("regan.granularity=channel").
+        adaptive: argument that the host's adaptive augmentation is on with.
+        counter: option for another first image; None where the command has none.
     """
 
     name: str
@@ -41,6 +73,19 @@ class Flavour:
     path_length: float = 2
     relatives: Mapping[str, str] = field(default_factory=dict)
     of_beginning: Tuple[Tuple[str, ...], ...] = (("ema_rampup",), ("ada_kimg",))
+    unfit: Mapping[str, Unfit] = field(default_factory=dict)
+    adaptive: str = "ada_target"
+    counter: Optional[Counter] = None
+
+    @property
+    def marks(self) -> int:
+        """How many files and functions it is recognised by."""
+        return len(self.files) + sum(map(len, self.functions.values()))
+
+    def refusal(self, feature: str, args: Mapping[str, Any]) -> Optional[str]:
+        """Why a feature cannot be had with these keyword arguments of the loop; None where it can."""
+        found = self.unfit.get(feature)
+        return found.why if found is not None and (found.when is None or found.when(args)) else None
 
     def set_capacity(self, args: Any, key: str, value: int) -> None:
         """Set ``key`` ("channel_base" or "channel_max") of all networks in a loop's keyword arguments."""

@@ -18,7 +18,7 @@ from training_hooks.core.files import make_durable, whole_path
 
 from ..support.errors import UserError
 from ..support.paths import absolute
-from .checkout import LARGEST, HostError, parsed, recognise
+from .checkout import LARGEST, Checkout, HostError, parsed, recognise
 
 __all__ = ["add_lines", "apply", "check", "find_lines", "name_lines", "packaged_patch", "remove_lines", "revert"]
 
@@ -46,7 +46,8 @@ def apply(folder: "str | Path") -> str:
         UserError: ``folder`` is not a host, its ``train.py`` has no place for the lines or uses this package in another way,
             or it cannot be written. Nothing has changed.
     """
-    path = _train_py(folder)
+    host = _host(folder)
+    path = host.train_py
     data = _read(path)
     lines = find_lines(data)
     if lines is not None:
@@ -54,7 +55,8 @@ def apply(folder: "str | Path") -> str:
     result = add_lines(data)
     _write(path, data, result)
     added = name_lines(find_lines(result) or ())
-    return f"Patched {path}: added {added}. Undo with 'regan-ext patch revert {shlex.quote(str(path.parent))}'."
+    undo = f"regan-ext patch revert {shlex.quote(str(path.parent))}"
+    return f"Patched {path} of {host.flavour.name}: added {added}. Undo with '{undo}'."
 
 
 def revert(folder: "str | Path") -> str:
@@ -69,11 +71,11 @@ def revert(folder: "str | Path") -> str:
     """
     path = absolute(folder) / "train.py"
     if not path.is_file():
-        path = _train_py(folder)  # says what is missing
+        path = _host(folder).train_py  # says what is missing
     data = _read(path)
     lines = find_lines(data)
     if lines is None:
-        _train_py(folder)
+        _host(folder)
         return f"{path} is not patched. Nothing changed."
     _write(path, data, remove_lines(data))
     return f"Deleted {name_lines(lines)} of {path}: all others are as they were."
@@ -85,7 +87,7 @@ def check(folder: "str | Path") -> Optional[Tuple[int, int]]:
     Raises:
         UserError: it is not a host, or has one of them or others.
     """
-    return find_lines(_read(_train_py(folder)))
+    return find_lines(_read(_host(folder).train_py))
 
 
 def packaged_patch() -> bytes:
@@ -103,9 +105,9 @@ def packaged_patch() -> bytes:
     return source.read_bytes()
 
 
-def _train_py(folder: "str | Path") -> Path:
+def _host(folder: "str | Path") -> Checkout:
     try:
-        return recognise(folder).train_py
+        return recognise(folder)
     except (HostError, OSError, ValueError) as err:
         raise UserError(str(err)) from err
 

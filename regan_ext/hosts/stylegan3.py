@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from .flavour import Flavour
+from typing import Any, Mapping
+
+from .flavour import Flavour, Unfit
 
 __all__ = ["FLAVOUR"]
+
+
+def _has_other_networks(args: Mapping[str, Any]) -> bool:
+    return "stylegan2" not in str(args["G_kwargs"].get("class_name"))
+
 
 FLAVOUR = Flavour(
     name="stylegan3",
@@ -26,4 +33,9 @@ FLAVOUR = Flavour(
     path_length=0,
     of_beginning=(("ema_rampup",), ("ada_kimg",), ("loss_kwargs", "blur_init_sigma")),
     relatives={"training/triplane.py": "eg3d", "pg_modules/projector.py": "stylegan-xl"},
+    unfit={
+        "regan.granularity=channel": Unfit(
+            "whole channels can be pruned in StyleGAN2 synthesis networks only, which --cfg=stylegan2 has", _has_other_networks
+        )
+    },
 )  # fmt: skip

@@ -15,7 +15,7 @@ from PIL import Image, ImageChops
 from training_hooks.core.schedule import Phase, Span
 
 from ..runs.folder import Run
-from ..runs.job import by_kimg
+from ..runs.job import grids
 from ..support.reading import Damaged, read_picture
 
 __all__ = ["Picture", "RunPictures", "collect"]
@@ -85,7 +85,7 @@ def _over_time(run: Run) -> List[Tuple[Path, str]]:
     """Some of the run's grids with their captions."""
     fakes: Dict[int, Path] = {}
     for part in run.parts:
-        fakes.update({kimg: path for kimg, path in by_kimg(part.run.folder, "fakes", ".png").items() if kimg <= part.until})
+        fakes.update({kimg: path for kimg, path in grids(part.run.folder).items() if kimg <= part.until})
     phases = {int(t.kimg + 1e-6): int(t.get("ReGAN/phase")) for t in run.ticks if t.get("ReGAN/phase") in tuple(Phase)}
     words = {kimg: f" ({Phase(phase).title})" for kimg, phase in phases.items()}
     return [(fakes[kimg], f"{kimg} kimg{words.get(kimg, '')}") for kimg in _spread(sorted(fakes))]

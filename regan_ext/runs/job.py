@@ -16,7 +16,7 @@ from training_hooks.core.status import STATUS_FILE
 
 from ..support.reading import Damaged, number, read_json, whole
 
-__all__ = ["Job", "by_kimg", "read_job"]
+__all__ = ["Job", "by_kimg", "grids", "read_job"]
 
 _QUIET = 3.0  # seconds; a job that trains writes its status more often, or with every iteration
 
@@ -61,6 +61,11 @@ def by_kimg(folder: Path, begin: str = "network-snapshot-", suffix: str = ".pkl"
     """
     found = ((re.fullmatch(r"\d{6,}", path.stem[len(begin) :]), path) for path in folder.glob(f"{begin}*{suffix}"))
     return dict(sorted((int(match[0]), path) for match, path in found if match))
+
+
+def grids(folder: Path) -> Dict[int, Path]:
+    """The grids of samples in a run folder, in the order of kimg: PNG files, or JPEG of some hosts."""
+    return dict(sorted({**by_kimg(folder, "fakes", ".jpg"), **by_kimg(folder, "fakes", ".png")}.items()))
 
 
 def _has_ended(status: Mapping[str, Any]) -> bool:

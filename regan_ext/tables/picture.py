@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from training_hooks.core.files import refuse_own_input
 
 from ..runs.chain import last_run
+from ..runs.job import grids
 from ..support.errors import UserError
 from ..support.pictures import contact_sheet, write_png
 from ..support.reading import Damaged, read_picture
@@ -45,9 +46,10 @@ def draw(table: Table, cells: Sequence[Cell], seed: int, out: Path, path: Path) 
         grid = _last_grid(out / table.name / f"{cell.name}-seed{seed}")
         if grid is None:
             continue
-        read += [grid, grid.with_name("reals.png")]
+        reals = grid.with_name(f"reals{grid.suffix}")
+        read += [grid, reals]
         if not blocks:
-            blocks.append(("real", _corner(grid.with_name("reals.png"), cell.column.resolution)))
+            blocks.append(("real", _corner(reals, cell.column.resolution)))
         title = cell.row.title if len(table.columns) == 1 else f"{cell.row.title}, {cell.column.title}"
         blocks.append((title, _corner(grid, cell.column.resolution)))
         told.append(f"{title}: {grid}")
@@ -63,8 +65,8 @@ def draw(table: Table, cells: Sequence[Cell], seed: int, out: Path, path: Path) 
 
 def _last_grid(folder: Path) -> Optional[Path]:
     run = last_run(folder)
-    grids = sorted(path for part in run.parts for path in part.run.folder.glob("fakes[0-9]*.png")) if run is not None else []
-    return max(grids, key=lambda path: path.name, default=None)
+    found = [item for part in run.parts for item in grids(part.run.folder).items()] if run is not None else []
+    return max(found, default=(0, None))[1]
 
 
 def _corner(path: Path, resolution: int) -> Image.Image:

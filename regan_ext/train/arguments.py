@@ -63,7 +63,7 @@ def set_up(
     if found.state is None:
         networks = read_networks(found.snapshot) if dry_run else open_networks(found.snapshot, host)
         if networks is not None:
-            found = resume.continuation(replace(found, shapes=networks.shapes), networks, args, images)
+            found = resume.continuation(replace(found, shapes=networks.shapes), networks, args, flavour, images)
     if found.goes_on:
         found = resume.unless_over(found, args["total_kimg"])
     if not found.goes_on:
@@ -144,6 +144,7 @@ def edit(
     suffix += of_methods
     if found is not None:
         suffix += _edit_resume(args, found, shapes, networks)
+    _check_counter(args, flavour, found)
     if outdir is not None:
         sparse_phases = max((each.get("sparse_phases", 0) for each in plan["methods"].values()), default=0)
         disk.check(outdir, disk.plan(args, shapes, request, sparse_phases))
@@ -195,6 +196,25 @@ def _unfit(args: Any, flavour: Flavour, batch_gpu: int) -> Optional[str]:
     if batch_gpu < 2 and args["loss_kwargs"].get("pl_weight", flavour.path_length) != 0:
         return "path length regularisation needs at least 2 images per process and round, not 1"
     return None
+
+
+def _check_counter(args: Any, flavour: Flavour, found: Optional[resume.Resume]) -> None:
+    """Check that the loop counts from where the methods do. With a state the options have been compared already.
+
+    Raises:
+        click.BadParameter: it does not.
+    """
+    counter = flavour.counter
+    if counter is None or not args.get(counter.key) or (found is not None and found.state is not None):
+        return
+    first = args[counter.key] * counter.unit
+    if found is not None and found.goes_on:
+        if not 0 <= found.images - first < args["batch_size"]:
+            where = f"{found.snapshot} is at {found.images / 1000:g} kimg, not at {first / 1000:g}"
+            raise click.BadParameter(f"{where}; leave it out, the run goes on from there", param_hint=counter.option)
+    elif "hooks" in args["loss_kwargs"]:
+        left = f"--kimg={args['total_kimg'] - first / 1000:g} without it trains as many"
+        raise click.BadParameter(f"methods count from a run's first image; {left}", param_hint=counter.option)
 
 
 def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes, networks: Mapping[str, Any]) -> str:

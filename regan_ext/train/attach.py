@@ -25,7 +25,7 @@ from training_hooks.nvidia import state as states
 from training_hooks.nvidia import stop
 
 from ..hosts import device
-from ..hosts.checkout import FLAVOURS
+from ..hosts.checkout import of_script
 from ..hosts.compat import fixes as compat
 from ..hosts.flavour import Flavour
 from ..hosts.sampler import going_on
@@ -62,11 +62,12 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
 
     Raises:
         RuntimeError: ``train.py`` is not of the shape of a known host's.
+        HostError: it lies in a host's folder that cannot be trained.
     """
     if namespace.get(_ATTACHED):
         return
     command = namespace.get("main")
-    flavour = min(FLAVOURS, key=lambda flavour: len(flavour.missing(namespace)))
+    flavour = of_script(namespace)
     missing = flavour.missing(namespace)
     if not isinstance(command, click.Command) or command.callback is None:
         missing.insert(0, "a click command called main")

@@ -18,7 +18,7 @@ from ..support.errors import UserError
 
 __all__ = ["FilesFault", "MemoryFault", "explained", "explained_imports"]
 
-_HOST_PACKAGES = ("dnnlib", "torch_utils", "training", "metrics", "legacy")
+_HOST_PACKAGES = ("dnnlib", "torch_utils", "training", "metrics", "legacy", "DiffAugment_pytorch")
 _NO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 _NO_MEMORY = re.compile(

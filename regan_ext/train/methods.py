@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
+import click
+
 from training_hooks.core.engine import construct_hook
 from training_hooks.core.schedule import TooShort
 from training_hooks.methods.method import Facts, Method, find
@@ -64,7 +66,10 @@ def add(
         tuple(args["metrics"] or ()),
         _measured(args, request.metrics.every),
     )
-    on = [(method, _completed(method, config, facts)) for method, config in configured(request, facts.batch_size)]
+    asked = configured(request, facts.batch_size)
+    for method, config in asked:
+        _check_host(method, config, flavour, args)
+    on = [(method, _completed(method, config, facts)) for method, config in asked]
     for method, config in on:
         _check_hook(method, config)
         _check_length(method, config, facts, args["total_kimg"])
@@ -91,6 +96,22 @@ def _optimizer(args: Mapping[str, Any], flavour: Flavour, network: str) -> Dict[
 def _measured(args: Mapping[str, Any], every: int) -> int:
     """Snapshots of the whole run at which metrics are measured."""
     return math.ceil((loop.snapshots(args) - 1) / every) + 1 if args["metrics"] and loop.snapshots(args) else 0
+
+
+def _check_host(method: Method, config: Config, flavour: Flavour, args: Mapping[str, Any]) -> None:
+    """Check that the method and its choices fit the host.
+
+    Raises:
+        click.BadParameter: they do not.
+    """
+    features = {method.name: method.switch_flag}
+    features.update(
+        (f"{method.name}.{each.name}={getattr(config, each.name)}", method.flag(each.name)) for each in method.settings
+    )
+    for feature, flag in features.items():
+        why = flavour.refusal(feature, args)
+        if why is not None:
+            raise click.BadParameter(f"does not fit {flavour.name}: {why}", param_hint=flag)
 
 
 def _completed(method: Method, config: Config, facts: Facts) -> Config:

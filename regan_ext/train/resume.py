@@ -189,7 +189,7 @@ def unless_other_images(found: Resume, args: Mapping[str, Any], images: Optional
 
 
 def continuation(
-    found: Resume, networks: Networks, args: Mapping[str, Any], images: Optional[Mapping[str, Any]] = None
+    found: Resume, networks: Networks, args: Mapping[str, Any], flavour: Flavour, images: Optional[Mapping[str, Any]] = None
 ) -> Resume:
     """``found`` with ``plain`` where its snapshot is of a run on the same images and its name tells how far that had come.
 
@@ -200,6 +200,7 @@ def continuation(
         found: a snapshot without a state file.
         networks: what its pickle holds.
         args: keyword arguments of this run's loop.
+        flavour: family of hosts.
         images: ``data_identity.identity`` of its training images.
     """
     match = re.fullmatch(r"network-snapshot-(\d{6,})", found.snapshot.stem)
@@ -209,7 +210,7 @@ def continuation(
     if _other(data, _recorded_beside(found.snapshot), args["training_set_kwargs"], images):
         return found
     plain: Dict[str, Any] = {"cur_nimg": math.ceil(int(match[1]) * 1000 / args["batch_size"]) * args["batch_size"]}
-    if args.get("ada_target") is not None and networks.augment_p is not None:
+    if args.get(flavour.adaptive) is not None and networks.augment_p is not None:
         plain["augment_p"] = networks.augment_p
     return replace(found, plain=plain)
 

@@ -177,7 +177,7 @@ class HostLoop:
     @property
     def adaptation(self) -> Any:
         """Collector of what adapts the augmentation; None where nothing does."""
-        return self._find("ada_stats")
+        return self._find("ada_stats", self._find("apa_stats"))
 
     @property
     def collector(self) -> Any:

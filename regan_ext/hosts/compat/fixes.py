@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 __all__ = ["FIXES", "Fix", "apply", "missing_modules", "prepare_imports"]
 
+_GRID_SAMPLE = "torch_utils.ops.grid_sample_gradfix"
 _STAND_INS = Path(__file__).parent / "stand_ins"
 
 
@@ -43,12 +44,14 @@ class Fix:
         fault: what a user would see without the fix.
         is_present: tries what the host does and returns True where it fails.
         mend: puts something in place; is given the host's modules by their name.
+        is_in: whether a host's own code has the fault where the packages have not; is given its modules too.
     """
 
     name: str
     fault: str
     is_present: Callable[[], bool]
     mend: Callable[[Mapping[str, Any]], None]
+    is_in: Callable[[Mapping[str, Any]], bool] = lambda modules: False
 
 
 def _sampler_takes_no_data() -> bool:
@@ -93,13 +96,34 @@ def _let_sqrtm_take_disp(modules: Mapping[str, Any]) -> None:
 def _grid_sample_has_no_second_derivative() -> bool:
     import torch
 
+    return _fails_twice(lambda image, grid: torch.nn.functional.grid_sample(image, grid, align_corners=False))
+
+
+def _own_grid_sample_fails(modules: Mapping[str, Any]) -> bool:
+    """Of the host's function as its loop has it, with the operation of its own that it may have."""
+    module = modules.get(_GRID_SAMPLE)
+    if module is None:
+        return False
+    before = module.enabled
+    module.enabled = True
+    try:
+        return _fails_twice(module.grid_sample)
+    finally:
+        module.enabled = before
+
+
+def _fails_twice(sample: Callable[[Any, Any], Any]) -> bool:
+    """Whether a way to sample an image at a grid cannot be differentiated twice."""
+    import torch
+
     image = torch.zeros([1, 1, 2, 2], requires_grad=True)
     grid = torch.zeros([1, 2, 2, 2])
-    sampled = torch.nn.functional.grid_sample(image, grid, align_corners=False)
-    (first,) = torch.autograd.grad(sampled.square().sum(), [image], create_graph=True)
     try:
-        torch.autograd.grad(first.sum(), [image])
-    except RuntimeError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            (first,) = torch.autograd.grad(sample(image, grid).square().sum(), [image], create_graph=True)
+            torch.autograd.grad(first.sum(), [image])
+    except (RuntimeError, TypeError):
         return True
     return False
 
@@ -107,7 +131,7 @@ def _grid_sample_has_no_second_derivative() -> bool:
 def _use_own_grid_sample(modules: Mapping[str, Any]) -> None:
     from .grid_sample import grid_sample
 
-    modules["torch_utils.ops.grid_sample_gradfix"].grid_sample = grid_sample
+    modules[_GRID_SAMPLE].grid_sample = grid_sample
 
 
 def _has_ddp() -> bool:
@@ -178,6 +202,7 @@ FIXES = (
         "RuntimeError: derivative for aten::grid_sampler_2d_backward is not implemented",
         _grid_sample_has_no_second_derivative,
         _use_own_grid_sample,
+        _own_grid_sample_fails,
     ),
     Fix(
         "ddp_buffers",
@@ -218,7 +243,7 @@ def apply(modules: Mapping[str, Any], only: Optional[List[str]] = None) -> List[
         Names of the fixes that were needed.
     """
     _show_once(str(Path(modules["torch_utils.misc"].__file__).parents[1]))
-    needed = [fix for fix in FIXES if (only is None or fix.name in only) and fix.is_present()]
+    needed = [fix for fix in FIXES if (only is None or fix.name in only) and (fix.is_present() or fix.is_in(modules))]
     for fix in needed:
         fix.mend(modules)
     return [fix.name for fix in needed]

@@ -1,0 +1,127 @@
+"""The hosts that are known: recognised by what lies in a folder, and told before training what does not fit them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support.commands import call
+from support.host_matrix import PAGE, with_matrix
+
+from regan_ext.hosts import deceived, stylegan2_ada, stylegan3
+from regan_ext.hosts.checkout import FLAVOURS, HostError, of_script, recognise
+from regan_ext.hosts.flavour import Counter, Flavour, Unfit
+from regan_ext.hosts.patch import apply
+from training_hooks.methods.method import methods
+from training_hooks.nvidia.host_loop import HostLoop
+
+named = pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda flavour: flavour.name)
+
+
+def folder_of(flavour: Flavour, folder: Path) -> Path:
+    """A folder with what a host is recognised by, and nothing in it."""
+    for name in flavour.files:
+        text = "import os\n"
+        for function in flavour.functions.get(name, ()):
+            owner, _, method = function.rpartition(".")
+            text += f"class {owner}:\n    def {method}(self): pass\n" if owner else f"def {function}(): pass\n"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text + ("if __name__ == '__main__':\n    main()\n" if name == "train.py" else ""))
+    return folder
+
+
+@named
+def test_a_host_is_known_by_its_own_name(flavour: Flavour, tmp_path: Path) -> None:
+    folder = folder_of(flavour, tmp_path)
+    assert recognise(folder).flavour is flavour
+    assert of_script({"__file__": str(folder / "train.py")}) is flavour
+    assert f"of {flavour.name}: added" in apply(folder)
+
+
+@named
+def test_half_a_host_is_refused_and_taken_for_no_other(flavour: Flavour, tmp_path: Path) -> None:
+    folder = folder_of(flavour, tmp_path)
+    (folder / "dnnlib/util.py").unlink()
+    with pytest.raises(HostError, match=r"it has no dnnlib/util\.py$"):
+        recognise(folder)
+
+
+def test_what_a_fork_alone_has_names_it_where_it_is_not_whole(tmp_path: Path) -> None:
+    for flavour in FLAVOURS:
+        marks = set(flavour.files) - set(stylegan2_ada.FLAVOUR.files) - set(stylegan3.FLAVOUR.files)
+        if marks:
+            folder = folder_of(flavour, tmp_path / flavour.name.replace("/", "-"))
+            (folder / "torch_utils/misc.py").unlink()
+            with pytest.raises(HostError, match=f"is not a {flavour.name} checkout: it has no torch_utils/misc.py"):
+                recognise(folder)
+
+
+def test_a_script_of_no_folder_is_told_by_its_functions() -> None:
+    functions = {name: lambda: None for name in ("launch_training", "subprocess_fn")}
+    assert of_script(functions) is stylegan3.FLAVOUR
+    assert of_script({**functions, "setup_training_loop_kwargs": lambda: None}) is stylegan2_ada.FLAVOUR
+
+
+# ---------------------------------------------------------------- what does not fit
+
+
+def test_the_table_in_the_docs_is_what_the_hosts_say() -> None:
+    page = PAGE.read_text("utf-8")
+    assert with_matrix(page) == page, "run python tests/support/host_matrix.py"
+    assert all(f"| {flavour.name} |" in page for flavour in FLAVOURS)
+
+
+@named
+def test_what_does_not_fit_is_a_method_or_a_value_of_its_setting(flavour: Flavour) -> None:
+    known = {method.name: method for method in methods()}
+    for feature in flavour.unfit:
+        name, _, rest = feature.partition(".")
+        setting, _, value = rest.partition("=")
+        choices = {each.name: each.choices for each in known[name].settings}
+        assert not rest or value in choices[setting]
+
+
+def test_pseudo_augmentation_is_not_done_twice() -> None:
+    refusal = deceived.FLAVOUR.refusal
+    assert "--aug=noaug" in str(refusal("apa", {"augment_kwargs": {}}))
+    assert refusal("apa", {}) is None
+    assert "--with-dataaug" in str(refusal("diffaugment", {"with_dataaug": False}))
+    assert refusal("diffaugment", {"with_dataaug": True}) is None and refusal("regan", {}) is None
+
+
+def test_whole_channels_need_networks_of_stylegan2() -> None:
+    for name, fits in (("training.networks_stylegan2.Generator", True), ("training.networks_stylegan3.Generator", False)):
+        why = stylegan3.FLAVOUR.refusal("regan.granularity=channel", {"G_kwargs": {"class_name": name}})
+        assert (why is None) == fits
+
+
+def dry(data: Path, capsys: Any, *options: str) -> "tuple[int, str]":
+    """A dry run on the embedded host."""
+    given = ["train", "--host=embedded", "-n", "--outdir=runs", f"--data={data}", "--device=cpu", "--metrics=none", "--kimg=50"]
+    return call([*given, *options], capsys)
+
+
+def test_a_method_that_does_not_fit_is_refused_in_one_line(data_zip: Path, monkeypatch: Any, capsys: Any) -> None:
+    unfit = {"apa": Unfit("its fakes are none"), "regan.score=random": Unfit("chance has no place")}
+    monkeypatch.setitem(vars(stylegan2_ada.FLAVOUR), "unfit", unfit)
+    code, output = dry(data_zip, capsys, "--apa", "--regan-ratio=0.3")
+    assert code == 2 and "--apa: does not fit stylegan2-ada-pytorch: its fakes are none\n" in output
+    code, output = dry(data_zip, capsys, "--regan-ratio=0.3", "--regan-score=random")
+    assert code == 2 and "--regan-score: does not fit stylegan2-ada-pytorch: chance has no place\n" in output
+
+
+def test_methods_and_a_loop_that_begins_later_do_not_go_together(data_zip: Path, monkeypatch: Any, capsys: Any) -> None:
+    # The embedded host has no such option, so another of its numbers stands for it.
+    monkeypatch.setitem(vars(stylegan2_ada.FLAVOUR), "counter", Counter("--seed", "random_seed", 1000))
+    code, output = dry(data_zip, capsys, "--seed=20", "--regan-ratio=0.3")
+    assert code == 2 and "--seed: methods count from a run's first image; --kimg=30 without it trains as many\n" in output
+    assert dry(data_zip, capsys, "--seed=20")[0] == dry(data_zip, capsys, "--regan-ratio=0.3")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["ada_stats", "apa_stats"])
+def test_what_adapts_the_augmentation_is_found_by_either_name(name: str) -> None:
+    statistics = object()
+    loop = HostLoop(SimpleNamespace(f_locals={name: statistics}))  # type: ignore[arg-type]
+    assert loop.adaptation is statistics
