@@ -14,6 +14,10 @@ from regan_ext.hosts import deceived, stylegan2_ada, stylegan3
 from regan_ext.hosts.checkout import FLAVOURS, HostError, of_script, recognise
 from regan_ext.hosts.flavour import Counter, Flavour, Unfit
 from regan_ext.hosts.patch import apply
+from regan_ext.support.errors import UserError
+from regan_ext.train.resume import Resume, continuation
+from regan_ext.train.resume_networks import Networks
+from regan_ext.train.resume_options import check
 from training_hooks.methods.method import methods
 from training_hooks.nvidia.host_loop import HostLoop
 
@@ -125,3 +129,21 @@ def test_what_adapts_the_augmentation_is_found_by_either_name(name: str) -> None
     statistics = object()
     loop = HostLoop(SimpleNamespace(f_locals={name: statistics}))  # type: ignore[arg-type]
     assert loop.adaptation is statistics
+
+
+@pytest.mark.parametrize("flavour, argument", [(stylegan2_ada.FLAVOUR, "ada_target"), (deceived.FLAVOUR, "apa_target")])
+def test_a_run_without_a_state_takes_over_how_strong_its_augmentation_was(flavour: Flavour, argument: str) -> None:
+    data = {"path": "digits.zip", "resolution": 16}
+    networks = Networks({}, data, augment_p=0.25)
+    found = Resume(Path("network-snapshot-000100.pkl"))
+    for target, plain in ((0.6, {"cur_nimg": 100_000, "augment_p": 0.25}), (None, {"cur_nimg": 100_000})):
+        args = {"training_set_kwargs": data, "batch_size": 10, argument: target}
+        assert continuation(found, networks, args, flavour).plain == plain
+
+
+def test_where_a_fork_measures_and_how_large_it_draws_may_change_at_resume() -> None:
+    loss = {"loss_kwargs": {"class_name": "training.loss.StyleGAN2Loss"}, "training_set_kwargs": {"path": "a.zip"}}
+    before = {**loss, "metric_dataset_kwargs": {"path": "a.zip"}, "snap_res": "4k", "batch_size": 8}
+    check(Path("a.pkl"), before, {**before, "metric_dataset_kwargs": {"path": "b.zip"}, "snap_res": "8k"})
+    with pytest.raises(UserError, match="batch_size was 8, is 16"):
+        check(Path("a.pkl"), before, {**before, "batch_size": 16})

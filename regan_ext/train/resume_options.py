@@ -20,7 +20,7 @@ __all__ = ["check", "check_hooks"]
 _FREE = {
     "run_dir", "metrics", "total_kimg", "image_snapshot_ticks", "network_snapshot_ticks", "kimg_per_tick",
     "resume_pkl", "data_loader_kwargs", "progress_fn", "abort_fn", "cudnn_benchmark", "allow_tf32", "batch_gpu",
-    "slideflow_kwargs",
+    "slideflow_kwargs", "metric_dataset_kwargs", "snap_res",
 }  # fmt: skip
 _LISTED = 6
 

@@ -11,7 +11,8 @@ patch     put in and taken out again, with each byte as it was
 zeros     exactly the share of zeros that was asked for in each selected weight of G and G_ema
 resume    the second half trained once more leaves the same networks, optimizers, masks and counters, bit for bit
 off       without a method, G, D and G_ema are those that the pristine host leaves, bit for bit
-channels  whole channels are exact zeros in G and G_ema; or refused in one line where HOSTS says so
+channels  whole channels are exact zeros in G and G_ema
+refusals  what HOSTS says does not fit, and a folder with half of the host: one line, exit code 2, nothing written
 report    a page with pictures of the samples
 images    ``export --to=images``
 ranks     ``--ranks``: two processes leave exact zeros too
@@ -54,7 +55,8 @@ class Host:
         commit: that the options were made for.
         train_py: SHA-256 of its ``train.py`` at that commit.
         options: of the smallest networks that have every kind of layer.
-        has_channels: whether whole channels can be pruned.
+        refused: options that do not fit.
+        has_channels: whether whole channels can be pruned; otherwise that is refused.
         is_rolling: whether each snapshot takes the place of the one before it.
         prepare: changes the copy of the checkout, such as for networks that have no option to be small.
     """
@@ -63,6 +65,7 @@ class Host:
     commit: str
     train_py: str
     options: Tuple[str, ...]
+    refused: Tuple[Tuple[str, ...], ...] = ()
     has_channels: bool = True
     is_rolling: bool = False
     prepare: Optional[Callable[[Path], None]] = None
@@ -70,6 +73,7 @@ class Host:
 
 _TINY = ("--cbase=128", "--cmax=16", "--fp32=1")
 _STYLEGAN3 = (*_TINY, "--gamma=1", "--map-depth=2")
+_OTHER_NETWORKS = tuple(("--kimg=1", f"--cfg=stylegan3-{kind}", *REGAN, *CHANNELS) for kind in "tr")
 
 HOSTS = {
     "stylegan2-ada-pytorch": Host(
@@ -79,18 +83,21 @@ HOSTS = {
         ("DiffAugment-stylegan2-pytorch", "data-efficient-gans/DiffAugment-stylegan2-pytorch"), "0b63395",
         "3515978b51a2fa675c5ab8f68665c34fdfd68c81f367afe21e9229a409139958", _TINY,
     ),
-    "DeceiveD": Host(("DeceiveD",), "042c5c4", "04356c6d85f48145e67dc3c682d1e87e9610c1606f7359819d35a66f372dec1e", _TINY),
+    "DeceiveD": Host(
+        ("DeceiveD",), "042c5c4", "04356c6d85f48145e67dc3c682d1e87e9610c1606f7359819d35a66f372dec1e", _TINY,
+        (("--apa",), ("--DiffAugment=color",)),
+    ),
     "dvschultz/stylegan2-ada-pytorch": Host(
         ("dvschultz", "dvschultz/stylegan2-ada-pytorch"), "0e2caab",
-        "5aaf426ed8fe3e23067448ebc1b2486991937ab36e074577a70b43102aecb0f9", _TINY,
+        "5aaf426ed8fe3e23067448ebc1b2486991937ab36e074577a70b43102aecb0f9", _TINY, (("--kimg=2", "--nkimg=1", *REGAN),),
     ),
     "stylegan3": Host(
         ("stylegan3",), "c233a91", "bc3e0854d1788a6c907015c8d9513d97975a38370e0631ab885e6a83ab23910f",
-        ("--cfg=stylegan2", *_STYLEGAN3),
+        ("--cfg=stylegan2", *_STYLEGAN3), _OTHER_NETWORKS,
     ),
     "stylegan3-fun": Host(
         ("stylegan3-fun",), "2a13e7d", "c57b9e7618bb79607654a2ac8afe71fffb34dc34edad7b97469b1ce5d572bd8a",
-        ("--cfg=stylegan2", *_STYLEGAN3),
+        ("--cfg=stylegan2", *_STYLEGAN3), (*_OTHER_NETWORKS, ("--kimg=2", "--resume-kimg=1", *REGAN)),
     ),
 }  # fmt: skip
 
@@ -113,15 +120,15 @@ class Check:
         write_small_digits(self.data, 32, "RGB")
         self.whole: Optional[Run] = None
 
-    def call(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def call(self, *arguments: str, cwd: Optional[Path] = None) -> "subprocess.CompletedProcess[str]":
         """Run Python."""
-        program = Program(list(arguments))
+        program = Program(list(arguments), cwd=cwd)
         output, _ = program.communicate(TIMEOUT)
         return subprocess.CompletedProcess(arguments, program.returncode or 0, output)
 
-    def ours(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def ours(self, *arguments: str, cwd: Optional[Path] = None) -> "subprocess.CompletedProcess[str]":
         """Run ``regan-ext``."""
-        return self.call("-m", "regan_ext", *arguments)
+        return self.call("-m", "regan_ext", *arguments, cwd=cwd)
 
     def train(self, *options: str, program: Tuple[str, ...] = ()) -> Run:
         """A run that has to succeed, of this package or of another program."""
@@ -170,15 +177,28 @@ class Check:
         assert_equal(*(parameters(newest(run), self.folder) for run in (ours, theirs)), "networks")
 
     def channels(self) -> None:
-        if not self.host.has_channels:
-            outdir = self.scratch / "none"
-            given = [f"--outdir={outdir}", f"--data={self.data}", *TRAINING, *self.host.options, *REGAN, *CHANNELS, "--kimg=1"]
-            result = self.ours("train", f"--host={self.folder}", "--device=cpu", *given)
-            assert result.returncode == 2 and "Traceback" not in result.stdout and not outdir.exists(), result.stdout[-1000:]
-            return
         run = self.train(*REGAN, *CHANNELS, "--kimg=1")
         found = {kind: unread(newest(run), self.folder, kind) for kind in ("G", "G_ema")}
         assert len(found["G"]) > 3 and found["G"] == found["G_ema"], found
+
+    def refusals(self) -> None:
+        whole = f"--host={self.folder}"
+        for options in (*self.host.refused, *([] if self.host.has_channels else [(*REGAN, *CHANNELS)])):
+            self.refused(whole, *self.host.options, *options)
+        half = self.scratch / "half"
+        shutil.copytree(self.folder, half)
+        (half / "dnnlib" / "util.py").unlink()
+        self.refused(f"--host={half}")
+        self.refused(cwd=half)  # another host is not taken in its place
+
+    def refused(self, *options: str, cwd: Optional[Path] = None) -> None:
+        """Asks for a run that must not come to be."""
+        outdir = self.scratch / "none"
+        result = self.ours("train", "--device=cpu", f"--outdir={outdir}", f"--data={self.data}", *TRAINING, *options, cwd=cwd)
+        told = result.stdout.rpartition("\nError: ")[2] if "\nError: " in result.stdout else result.stdout
+        is_one_line = told.removeprefix("Error: ").count("\n") == 1 and "Traceback" not in result.stdout
+        assert result.returncode == 2 and is_one_line and not outdir.exists(), (options, result.stdout[-1000:])
+        click.echo(f"{self.name}: {told.strip()}", err=True)
 
     def report(self) -> None:
         page = self.scratch / "report.html"
@@ -196,7 +216,7 @@ class Check:
         assert_zeros(self.train(*REGAN, "--kimg=1", "--gpus=2"), self.folder)
 
     def results(self, names: Tuple[str, ...]) -> Dict[str, Any]:
-        """Check → true, or what went wrong; stops early where the host does not train at all."""
+        """Check → true, or what went wrong."""
         found: Dict[str, Any] = {}
         for name in names:
             try:
@@ -244,7 +264,7 @@ def commit(host: Host, checkout: Path) -> Optional[str]:
     return host.commit if is_same else None
 
 
-CHECKS = ("doctor", "patch", "zeros", "resume", "off", "channels", "report", "images")
+CHECKS = ("doctor", "patch", "zeros", "resume", "off", "channels", "refusals", "report", "images")
 
 
 @click.command()
@@ -264,8 +284,9 @@ def main(folder: Path, names: Tuple[str, ...], only: Tuple[str, ...], ranks: boo
             continue
         begin = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="hosts-") as scratch:
-            check = Check(name, checkout, Path(scratch))
-            found = check.results((*(only or CHECKS), *(["ranks"] if ranks and "ranks" not in only else [])))
+            chosen = only or tuple(each for each in CHECKS if each != "channels" or HOSTS[name].has_channels)
+            chosen = (*chosen, "ranks") if ranks and "ranks" not in chosen else chosen
+            found = Check(name, checkout, Path(scratch)).results(chosen)
         failed = failed or any(value is not True for value in found.values())
         told = {"command": " ".join(["python", "tests/robustness/hosts.py", "$REGAN_TEST_HOSTS", *sys.argv[2:]])}
         facts = {"commit": commit(HOSTS[name], checkout), "options": " ".join([*TRAINING, *HOSTS[name].options]), **found}
