@@ -373,7 +373,7 @@ def test_a_plain_snapshot_of_the_same_data_goes_on(whole: Run, plain: Path, tmp_
     assert [line["Progress/tick"]["mean"] for line in run.stats] == [3, 4]
     assert run.stats[0]["Progress/augment"]["mean"] == pytest.approx(0.5, abs=0.01)
     assert "ada_kimg" not in run.options and run.options["ema_rampup"] == whole.options["ema_rampup"] == 0.05
-    assert run.options["progress_fn"]["resume_iterations"] == 63
+    assert run.options["progress_fn"]["resume_batches"] == 63
     begun = [record for record in run.records if record["event"] == "on_iteration"]
     assert [record["iteration"] for record in begun] == list(range(63, 125))
     selected = whole.plan["selected_weights"]

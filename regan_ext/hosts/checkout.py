@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping
 
 from ..support.errors import UserError
 from ..support.paths import absolute
-from . import deceived, diffaugment, dvschultz, stylegan2_ada, stylegan3, stylegan3_fun
+from . import deceived, diffaugment, dvschultz, projected_gan, r3gan, stylegan2_ada, stylegan3, stylegan3_fun
 from .flavour import Flavour
 
 __all__ = ["FLAVOURS", "LARGEST", "Checkout", "HostError", "is_of_family", "of_script", "parsed", "recognise"]
@@ -22,7 +22,7 @@ _COMMON = ("train.py", "training/training_loop.py", "torch_utils/training_stats.
 #: The hosts that are known, what others are forks of before those.
 FLAVOURS = (
     stylegan2_ada.FLAVOUR, diffaugment.FLAVOUR, deceived.FLAVOUR, dvschultz.FLAVOUR,
-    stylegan3.FLAVOUR, stylegan3_fun.FLAVOUR,
+    stylegan3.FLAVOUR, stylegan3_fun.FLAVOUR, projected_gan.FLAVOUR, r3gan.FLAVOUR,
 )  # fmt: skip
 
 

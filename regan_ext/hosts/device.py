@@ -45,6 +45,8 @@ class _View:
 class _Event:
     """Stands in for ``torch.cuda.Event``: wall-clock time at ``record``."""
 
+    cuda_event = 1  # its handle, which is 0 until it is recorded
+
     def __init__(self, enable_timing: bool = False):
         self._seconds = 0.0
 

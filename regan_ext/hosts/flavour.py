@@ -47,7 +47,7 @@ class Flavour:
         setup: function of ``train.py`` in which the keyword arguments of the loop are born, or which is handed them.
         entry: function of ``train.py`` that each process of a run begins with.
         capacity: where the networks' capacity lies among the keyword arguments, as paths of keys.
-        minibatch_std: where the settings of the minibatch standard deviation lie, as a path of keys.
+        minibatch_std: where the settings of the minibatch standard deviation lie, as a path of keys; empty = there is none.
         group: images of a minibatch group where nothing is said.
         lazy: "G" and "D" → iterations between two steps of lazy regularisation where nothing is said; None = there are none.
         is_handed: whether the command makes the arguments itself and hands them to ``setup``, as ``c``, to be launched.
@@ -58,6 +58,16 @@ class Flavour:
             ("regan.granularity=channel").
         adaptive: argument that the host's adaptive augmentation is on with.
         counter: option for another first image; None where the command has none.
+        sizes: what the loop constructs its networks with, besides what the arguments say.
+        batches: batches of images that an iteration takes from the loader.
+        scheduled: "lr" and "beta2" → where its first value lies, as a path of keys, in a loop that sets both right before each
+            step; empty where the optimizers' arguments have them.
+        rolling: name of the one file that all snapshots are written to; None where each has its own.
+        restart: exit code by which the host asks to be started again; None = it never does.
+        choices: option → values that it takes, where the host does not say which are wrong.
+        lacks: our own options that mean nothing here, by their parameters' names.
+        half_alone: values of ``--cfg`` whose networks know no single precision.
+        fault: what the host would fail of, in a loop's keyword arguments, with its remedy; None where there is nothing.
     """
 
     name: str
@@ -76,6 +86,15 @@ class Flavour:
     unfit: Mapping[str, Unfit] = field(default_factory=dict)
     adaptive: str = "ada_target"
     counter: Optional[Counter] = None
+    sizes: Tuple[str, ...] = ("c_dim", "img_resolution", "img_channels")
+    batches: int = 1
+    scheduled: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    rolling: Optional[str] = None
+    restart: Optional[int] = None
+    choices: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    lacks: Tuple[str, ...] = ()
+    half_alone: Tuple[str, ...] = ()
+    fault: Callable[[Mapping[str, Any]], Optional[str]] = lambda args: None
 
     @property
     def marks(self) -> int:
@@ -94,6 +113,8 @@ class Flavour:
 
     def minibatch_group(self, args: Mapping[str, Any], batch_gpu: int) -> int:
         """Images that the discriminator compares with each other, of ``batch_gpu`` that it is given at once."""
+        if not self.minibatch_std:
+            return 1
         given: Dict[str, Any] = _at(args, self.minibatch_std)
         if not given.get("mbstd_num_channels", 1):
             return 1
@@ -102,6 +123,14 @@ class Flavour:
     def reg_interval(self, args: Mapping[str, Any], network: str) -> Any:
         """Iterations between two steps of lazy regularisation of a network ("G" or "D"); None = there are none."""
         return args.get(f"{network}_reg_interval", self.lazy[network])
+
+    def optimizer(self, args: Mapping[str, Any], network: str) -> Dict[str, Any]:
+        """Learning rate ("lr"), decays ("betas") and "reg_interval" of a network's ("G" or "D") optimizer at the beginning."""
+        kwargs = args[f"{network}_opt_kwargs"]
+        lr, betas = kwargs.get("lr"), kwargs.get("betas", (0.9, 0.999))
+        if self.scheduled:
+            lr, betas = _at(args, self.scheduled["lr"]), (betas[0], _at(args, self.scheduled["beta2"]))
+        return {"lr": lr, "betas": betas, "reg_interval": self.reg_interval(args, network)}
 
     @staticmethod
     def copy(path: Tuple[str, ...], source: Any, target: Any) -> None:

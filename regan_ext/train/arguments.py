@@ -22,7 +22,7 @@ from . import disk, methods, options, resume, resume_options
 from .resume_networks import fetch, open_networks, read_networks, shapes_of
 from .setups import Setup
 
-__all__ = ["HostModule", "check_batch", "edit", "load_on_cpu", "set_up"]
+__all__ = ["HostModule", "check_batch", "edit", "load_on_cpu", "set_up", "take_up"]
 
 HostModule = Callable[[str], Any]  # the host's module of a name, such as "dnnlib"
 _KEEPERS = ["training_hooks.observers.best.keep_best"]
@@ -128,14 +128,18 @@ def edit(
     Raises:
         click.ClickException: an option that does not go with the others, with the snapshot, or with the disk.
     """
+    fault = flavour.fault(args)
+    if fault is not None:
+        raise UserError(f"{flavour.name}: {fault}")
     suffix = _edit_sizes(args, request.loop, flavour)
     if any(fix.name == "betas" and fix.is_present() for fix in compat.FIXES):
         for key in ("G_opt_kwargs", "D_opt_kwargs"):
             compat.float_betas(args[key])
-    networks = _networks(host, args)
+    networks = _networks(host, args, flavour)
     shapes = {kind: shapes_of(network) for kind, network in networks.items()}
     trained = {kind: parameter_shapes(network) for kind, network in networks.items()}
-    of_methods, plan = methods.add(args, request, list(hooks), flavour, shapes, trained)
+    zeros = {kind: _zeros(network) for kind, network in networks.items()} if found is None else {}
+    of_methods, plan = methods.add(args, request, list(hooks), flavour, shapes, trained, zeros)
     args["abort_fn"] = stop.Stopper()
     args["data_loader_kwargs"]["worker_init_fn"] = stop.OutliveSignals()
     args["progress_fn"] = Ticker(
@@ -143,7 +147,7 @@ def edit(
     )
     suffix += of_methods
     if found is not None:
-        suffix += _edit_resume(args, found, shapes, networks)
+        suffix += _edit_resume(args, found, shapes, networks, flavour)
     _check_counter(args, flavour, found)
     if outdir is not None:
         sparse_phases = max((each.get("sparse_phases", 0) for each in plan["methods"].values()), default=0)
@@ -177,6 +181,8 @@ def check_batch(args: Any, flavour: Flavour, option: str) -> None:
     Raises:
         click.BadParameter: they cannot.
     """
+    if "batch_gpu" not in args:  # the host has one for each network, and checks them
+        return
     per_process = args["batch_size"] // args["num_gpus"]
     fitting = [n for n in range(1, per_process + 1) if per_process % n == 0 and _unfit(args, flavour, n) is None]
     problem = _unfit(args, flavour, args["batch_gpu"])
@@ -217,14 +223,39 @@ def _check_counter(args: Any, flavour: Flavour, found: Optional[resume.Resume]) 
         raise click.BadParameter(f"methods count from a run's first image; {left}", param_hint=counter.option)
 
 
-def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes, networks: Mapping[str, Any]) -> str:
+def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes, networks: Mapping[str, Any], flavour: Flavour) -> str:
     """Go on from ``found``, or begin from its networks where that is all there is."""
     if found.shapes is not None:
         resume.check_architecture(found.snapshot, found.shapes, shapes)
     if not found.goes_on:
         return ""
-    ticker = args["progress_fn"]
     args["resume_pkl"] = str(found.snapshot)
+    _restore(args, found, networks, flavour)
+    return "-resumed"
+
+
+def take_up(
+    args: Any, found: resume.Resume, host: HostModule, flavour: Flavour, images: Optional[Mapping[str, Any]] = None
+) -> None:
+    """Edit the loop's keyword arguments, so that a run which its host takes up by itself goes on with its state.
+
+    Args:
+        args: edited once already.
+        found: snapshot that the host finds, and its state.
+        host: the host whose loop will run.
+        flavour: family of hosts that it is of.
+        images: ``data_identity.identity`` of the training images.
+
+    Raises:
+        UserError: it was trained with other options or on other images.
+    """
+    resume.unless_other_images(found, args, images)
+    _restore(args, found, _networks(host, args, flavour), flavour)
+
+
+def _restore(args: Any, found: resume.Resume, networks: Mapping[str, Any], flavour: Flavour) -> None:
+    """Have the loop go on from the state of ``found``, or from what is known without one."""
+    ticker = args["progress_fn"]
     if found.state is not None:
         resume_options.check(found.snapshot, found.state["options"], args)
         try:
@@ -232,20 +263,24 @@ def _edit_resume(args: Any, found: resume.Resume, shapes: _Shapes, networks: Map
         except ValueError as err:
             raise UserError(f"--resume: {found.state_file}: the state cannot be used: {err}") from err
         resume_options.check_hooks(found.state_file, found.state["hooks"], args, networks)
-        ticker.update(resume_state=str(found.state_file), resume_iterations=found.state["batch_idx"])
+        ticker.update(resume_state=str(found.state_file), resume_batches=found.state["batch_idx"] * flavour.batches)
     else:
         plain = dict(found.plain or {})
-        ticker.update(resume_plain=plain, resume_iterations=found.images // args["batch_size"])
+        ticker.update(resume_plain=plain, resume_batches=found.images // args["batch_size"] * flavour.batches)
         p = f" and p={plain['augment_p']:.3g}" if "augment_p" in plain else ""
         takes_over = f"going on from its networks, {found.images // 1000} kimg{p}"
         begins = "optimizers, masks and random state begin anew"
         echo(f"{found.snapshot} has no state file: {takes_over}; {begins}.", err=True)
-    return "-resumed"
 
 
-def _networks(host: HostModule, args: Any) -> Dict[str, Any]:
+def _zeros(network: Any) -> Tuple[str, ...]:
+    return tuple(name for name, p in network.named_parameters() if p.ndim >= 2 and not p.any())
+
+
+def _networks(host: HostModule, args: Any, flavour: Flavour) -> Dict[str, Any]:
     """ "G" and "D", made by the host's own classes."""
     util = host("dnnlib").util
     dataset = util.construct_class_by_name(**args["training_set_kwargs"])
-    common = dict(c_dim=dataset.label_dim, img_resolution=dataset.resolution, img_channels=dataset.num_channels)
+    known = dict(c_dim=dataset.label_dim, img_resolution=dataset.resolution, img_channels=dataset.num_channels)
+    common = {name: known[name] for name in flavour.sizes}
     return {kind: util.construct_class_by_name(**args[f"{kind}_kwargs"], **common) for kind in ("G", "D")}

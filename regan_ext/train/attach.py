@@ -10,7 +10,6 @@ import functools
 import importlib
 import inspect
 import os
-import shlex
 import signal
 import sys
 import tempfile
@@ -21,7 +20,6 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import click
 
-from training_hooks.nvidia import state as states
 from training_hooks.nvidia import stop
 
 from ..hosts import device
@@ -34,19 +32,17 @@ from ..metrics.guard import guard_metrics
 from ..metrics.install import install as install_metrics
 from ..metrics.registry import register
 from ..metrics.settings import MetricSettings
-from ..runs import summary as run_summary
 from ..runs.plan import write_plan
 from ..support.text import echo, printable_errors
 from . import arguments as loop_arguments
-from . import help_page, host_values, methods, options, plan_page, presets, resume
+from . import ends, help_page, host_values, methods, options, plan_page, presets, restart, resume
 from .data_identity import identity
 from .faults import explained
 from .images import check_images, faults_named
 from .setups import own_setup, with_setup
 
-__all__ = ["DIVERGED", "RankEntry", "attach"]
+__all__ = ["RankEntry", "attach"]
 
-DIVERGED = 3  # exit code of a run that was ended because weights or losses were not finite
 _ATTACHED = "_regan_ext_attached"
 _ORIGINAL_ENTRY = "_regan_ext_subprocess_fn"
 
@@ -75,7 +71,7 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
         raise RuntimeError(f"regan_ext cannot attach to this train.py: it has no {', '.join(missing)}")
     assert isinstance(command, click.Command) and command.callback is not None
     namespace[_ATTACHED] = True
-    ours = options.added_to([str(param.name) for param in command.params])
+    ours = options.added_to([str(param.name) for param in command.params], flavour.lacks)
     help_page.in_groups(command)
     command.params += ours
     if namespace["__name__"] == "__main__":
@@ -85,7 +81,7 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
     @printable_errors()
     def run(**values: Any) -> Any:
         values_of_ours = {str(o.name): values.pop(str(o.name)) for o in ours if o.expose_value}
-        values = host_values.checked(values)
+        values = host_values.checked(values, flavour.choices)
         asked = host_values.given(values)
         presets.say(asked, values_of_ours)
         values.update({name: value for name, value in asked.items() if value is not None})
@@ -159,7 +155,7 @@ def _host_module(namespace: Dict[str, Any], name: str) -> Any:
 
 def _skip_samples(args: Any) -> None:
     """Let the data begin where the resumed run left it."""
-    skipped = args.get("progress_fn", {}).get("resume_iterations", 0) * (args["batch_size"] // args["num_gpus"])
+    skipped = args.get("progress_fn", {}).get("resume_batches", 0) * (args["batch_size"] // args["num_gpus"])
     if skipped:
         sampler = sys.modules["torch_utils.misc"].InfiniteSampler
         plain = sampler.__iter__
@@ -190,7 +186,8 @@ class _Attachment:
             values: of its options.
             asked: the same, None for those that nobody has asked for.
         """
-        if self.request.device == "cpu" and "fp32" in asked and asked["fp32"] is None:
+        is_half_alone = values.get("cfg") in self.flavour.half_alone
+        if self.request.device == "cpu" and "fp32" in asked and asked["fp32"] is None and not is_half_alone:
             values["fp32"] = True  # half precision is slower than single on a CPU
         found = resume.find(values.get("resume"), values.get("outdir") or ".")
         if found is None and values.get("resume") == resume.LATEST:
@@ -214,6 +211,9 @@ class _Attachment:
             suffix, plan = loop_arguments.edit(self.args, self.request, self.hooks, host, flavour, resumed, outdir)
             self.plan.update(plan)
             self.args["progress_fn"][resume.IMAGES] = images
+            again = None if outdir is None else restart.find(flavour, self.args, outdir, description + suffix)
+            if again is not None:
+                loop_arguments.take_up(self.args, again, host, flavour, images)
             measured = replace(self.request.metrics, names=tuple(self.args.get("metrics") or ()))
             check_settings(measured, self.args["training_set_kwargs"], host("dnnlib").util.construct_class_by_name)
             host_values.check_run_folder(values.get("outdir") or ".", description + suffix)
@@ -235,9 +235,9 @@ class _Attachment:
                     stop.install(shared)  # the parent of the ranks hears of it first
                 launching = with_setup(self.namespace, flavour, callback, setup_with_hooks)
                 with explained(lambda: self.args), launching as command:
-                    result = self._call(command, values, (inspect.unwrap(callback), plain))
+                    result, asks = self._call(command, values, (inspect.unwrap(callback), plain))
                 if not values.get("dry_run"):
-                    self._tell_end()
+                    ends.tell(self.args.get("run_dir"), self.plan, self.request, self.is_time_up, flavour.restart, asks)
                 return result
         finally:
             for number in stop.signals():
@@ -245,29 +245,16 @@ class _Attachment:
             self.namespace[flavour.entry] = entry
             del self.namespace[_ORIGINAL_ENTRY]
 
-    def _tell_end(self) -> None:
-        """Say what the run cost, and how it goes on where it was stopped."""
-        folder = self.args.get("run_dir")
-        if any(self.plan.get("methods", {}).values()):  # of a method that plans something
-            run_summary.tell(folder)
-        if stop.diverged():
-            then = "There is no sound state to go on from."
-            if states.in_order(folder):
-                then = f"The same command with --resume={shlex.quote(folder)} goes on from the last sound state; "
-                then += "the same options may well come to the same end."
-            echo(f"Ended, because weights or losses are not finite. {then}", err=True)
-            raise click.exceptions.Exit(DIVERGED)
-        if stop.requested():
-            stopped = f"Stopped by --max-hours={self.request.max_hours:g}" if self.is_time_up else "Stopped"
-            goes_on = f"{stopped}. The same command with --resume={shlex.quote(folder)} goes on."
-            echo(goes_on if self.request.states else f"{stopped}, with a snapshot in {folder}.")
-
-    def _call(self, command: Any, values: Dict[str, Any], own: Sequence[Any]) -> Any:
+    def _call(self, command: Any, values: Dict[str, Any], own: Sequence[Any]) -> Tuple[Any, bool]:
         """Call it, and again where another run was faster to make the folder of the number that one of the host's ``own``
-        functions has chosen."""
+        functions has chosen. Returns what it does, and whether the host asks to be started again."""
         while True:
             try:
-                return command(**values)
+                return command(**values), False
+            except SystemExit as end:
+                if end.code is None or end.code != self.flavour.restart:
+                    raise
+                return None, True
             except (FileExistsError, AssertionError) as err:
                 *_, (frame, _) = traceback.walk_tb(err.__traceback__)
                 taken = self.args.get("run_dir")

@@ -28,15 +28,20 @@ _LONGEST_FILE = 100  # characters of a name in a run folder
 _PATHS = ("outdir", "data", "resume")
 
 
-def checked(values: Mapping[str, Any]) -> Dict[str, Any]:
+def checked(values: Mapping[str, Any], choices: Mapping[str, Tuple[str, ...]] = {}) -> Dict[str, Any]:
     """The values with ``~`` expanded.
 
     Args:
         values: by the names of the arguments of the host's command; None = not given.
+        choices: name → values that it takes, of those that the host does not check.
 
     Raises:
-        click.BadParameter: a number that is not finite or out of bounds, or a path that can be none.
+        click.BadParameter: a number that is not finite or out of bounds, a path that can be none, or another value than there
+            is.
     """
+    for name, known in choices.items():
+        if values.get(name) not in (None, *known):
+            raise _refused(name, f"{values[name]!r} is not one of {', '.join(known)}")
     for name, value in values.items():
         if isinstance(value, (int, float)):
             _check_number(name, value)

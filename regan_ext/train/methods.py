@@ -39,7 +39,13 @@ def configured(request: options.Request, batch_size: int) -> List[Tuple[Method, 
 
 
 def add(
-    args: Any, request: options.Request, hooks: List[Dict[str, Any]], flavour: Flavour, shapes: _Shapes, trained: _Shapes
+    args: Any,
+    request: options.Request,
+    hooks: List[Dict[str, Any]],
+    flavour: Flavour,
+    shapes: _Shapes,
+    trained: _Shapes,
+    zeros: Mapping[str, Tuple[str, ...]],
 ) -> Tuple[str, Any]:
     """Put the hooks of the methods, what goes with them, and the seams that they need into a loop's keyword arguments.
 
@@ -50,6 +56,7 @@ def add(
         flavour: family of hosts.
         shapes: "G" and "D" → name of a weight or bias → shape.
         trained: the same without those that are frozen.
+        zeros: "G" and "D" → names of the weights that are all zero when the run begins, as far as that is known.
 
     Returns:
         The suffix of the run's description, and the plan: iterations, batch size, and "methods", what each plans, as JSON.
@@ -62,9 +69,10 @@ def add(
         loop.total_iterations(args),
         shapes,
         trained,
-        {k: _optimizer(args, flavour, k) for k in ("G", "D")},
+        {k: flavour.optimizer(args, k) for k in ("G", "D")},
         tuple(args["metrics"] or ()),
         _measured(args, request.metrics.every),
+        zeros,
     )
     asked = configured(request, facts.batch_size)
     for method, config in asked:
@@ -83,14 +91,8 @@ def add(
     if listed or args["num_gpus"] > 1:
         listed.append({"class_name": f"{_OBSERVERS}.progress.Progress"})
         needed = ("G", *(network for method, config in on for network in method.networks(config)))
-        _install_seams(args, listed, tuple(dict.fromkeys(needed)))
+        _install_seams(args, listed, tuple(dict.fromkeys(needed)), bool(flavour.scheduled))
     return suffix, {"iterations": facts.total, "batch_size": facts.batch_size, "methods": plans}
-
-
-def _optimizer(args: Mapping[str, Any], flavour: Flavour, network: str) -> Dict[str, Any]:
-    kwargs = args[f"{network}_opt_kwargs"]
-    interval = flavour.reg_interval(args, network)
-    return {"lr": kwargs["lr"], "betas": kwargs.get("betas", (0.9, 0.999)), "reg_interval": interval}
 
 
 def _measured(args: Mapping[str, Any], every: int) -> int:
@@ -165,7 +167,7 @@ def _plan(method: Method, config: Config, facts: Facts) -> Mapping[str, Any]:
     return plan.values
 
 
-def _install_seams(args: Any, hooks: List[Dict[str, Any]], needed: Sequence[str]) -> None:
+def _install_seams(args: Any, hooks: List[Dict[str, Any]], needed: Sequence[str], is_rate_set: bool) -> None:
     """Put our classes' names where the host reads class names; the host's own go to ``inner``."""
     easy = type(args["loss_kwargs"])
     args["loss_kwargs"] = easy(
@@ -174,4 +176,5 @@ def _install_seams(args: Any, hooks: List[Dict[str, Any]], needed: Sequence[str]
     for network in needed:
         kwargs = args[f"{network}_opt_kwargs"]
         kwargs["inner"], kwargs["class_name"] = kwargs["class_name"], "training_hooks.nvidia.seams.hooked_optimizer"
-        kwargs["network"], kwargs["configured_lr"] = network, kwargs["lr"]
+        kwargs["network"] = network
+        kwargs.update({"is_rate_set": True} if is_rate_set else {"configured_lr": kwargs["lr"]})

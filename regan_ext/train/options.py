@@ -224,12 +224,13 @@ class _Removed(click.Option):
 _REMOVED = {"--regan-rule": "quantile", "--regan-refresh": "refresh", "--regan-steps": "main-steps"}
 
 
-def added_to(theirs: Collection[str]) -> List[click.Option]:
+def added_to(theirs: Collection[str], lacks: Collection[str] = ()) -> List[click.Option]:
     """The options that a host's command gets: of ours those that it has not itself. A method with an option that already means
     something else is told on stderr and left out.
 
     Args:
         theirs: names of the parameters that the host's command has.
+        lacks: names of ours that mean nothing to the host.
     """
     taken = {str(option.name): "regan-ext" for option in _RUN}
     taken.update(dict.fromkeys(theirs, "the host"))
@@ -243,7 +244,7 @@ def added_to(theirs: Collection[str]) -> List[click.Option]:
         else:
             why = f"{taken[str(twice.name)]} has an option {twice.opts[0]} already"
             echo(f"The method {method.name} ({method.title}) is left out: {why}.", err=True)
-    ours += [option for option in _RUN if option.name not in theirs]
+    ours += [option for option in _RUN if option.name not in theirs and option.name not in lacks]
     return [*ours, *(_Removed(flag, quirk) for flag, quirk in _REMOVED.items())]
 
 

@@ -73,7 +73,7 @@ def _pairs(folder: Path) -> Iterator[Tuple[Path, Path]]:
     """(state file, snapshot) below ``folder``, newest first: of the last run, and in it of the most kimg."""
     files = [*folder.glob("regan-state-*.pt"), *folder.glob("*/regan-state-*.pt")]
     for file in sorted(files, key=_count, reverse=True):
-        snapshot = file.with_name(file.stem.replace("regan-state-", "network-snapshot-") + ".pkl")
+        snapshot = states.snapshot_path(file)
         if snapshot.is_file():
             yield file, snapshot
 
@@ -120,8 +120,7 @@ def find(value: Optional[str], outdir: str) -> Optional[Resume]:
             raise UserError(f"--resume: {value} {'is no file' if path.exists() else 'does not exist'}")
         return None
     if re.fullmatch(r"regan-state-.*\.pt", path.name):
-        snapshot = f"network-snapshot-{path.stem[len('regan-state-') :]}.pkl"
-        raise UserError(f"--resume: {value} is a state file; name the snapshot that it is of, {path.with_name(snapshot)}")
+        raise UserError(f"--resume: {value} is a state file; name the snapshot that it is of, {states.snapshot_path(path)}")
     file = states.state_path(path)
     if path.suffix != ".pkl" or not file.is_file():  # whatever else has its name is refused for what it is
         return Resume(path)

@@ -102,19 +102,29 @@ class Engine:
         #: Whether optimizer steps are of regularisation alone, in loops that do not say so by their phases.
         self.is_extra = False
         self._phase, self._round = "", 0
+        self._first = ""  # the network whose main phase an iteration begins with
         self._report, self._ends_tick, self._begin = report, ends_tick, begin
         self._started = False
         self._handles: List[Any] = []  # of what is registered at the optimizers
 
-    def add_optimizer(self, network: str, optimizer: torch.optim.Optimizer, configured_lr: Optional[float] = None) -> None:
+    def add_optimizer(
+        self,
+        network: str,
+        optimizer: torch.optim.Optimizer,
+        configured_lr: Optional[float] = None,
+        is_rate_set: bool = False,
+    ) -> None:
         """Fire step events around ``optimizer``, which trains ``network`` ("G" or "D").
 
         Args:
             network: name.
             optimizer: its own.
             configured_lr: learning rate before the loop scaled it for lazy regularisation; None where it does not.
+            is_rate_set: whether the loop sets the learning rate right before each step.
         """
         self.training.optimizers[network] = optimizer
+        if is_rate_set:
+            self.training.rates_of_loop.add(network)
         if configured_lr is not None:
             self.training.configured_lr[network] = configured_lr
         self._handles += [
@@ -126,7 +136,8 @@ class Engine:
         """A round of the host's phase ``phase`` is about to run."""
         if not self.enter_round(phase) or phase[1:] not in MAIN_PHASES:
             return
-        if phase.startswith("G"):
+        self._first = self._first or phase[0]
+        if phase[0] == self._first:
             self.begin_iteration()
         elif self._ends_tick():  # asked this late for the signals that end a tick early
             for name, value in self.report().items():

@@ -19,7 +19,8 @@ One iteration of a StyleGAN2-ADA loop, and when each event fires::
                ─ all done ·········· on_tick()
 
 The first regularisation steps fall into iteration 0. A loop without lazy regularisation has one phase ``Gboth`` instead
-of ``Gmain`` and ``Greg``. Several rounds of gradient accumulation still make one iteration.
+of ``Gmain`` and ``Greg``. Several rounds of gradient accumulation still make one iteration. Where D trains first, its main
+phase begins the iteration, and ``on_report()`` comes at G's.
 
 Into the forward pass itself there is one way, ``Training.wrap``. Where a loop of one's own fires the same events is said at
 ``training_hooks.core.loop.Loop``.
@@ -29,7 +30,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Set
 
 import torch
 
@@ -88,6 +89,7 @@ class Training:
         num_ranks: number of processes.
         seed: of the run, for what is drawn at random; the same on every rank.
         configured_lr: "G" and "D" → learning rate as configured, before the loop scaled it for lazy regularisation.
+        rates_of_loop: those of "G" and "D" whose learning rate the loop itself sets right before each step.
         iterations_per_epoch: iterations of an epoch; None where it is not known.
         loss: the host's own loss; None outside a host.
         stats: the host's own module ``training_stats``; None outside a host.
@@ -103,6 +105,7 @@ class Training:
     num_ranks: int = 1
     seed: int = 0
     configured_lr: Dict[str, float] = field(default_factory=dict)
+    rates_of_loop: Set[str] = field(default_factory=set)
     iterations_per_epoch: "int | None" = None
     loss: Any = None
     stats: Any = None

@@ -15,23 +15,48 @@ class LearningRates:
     Args:
         network: that it trains, for messages.
         optimizer: its rates at this moment are the base ones.
+        of_loop: whether the loop sets them right before each step. They are its own then but for the step itself, between
+            ``begin_step`` and ``end_step``.
     """
 
-    def __init__(self, network: str, optimizer: torch.optim.Optimizer):
-        self._network, self._optimizer = network, optimizer
+    def __init__(self, network: str, optimizer: torch.optim.Optimizer, of_loop: bool = False):
+        self._network, self._optimizer, self._of_loop = network, optimizer, of_loop
         self.base: List[float] = self._now()
         self._expected = list(self.base)
+        self._scale = 1.0
+
+    @property
+    def current(self) -> float:
+        """Rate of the first group as the phase has it."""
+        return float(self._now()[0]) * (self._scale if self._of_loop else 1)
 
     def set(self, scale: float, configured: Optional[float] = None) -> None:
-        """Set every rate to ``scale`` times its base one, or times ``configured``.
+        """Set every rate to ``scale`` times its base one, or times ``configured``. Where the loop sets them, each step's is
+        ``scale`` times the loop's.
 
         Raises:
             RuntimeError: something else has set one since.
         """
         self.check()
-        for group, base in zip(self._optimizer.param_groups, self.base):
-            group["lr"] = (base if configured is None else configured) * scale
-        self._expected = self._now()
+        self._scale = scale
+        if not self._of_loop:
+            for group, base in zip(self._optimizer.param_groups, self.base):
+                group["lr"] = (base if configured is None else configured) * scale
+            self._expected = self._now()
+
+    def begin_step(self) -> None:
+        """The optimizer is about to step."""
+        self.check()
+        if self._of_loop:
+            self.base = self._now()
+            for group in self._optimizer.param_groups:
+                group["lr"] *= self._scale
+
+    def end_step(self) -> None:
+        """It has stepped."""
+        if self._of_loop:
+            for group, base in zip(self._optimizer.param_groups, self.base):
+                group["lr"] = base
 
     def reset(self) -> None:
         """Set every rate to its base one, whatever it is."""
@@ -49,6 +74,8 @@ class LearningRates:
         Raises:
             RuntimeError: something has.
         """
+        if self._of_loop:
+            return
         for group, lr in zip(self._optimizer.param_groups, self._expected):
             if group["lr"] != lr:
                 raise RuntimeError(

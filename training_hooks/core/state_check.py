@@ -9,18 +9,21 @@ import torch
 
 from .random_state import kept_random_states, set_random_states
 
-__all__ = ["averages", "check_fields", "check_fit", "difference"]
+__all__ = ["averages", "averages_of", "check_fields", "check_fit", "difference"]
 
 _CPU = torch.device("cpu")
 _ADAM = {"step", "exp_avg", "exp_avg_sq"}
 _FLAGS = ("amsgrad", "maximize", "foreach", "capturable", "differentiable", "fused")
 _MOST = 2**53
+_AVERAGES = {"G": "averages", "D": "averages_of_D"}  # network → key in a state; states of 0.1.0 have none of D
+# How buffers are called that a forward pass changes: StyleGAN's averages, and those of batch and spectral normalisation.
+_MOVING = ("_avg", "_ema", "running_mean", "running_var", "num_batches_tracked", "weight_u", "weight_v")
 
 
 def averages(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
-    """The moving averages among a network's buffers. Hosts disturb them when they print their summary table, or have others in
-    each process."""
-    return {name: b for name, b in network.named_buffers() if name.endswith(("_avg", "_ema"))}
+    """The moving averages among a network's buffers, those of normalisation layers too. Hosts disturb them when they print
+    their summary table, or have others in each process."""
+    return {name: b for name, b in network.named_buffers() if name.rpartition(".")[2].endswith(_MOVING)}
 
 
 def difference(saved: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
@@ -69,7 +72,7 @@ def _fields(state: Mapping[str, Any]) -> Iterator[Tuple[str, bool]]:
     yield "options", options is None or (isinstance(options, dict) and isinstance(options.get("training_set_kwargs"), dict))
     if options is not None:
         each = options.get("batch_size", state["cur_nimg"] // state["batch_idx"])
-        yield "cur_nimg", state["batch_idx"] * each == state["cur_nimg"]
+        yield "cur_nimg", state["batch_idx"] * each <= state["cur_nimg"]  # less where the host was told where to begin
     yield "optimizers", isinstance(state["optimizers"], dict) and {"G", "D"} <= set(state["optimizers"])
     for name, optimizer in state["optimizers"].items():
         yield f"optimizer of {name}", all(_of_optimizer(optimizer))
@@ -77,7 +80,9 @@ def _fields(state: Mapping[str, Any]) -> Iterator[Tuple[str, bool]]:
     for rank in state["ranks"]:
         mean = rank["pl_mean"]
         yield "pl_mean", mean is None or (_is_finite(mean) and mean.numel() == 1)
-        yield "averages", all(isinstance(t, torch.Tensor) for t in rank["averages"].values())
+        for kind in _AVERAGES.values():
+            yield kind, all(isinstance(t, torch.Tensor) for t in rank.get(kind, {}).values())
+        yield "averages", "averages" in rank
         yield "random", _is_random(rank["random"])
 
 
@@ -136,8 +141,14 @@ def check_fit(state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module],
         )
         if not fits:
             raise ValueError(f"its optimizer of {kind} is of a network of another shape")
-    wanted = {name: b.shape for name, b in averages(networks["G"]).items()}
-    for rank in state["ranks"]:
-        found: Dict[str, Any] = {name: tensor.shape for name, tensor in rank["averages"].items()}
-        if found != wanted:
-            raise ValueError("its averages are of a network of another shape")
+    for kind, key in _AVERAGES.items():
+        wanted = {name: b.shape for name, b in averages(networks[kind]).items()} if kind in networks else {}
+        for rank in state["ranks"]:
+            found: Dict[str, Any] = {name: tensor.shape for name, tensor in rank.get(key, {}).items()}
+            if found != wanted:
+                raise ValueError("its averages are of a network of another shape")
+
+
+def averages_of(networks: Mapping[str, torch.nn.Module]) -> Dict[str, Dict[str, torch.Tensor]]:
+    """The averages of "G" and "D" by the keys that a state has them under."""
+    return {key: averages(networks[kind]) for kind, key in _AVERAGES.items()}

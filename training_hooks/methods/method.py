@@ -75,6 +75,7 @@ class Facts:
             lazy regularisation ("reg_interval"; None = there are none).
         metrics: names of the metrics that are measured, in their order.
         measured: snapshots that they are measured at; 0 without metrics.
+        zeros: "G" and "D" → names of the weights that are all zero when the run begins, as far as that is known.
     """
 
     batch_size: int
@@ -84,6 +85,7 @@ class Facts:
     optimizers: Mapping[str, Mapping[str, Any]]
     metrics: Tuple[str, ...] = ()
     measured: int = 0
+    zeros: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

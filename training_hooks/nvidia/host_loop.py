@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..core.hook import Training
 
-__all__ = ["HostLoop", "SampleGrid", "kimg_per_tick", "snapshots", "total_iterations"]
+__all__ = ["HostLoop", "SampleGrid", "kimg_per_tick", "phase_name", "snapshots", "total_iterations"]
 
 _KIMG_PER_TICK = 4
 
@@ -38,6 +38,11 @@ def snapshots(arguments: Mapping[str, Any]) -> int:
     """Snapshots of the whole run by a loop's keyword arguments, that of the first iteration among them."""
     every = arguments["network_snapshot_ticks"]
     return 0 if every is None else math.ceil(math.ceil(arguments["total_kimg"] / kimg_per_tick(arguments)) / every) + 1
+
+
+def phase_name(name: str) -> str:
+    """A host's name of a phase as hooks know it: one without lazy regularisation may call them "G" and "D" alone."""
+    return f"{name}main" if len(name) == 1 else name
 
 
 class SampleGrid(NamedTuple):
@@ -233,8 +238,26 @@ class HostLoop:
     @property
     def snapshot(self) -> Optional[Path]:
         """Network pickle of the tick that has just ended; None where it wrote none."""
-        found = self._find("snapshot_pkl")
-        return Path(found) if found else None
+        rolling = self._rolling_snapshot()
+        if rolling is None:
+            found = self._find("snapshot_pkl")
+            return Path(found) if found else None
+        every = self._find("network_snapshot_ticks")  # its variable is set on rank 0 alone, and may name another file
+        is_due = every is not None and (self.is_done or self.tick % every == 0)
+        return rolling if is_due and self._get("restart_every") > 0 else None
+
+    @property
+    def kept_snapshot(self) -> Optional[Path]:
+        """The same where it lasts: a host may write each of its snapshots over the last, of which a copy goes here."""
+        snapshot = self.snapshot
+        if snapshot is None or self._rolling_snapshot() is None:
+            return snapshot
+        return snapshot.with_name(f"network-snapshot-{self.images // 1000:06d}.pkl")
+
+    def _rolling_snapshot(self) -> Optional[Path]:
+        """The one file that all snapshots are written to; None where each has its own."""
+        path = getattr(self._frame.f_globals.get("misc"), "get_ckpt_path", None)
+        return None if path is None else Path(path(self.run_dir))
 
     @property
     def metrics(self) -> Dict[str, float]:

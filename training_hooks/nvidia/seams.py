@@ -6,6 +6,7 @@ spawn into every rank. Each keeps the host's own class under ``inner``.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
@@ -14,17 +15,17 @@ import torch
 
 from ..core import health, own_snapshots
 from ..core.engine import Engine, construct_hook, look_up
-from ..core.files import make_durable, tolerate_write_failure
+from ..core.files import copy_whole, make_durable, tolerate_write_failure
 from ..core.state_check import check_fields
 from ..core.status import note_end
 from . import current, state, stop
-from .host_loop import HostLoop
+from .host_loop import HostLoop, phase_name
 
 __all__ = ["HookedLoss", "Ticker", "hooked_optimizer", "without_seams"]
 
-_ADDED = ("class_name", "inner", "hooks", "network", "configured_lr")  # to the host's own arguments
-# How every host's accumulate_gradients begins.
-_ROUND = ("phase", "real_img", "real_c", "gen_z", "gen_c")
+_ADDED = ("class_name", "inner", "hooks", "network", "configured_lr", "is_rate_set")  # to the host's own arguments
+# What a round computes with, by the names that the hosts' accumulate_gradients have in common; one of them has no gen_c.
+_ROUND = ("real_img", "real_c", "gen_z", "gen_c")
 
 
 class HookedLoss:
@@ -42,6 +43,7 @@ class HookedLoss:
     def __init__(self, inner: Mapping[str, Any], hooks: Sequence[Mapping[str, Any]], **modules: Any):
         loop = HostLoop.running()
         self._inner = loop.construct(**modules, **inner)
+        self._signature = inspect.signature(self._inner.accumulate_gradients)
         stats = sys.modules[type(self._inner).__module__].training_stats
         constructed = [construct_hook(**hook) for hook in hooks]
         training = loop.training(self._inner, stats)
@@ -50,13 +52,11 @@ class HookedLoss:
 
     def accumulate_gradients(self, *args: Any, **kwargs: Any) -> Any:
         """The host's own, after the events of its phase and of its round, on what the hooks make of its tensors."""
-        given = {**dict(zip(_ROUND, args)), **kwargs}
-        self._engine.enter_phase(given["phase"])
-        batch = self._engine.change_round(**{name: given[name] for name in _ROUND[1:]})
-        changed = {name: getattr(batch, name) for name in _ROUND[1:]}
-        args = (*(changed.get(name, value) for name, value in zip(_ROUND, args)), *args[len(_ROUND) :])
-        kwargs.update({name: changed[name] for name in changed if name in kwargs})
-        return self._inner.accumulate_gradients(*args, **kwargs)
+        given = self._signature.bind(*args, **kwargs)
+        self._engine.enter_phase(phase_name(given.arguments["phase"]))
+        batch = self._engine.change_round(**{name: given.arguments.get(name) for name in _ROUND})
+        given.arguments.update({name: getattr(batch, name) for name in _ROUND if name in given.arguments})
+        return self._inner.accumulate_gradients(*given.args, **given.kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_inner":  # not constructed yet
@@ -70,18 +70,21 @@ def _tick_ends() -> bool:
     return loop is None or loop.ends_tick
 
 
-def hooked_optimizer(params: Any, *, inner: str, network: str, configured_lr: float, **kwargs: Any) -> Any:
+def hooked_optimizer(
+    params: Any, *, inner: str, network: str, configured_lr: Optional[float] = None, is_rate_set: bool = False, **kwargs: Any
+) -> Any:
     """The host's own optimizer ``inner`` with events before and after each step.
 
     Args:
         params: as the host passes them.
         inner: dotted name of the optimizer's class.
         network: whose it is, "G" or "D".
-        configured_lr: learning rate before the loop scaled it for lazy regularisation.
-        kwargs: the host's other arguments, ``lr`` and ``betas`` among them.
+        configured_lr: learning rate before the loop scaled it for lazy regularisation; None where it does not.
+        is_rate_set: whether the loop sets the learning rate right before each step.
+        kwargs: the host's other arguments, such as ``lr`` and ``betas``.
     """
     optimizer: torch.optim.Optimizer = look_up(inner)(params, **kwargs)
-    current.engine().add_optimizer(network, optimizer, configured_lr)
+    current.engine().add_optimizer(network, optimizer, configured_lr, is_rate_set)
     return optimizer
 
 
@@ -111,14 +114,13 @@ class Ticker(Dict[str, Any]):
       augmentation adapts, ``augment_p``.
     """
 
+    _has_begun = False
+
     def __call__(self, cur_kimg: float, total_kimg: float) -> None:
         loop, engine = HostLoop.running(), current.engine_or_none()
-        if loop.iteration == 0:
-            stop.remember_loader(loop.data_iterator)
-            if self.get("resume_state"):
-                self._resume(loop, engine)
-            elif self.get("resume_plain"):
-                self._resume_plain(loop, engine)
+        if not self._has_begun:
+            self._has_begun = True
+            self._begin(loop, engine)
             return
         fault = health.look(loop.networks, loop.losses, loop.num_ranks)
         if loop.snapshot is not None:
@@ -134,6 +136,18 @@ class Ticker(Dict[str, Any]):
             engine.end_tick()
         if fault is not None and loop.rank == 0:
             _tell(fault, loop)
+
+    def _begin(self, loop: HostLoop, engine: Optional[Engine]) -> None:
+        stop.remember_loader(loop.data_iterator)
+        if self.get("resume_state"):
+            self._resume(loop, engine)
+        elif self.get("resume_plain"):
+            self._resume_plain(loop, engine)
+        elif loop.images > 0:  # the host goes on by itself
+            iteration = loop.images // loop.batch_size
+            _begin_after(engine, iteration)
+            if engine is not None:
+                loop.set_counters(iteration * loop.batch_size, iteration, loop.tick)
 
     def _keep(self, loop: HostLoop, engine: Optional[Engine], fault: Optional[health.Fault]) -> None:
         """What goes with a snapshot: a note that it is our own, its state, and copies of it where it is the best so far."""
@@ -166,11 +180,14 @@ class Ticker(Dict[str, Any]):
         """Write the state, unless it is suspect and no run could go on from it."""
         collected = state.collect(loop, [] if engine is None else engine.hooks)
         if loop.rank == 0:
-            assert loop.snapshot is not None and loop.run_dir is not None
-            path = state.state_path(loop.snapshot)
+            snapshot, is_copied = loop.kept_snapshot, loop.kept_snapshot != loop.snapshot
+            assert loop.snapshot is not None and snapshot is not None and loop.run_dir is not None
+            path = state.state_path(snapshot)
             with tolerate_write_failure(path.name):
-                make_durable(loop.snapshot)  # the host does not; older states go once this one is there
-                collected["snapshot"] = state.fingerprint(loop.snapshot)
+                if is_copied:
+                    copy_whole(loop.snapshot, snapshot)
+                make_durable(snapshot)  # the host does not; older states go once this one is there
+                collected["snapshot"] = state.fingerprint(snapshot)
                 if is_suspect:
                     try:
                         check_fields(collected)
@@ -178,7 +195,7 @@ class Ticker(Dict[str, Any]):
                         print(f"{path.name} is not written: {err}.", file=sys.stderr, flush=True)
                         return
                 state.save(collected, path)
-                state.prune_old(loop.run_dir, self.get("keep_states", 0))
+                state.prune_old(loop.run_dir, self.get("keep_states", 0), with_snapshots=is_copied)
 
 
 def _begin_after(engine: Optional[Engine], iterations: int) -> None:
@@ -191,9 +208,10 @@ def _begin_after(engine: Optional[Engine], iterations: int) -> None:
 def _set_aside(loop: HostLoop) -> None:
     """Rename a snapshot whose weights are not finite, so that nothing takes it for the newest or the best of its run."""
     if loop.rank == 0 and loop.snapshot is not None:
-        snapshot = loop.snapshot
+        snapshot, kept = loop.snapshot, loop.kept_snapshot
+        assert kept is not None
         with tolerate_write_failure(snapshot.name):
-            snapshot.replace(snapshot.with_name(snapshot.name.replace("network-snapshot-", "network-nonfinite-")))
+            snapshot.replace(kept.with_name(kept.name.replace("network-snapshot-", "network-nonfinite-")))
 
 
 def _tell(fault: health.Fault, loop: HostLoop) -> None:

@@ -21,12 +21,12 @@ from ..core.files import whole_file
 from ..core.hook import Hook
 from ..core.random_state import random_states, set_random_states
 from ..core.ranks import gather
-from ..core.state_check import averages, check_fields
+from ..core.state_check import averages, averages_of, check_fields
 from .host_loop import HostLoop
 
 __all__ = [
     "VERSION", "StateError", "collect", "fingerprint", "in_order", "kimg_of", "load", "prune_old", "restore",
-    "save", "state_path",
+    "save", "snapshot_path", "state_path",
 ]  # fmt: skip
 
 VERSION = 2
@@ -42,6 +42,11 @@ def state_path(snapshot: "str | Path") -> Path:
     """The state file that belongs to a network pickle."""
     snapshot = Path(snapshot)
     return snapshot.with_name("regan-state-" + re.sub(r"^network-snapshot-", "", snapshot.stem) + ".pt")
+
+
+def snapshot_path(state_file: Path) -> Path:
+    """The network pickle that a state file belongs to."""
+    return state_file.with_name(state_file.stem.replace("regan-state-", "network-snapshot-") + ".pkl")
 
 
 # ---------------------------------------------------------------- files
@@ -124,10 +129,18 @@ def in_order(folder: "str | Path") -> List[Path]:
     return sorted((path for path in Path(folder).glob("regan-state-*.pt") if path.is_file()), key=kimg_of)
 
 
-def prune_old(folder: "str | Path", keep: int) -> None:
-    """Delete all but the newest ``keep`` state files of a run folder; 0 keeps all."""
+def prune_old(folder: "str | Path", keep: int, with_snapshots: bool = False) -> None:
+    """Delete all but the newest ``keep`` state files of a run folder; 0 keeps all.
+
+    Args:
+        folder: of the run.
+        keep: number.
+        with_snapshots: delete the snapshots that they are of too.
+    """
     for path in in_order(folder)[:-keep] if keep else []:
         path.unlink()
+        if with_snapshots:
+            snapshot_path(path).unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- the loop
@@ -145,7 +158,7 @@ def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
     mine = {
         "random": random_states(loop.device),
         "pl_mean": getattr(loop.loss, "pl_mean", None),
-        "averages": averages(loop.networks["G"]),
+        **averages_of(loop.networks),
     }
     state: Dict[str, Any] = {
         "format": _FORMAT,
@@ -172,9 +185,9 @@ def restore(state: Mapping[str, Any], loop: HostLoop, hooks: Sequence[Hook]) -> 
     for name, optimizer in loop.optimizers.items():
         optimizer.load_state_dict(state["optimizers"][name])
     with torch.no_grad():
-        for network in (networks["G"], networks["G_ema"]):
-            for name, buffer in averages(network).items():
-                buffer.copy_(mine["averages"][name])
+        for kind, key in (("G", "averages"), ("G_ema", "averages"), ("D", "averages_of_D")):
+            for name, buffer in averages(networks[kind]).items():
+                buffer.copy_(mine[key][name])
         if mine["pl_mean"] is not None:
             loop.loss.pl_mean.copy_(mine["pl_mean"])
         if augment is not None and state["augment_p"] is not None:

@@ -14,6 +14,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 import torch
 
 from ..core import health, own_snapshots
+from ..core.drawing import drawn
 from ..core.files import copy_whole, tolerate_write_failure, whole_file, whole_path
 from ..core.hook import Hook, Training
 from ..core.schedule import Phase, Schedule
@@ -29,7 +30,7 @@ def _write_member(loop: HostLoop, path: Path, hooks: Sequence[Hook]) -> Dict[str
     modules = {**loop.networks, "augment_pipe": loop.augment_pipe}
     for name in ("G", "D", "G_ema", "augment_pipe"):
         module = modules.get(name)
-        members[name] = None if module is None else copy.deepcopy(module).eval().requires_grad_(False).cpu()
+        members[name] = None if module is None else _copied(module).eval().requires_grad_(False).cpu()
     for name in ("G", "D", "G_ema"):
         for hook in hooks:
             hook.on_member(name, members[name])
@@ -38,12 +39,21 @@ def _write_member(loop: HostLoop, path: Path, hooks: Sequence[Hook]) -> Dict[str
     return members
 
 
+def _copied(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy of a network, of one with spectral normalisation too: its weights are no leaves, which cannot be copied deeply."""
+    try:
+        return copy.deepcopy(module)
+    except RuntimeError:
+        copied: torch.nn.Module = pickle.loads(pickle.dumps(module))
+        return copied
+
+
 def _draw_samples(grid: SampleGrid, generator: torch.nn.Module, path: Path) -> None:
     """Draw a host's sample grid of ``generator``, with the latents of all its grids; no random number is taken."""
     try:
         generator.to(grid.latents[0].device)
         with torch.no_grad():
-            images = [generator(z=z, c=c, noise_mode="const").cpu() for z, c in zip(grid.latents, grid.labels)]
+            images = [drawn(generator, z, c).cpu() for z, c in zip(grid.latents, grid.labels)]
         with whole_path(path, suffix=".png") as half:
             grid.save(torch.cat(images).numpy(), str(half), drange=[-1, 1], grid_size=grid.size)
     except Exception as err:  # whatever a host's own function or a full device raises: a picture is not worth a run

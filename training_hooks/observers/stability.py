@@ -11,6 +11,7 @@ from typing import Mapping, Optional
 
 import torch
 
+from ..core.drawing import drawn
 from ..core.hook import Hook, Training
 from ..methods.method import Method, Statistic
 from ..methods.setting import Config, setting
@@ -114,7 +115,7 @@ class Stability(Hook):
         if c_dim > 0:
             labels[torch.arange(self._number), torch.arange(self._number) % c_dim] = 1
         images = [
-            generator(z.to(device), c.to(device), noise_mode="const").float().clamp(-1, 1).cpu()
+            drawn(generator, z.to(device), c.to(device)).clamp(-1, 1).cpu()
             for z, c in zip(latents.split(_CHUNK), labels.split(_CHUNK))
         ]
         return torch.cat(images)

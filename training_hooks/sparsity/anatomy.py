@@ -1,7 +1,9 @@
 """What the names of a network's parameters say: one table a family of networks.
 
 StyleGAN2's, in NVIDIA's PyTorch code: a generator is ``mapping.*`` and ``synthesis.b4``, ``b8``, ...; a discriminator is
-``b4``, ``b8``, ... and, with labels, ``mapping.*``.
+``b4``, ``b8``, ... and, with labels, ``mapping.*``. Of them the place of each parameter is known, of the others its role alone:
+StyleGAN3's generators are ``synthesis.input`` and ``synthesis.L0_36_512``, ...; FastGAN's ``synthesis.feat_8``, ..., with gates
+``se_64``, ...; R3GAN's networks stages of residual blocks, ``Model.MainLayers.0.Layers.1.LinearLayer1``.
 """
 
 from __future__ import annotations
@@ -36,6 +38,23 @@ _MAPPING = re.compile(r"mapping\.(fc\d+|embed)\.(weight|bias)")
 # Layers whose convolution runs on half the resolution of their block: before upsampling in G, after downsampling in D.
 _HALVED = {True: ("conv0", "skip"), False: ("conv1", "skip")}
 _ONCE = ("fc", "out")  # layers that are applied once, not at every pixel
+_STAGE = r"Model\.MainLayers\.\d+\.Layers"
+# Other networks: what the whole name of a parameter is like → role. The first that fits counts.
+_OTHERS = (
+    # StyleGAN3 -t and -r
+    (r"synthesis\.(input|L\d+_\d+_\d+)\.affine\.(weight|bias)", "affine"),
+    (r"synthesis\.(input\.weight|L\d+_\d+_\d+\.(weight|bias))", "conv"),
+    # FastGAN, with spectral normalisation; what gates channels makes their style
+    (r"synthesis\.(se_\d+\.main|feat_\d+\.bn\d?\.(gain|bias))\..+", "affine"),
+    (r"synthesis\.(init\.init|feat_\d+|to_big)\..+", "conv"),
+    (r"synthesis\.embed\.weight", "mapping"),
+    # R3GAN: the latent scales G's learned input, in the first layer of its first stage; D ends with a linear layer
+    (rf"{_STAGE}\.0\.LinearLayer\.weight", "affine"),
+    (rf"{_STAGE}\.\d+\.LinearLayer\.weight", "fc"),
+    (rf"{_STAGE}\.\d+\.(Basis(\.weight)?|LinearLayer[123]?\.Layer\.weight|NonLinearity\d\.Bias)", "conv"),
+    (r"Model\.(AggregationLayer|ExtractionLayer)\.Layer\.weight", "conv"),
+    (r"Model\.EmbeddingLayer\.weight", "mapping"),
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,7 @@ def role(name: str) -> str:
     """What a parameter does, one of ``ROLES``; "" for the names of other networks."""
     found = place(name)
     if found is None:
-        return ""
+        return next((role for pattern, role in _OTHERS if re.fullmatch(pattern, name)), "")
     if found.part == "mapping":
         return "mapping"
     return "affine" if found.is_affine else "fc" if found.layer in _ONCE else "conv"

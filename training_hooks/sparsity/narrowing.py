@@ -60,7 +60,7 @@ class NarrowSynthesis(torch.nn.Module):
         features = self.layout.features
         self.kept = [None if k.numel() == f.channels else k for f, k in zip(features, kept)]
 
-    def forward(self, ws: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+    def forward(self, ws: torch.Tensor, *more: Any, **kwargs: Any) -> torch.Tensor:
         """As the host's: latents [batch, num_ws, w_dim] to images [batch, channels, height, width]."""
         narrow: Dict[str, torch.Tensor] = {}
         for name, param in self.params.items():
@@ -68,7 +68,7 @@ class NarrowSynthesis(torch.nn.Module):
             if part is not param:
                 narrow[name[len(SYNTHESIS) :]] = part
         with self._inputs_stated():
-            return torch.func.functional_call(self.synthesis, narrow, (ws,), kwargs)
+            return torch.func.functional_call(self.synthesis, narrow, (ws, *more), kwargs)
 
     def is_bypassed(self) -> bool:
         """Whether the gradients are those of the whole network: weights that read channels which are not kept have some."""

@@ -125,7 +125,7 @@ class Reconfiguration(OwnLoop, Hook):
                 check_second_moments(optimizer)
             self._memory[kind] = Memory(config, self._networks[kind], training.seed)
             self._optimizers[kind] = optimizer
-            self._rates[kind] = LearningRates(kind, optimizer)
+            self._rates[kind] = LearningRates(kind, optimizer, kind in training.rates_of_loop)
         device = self._networks[targets(config)[0]].params[0].device
         self._hook_clock = HookClock(device)
         if device.type == "cuda":
@@ -154,7 +154,7 @@ class Reconfiguration(OwnLoop, Hook):
         network = self._networks.get(step.network)
         if network is None:
             return
-        self._rates[step.network].check()
+        self._rates[step.network].begin_step()
         with self._hook_clock.running():
             if step.network in self._pending or self._refreshes(step):
                 self._prune(step.network)
@@ -168,7 +168,10 @@ class Reconfiguration(OwnLoop, Hook):
 
     def after_step(self, step: Step) -> None:
         network = self._networks.get(step.network)
-        if network is not None and network.sparse and self._holds_through(step):
+        if network is None:
+            return
+        self._rates[step.network].end_step()
+        if network.sparse and self._holds_through(step):
             with self._hook_clock.running():
                 network.hold_weights()
 
@@ -187,7 +190,7 @@ class Reconfiguration(OwnLoop, Hook):
             "ReGAN/phase": float(span.phase),
             "ReGAN/cycle": float(span.cycle),
             "ReGAN/sparsity": sum(n.zeros() for n in networks) / numel,
-            "ReGAN/lr": float(next(iter(self._optimizers.values())).param_groups[0]["lr"]),
+            "ReGAN/lr": next(iter(self._rates.values())).current,
             "ReGAN/mask_change": sum(n.changed * w for n, w in zip(networks, weight)),
             "ReGAN/explored": sum(n.explored * w for n, w in zip(networks, weight)),
             "ReGAN/hook_ms": self._hook_clock.read(),

@@ -6,7 +6,7 @@ import math
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 from ...core.schedule import Phase
-from ...sparsity.anatomy import role
+from ...sparsity.anatomy import place, role
 from ..method import Facts, Plan
 from ..target import targets
 from . import exploration
@@ -70,6 +70,12 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
         "theory": describe_cost(config, facts.shapes["G"], facts.shapes["D"], facts.batch_size, total),
     }
     notes = []
+    blank = [f"{kind}.{name}" for kind in kinds for name in selected[kind] if name in facts.zeros.get(kind, ())]
+    if blank and is_pruned and schedule.span(0).phase == Phase.SPARSE:
+        notes.append(
+            f"{len(blank)} of the layers to prune, {blank[0]} first, are all zero at the beginning, where a pruning goes by "
+            "places, not by values: a warm-up is needed, such as --regan-warmup=1kimg."
+        )
     if dense:
         notes.append(f"{', '.join(dense)} stay dense, {ratio_of(config)} would take whole output channels of them.")
     if is_pruned and values["sparse_phases"] == 0:
@@ -95,7 +101,8 @@ def _exploration(config: ReconfigurationConfig, facts: Facts, selected: Sequence
     pruned = exploration.displacement(dense, left)
     kept = math.hypot(exploration.displacement(sparse), exploration.displacement(dense))
     changes, moves = {}, {}
-    for name in sorted({role(each) for each in selected} & set(exploration.PACE)):
+    measured = {role(each) for each in selected if place(each) is not None}  # the pace is that of StyleGAN2's weights
+    for name in sorted(measured & set(exploration.PACE)):
         pace = exploration.PACE[name] / exploration.UNIT[name]
         rule = config.score, config.regrow, config.regrow_scale
         noise = exploration.NOISE[name] * math.sqrt(1 - forgotten)
