@@ -54,11 +54,18 @@ def test_half_a_host_is_refused_and_taken_for_no_other(flavour: Flavour, tmp_pat
 
 def test_what_a_fork_alone_has_names_it_where_it_is_not_whole(tmp_path: Path) -> None:
     for flavour in FLAVOURS:
-        marks = set(flavour.files) - set(stylegan2_ada.FLAVOUR.files) - set(stylegan3.FLAVOUR.files)
-        if marks:
-            folder = folder_of(flavour, tmp_path / flavour.name.replace("/", "-"))
-            (folder / "torch_utils/misc.py").unlink()
-            with pytest.raises(HostError, match=f"is not a {flavour.name} checkout: it has no torch_utils/misc.py"):
+        folder = folder_of(flavour, tmp_path / flavour.name.replace("/", "-"))
+        (folder / "torch_utils/misc.py").unlink()
+        with pytest.raises(HostError, match=f"is not a {flavour.name} checkout: it has no torch_utils/misc.py"):
+            recognise(folder)
+
+
+def test_an_origin_that_is_not_whole_is_taken_for_no_fork_of_it(tmp_path: Path) -> None:
+    for flavour in (stylegan2_ada.FLAVOUR, stylegan3.FLAVOUR):
+        for name in flavour.files:
+            folder = folder_of(flavour, tmp_path / f"{flavour.name}-{name}".replace("/", "-"))
+            (folder / name).unlink()
+            with pytest.raises(HostError, match=f"is not a {flavour.name} checkout: it has no {name}"):
                 recognise(folder)
 
 

@@ -97,7 +97,7 @@ def recognise(folder: "str | Path") -> Checkout:
     fitting = [flavour for flavour in FLAVOURS if not lacking[flavour.name]]
     if not fitting:
         # The one that the folder is nearest to says what is missing.
-        nearest = min(FLAVOURS, key=lambda flavour: (len(lacking[flavour.name]), -len(flavour.files))).name
+        nearest = min(FLAVOURS, key=lambda flavour: (_distance(flavour, lacking[flavour.name]), -flavour.marks)).name
         raise HostError(f"{folder} is not a {nearest} checkout: it has no {', '.join(lacking[nearest])}")
     found = max(fitting, key=lambda flavour: flavour.marks)  # a fork has all that its origin has
     relative = next((name for file, name in found.relatives.items() if (path / file).exists()), None)
@@ -121,6 +121,11 @@ def of_script(namespace: Mapping[str, Any]) -> Flavour:
     if is_of_family(folder):
         return recognise(folder).flavour
     return min(FLAVOURS, key=lambda flavour: len(flavour.missing(namespace)))
+
+
+def _distance(flavour: Flavour, lacking: List[str]) -> int:
+    """Of what a flavour is recognised by, how much a folder lacks: a file with all the functions in it."""
+    return len(lacking) + sum(len(functions) for name, functions in flavour.functions.items() if name in lacking)
 
 
 def _lacking(path: Path, flavour: Flavour, known: Dict[str, List[str]]) -> List[str]:
