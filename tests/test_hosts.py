@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Dict, Set
 
 import pytest
 from support.commands import call
@@ -21,6 +23,7 @@ from regan_ext.train.resume_options import check
 from training_hooks.methods.method import methods
 from training_hooks.nvidia.host_loop import HostLoop
 
+CHECKS = {"doctor", "patch", "zeros", "resume", "off", "channels", "refusals", "report", "images"}
 named = pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda flavour: flavour.name)
 
 
@@ -82,6 +85,16 @@ def test_the_table_in_the_docs_is_what_the_hosts_say() -> None:
     page = PAGE.read_text("utf-8")
     assert with_matrix(page) == page, "run python tests/support/host_matrix.py"
     assert all(f"| {flavour.name} |" in page for flavour in FLAVOURS)
+
+
+def test_what_the_docs_say_of_checked_hosts_was_measured() -> None:
+    page, names = PAGE.read_text("utf-8"), {flavour.name for flavour in FLAVOURS}
+    passed: Dict[str, Set[str]] = {}  # commit → checks
+    for line in map(json.loads, (PAGE.parent / "results" / "hosts.jsonl").read_text("utf-8").splitlines()):
+        assert line["host"] in names and [check for check in CHECKS if line.get(check, True) is not True] == []
+        passed.setdefault(line["commit"], set()).update(check for check in CHECKS if check in line)
+    checked = re.findall(r"commit (\w+) \| checked from end to end", page)
+    assert len(checked) >= 4 and all(passed[commit] == CHECKS for commit in checked)
 
 
 @named
