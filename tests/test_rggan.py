@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import math
+import re
 import statistics
 from functools import partial
 from pathlib import Path
@@ -644,6 +645,19 @@ def test_in_a_hosts_loop_modes_follow_the_metric_and_snapshots_are_plain(scripte
     assert not list(scripted.folder.glob("network-pair-*"))
 
 
+def test_the_log_tells_each_switch_and_what_each_tick_keeps(scripted: Run) -> None:
+    lines = [re.sub(r"\b\d\d\.\d%", "N%", line) for line in scripted.output.splitlines() if line.startswith("RG-GAN: ")]
+    assert lines == [
+        "RG-GAN: sparse, N% of G, N% of D kept",
+        "RG-GAN: dense from iteration 19 on, fid1k_full 99 is worse than the mean of the last 5: "
+        "weights that were pruned are back",
+        "RG-GAN: dense, 100.0% of G, 100.0% of D kept",
+        "RG-GAN: sparse from iteration 41 on, fid1k_full 1 is no worse than the mean of the last 5: "
+        "weights below their thresholds are pruned",
+        "RG-GAN: sparse, N% of G, N% of D kept",
+    ]
+
+
 def test_a_hosts_run_goes_on_bit_for_bit(scripted: Run, detector: Path, tmp_path: Path, host_dir: Path) -> None:
     """Cut in dense mode, with a switch on either side."""
     again = resumed(scripted, scripted.snapshot(1), tmp_path, [*SCRIPTED, f"--metric-detector={detector}"])
@@ -656,6 +670,7 @@ def test_a_hosts_run_goes_on_bit_for_bit(scripted: Run, detector: Path, tmp_path
     (["--metrics=none"], "--rg-metric: metric is what the method goes by, and this run measures none; give --metrics="),
     (["--rg-metric=kid1k_full"], "--rg-metric: metric kid1k_full is not measured in this run; there are: fid1k_full"),
     (["--rg-weights=0.5,0.4"], "--rg-weights: weights must sum to 1, '0.5,0.4' sum to 0.9"),
+    (["--rg-weights=0,1"], "--rg-weights: weights '0,1' would compare the newest value with itself"),
     (["--rg-reach=1.3@20"], "--rg-reach: reach must be a share in (0, 1) @ a length such as 0.3@200kimg, got '1.3@20'"),
     (["--rg-reach=0.3@2kimg"], "--rg-reach: reach 0.3@2kimg is 125 iterations, the run has 63; a length of at most 63"),
     (["--rg-reach=0.3@20", "--rg-rate=0.1"], "--rg-rate: rate 0.1 and reach 0.3@20 say the same"),

@@ -54,8 +54,8 @@ def checked(values: Mapping[str, Any], choices: Mapping[str, Tuple[str, ...]] = 
 def given(values: Mapping[str, Any]) -> Dict[str, Any]:
     """The values, None for those of options that nobody has given: a host may have a default of its own for them."""
     context = click.get_current_context(silent=True)
-    default = click.core.ParameterSource.DEFAULT
-    unset = {name for name in values if context is not None and context.get_parameter_source(name) is default}
+    sources = click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP  # the host's, a preset's
+    unset = {name for name in values if context is not None and context.get_parameter_source(name) in sources}
     return {name: None if name in unset else value for name, value in values.items()}
 
 

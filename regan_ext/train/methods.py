@@ -34,7 +34,7 @@ def configured(request: options.Request, batch_size: int) -> List[Tuple[Method, 
     for name, settings in request.methods.items():
         method = find(name)
         assert method is not None
-        found.append((method, options.configuration(method, settings, batch_size)))
+        found.append((method, options.configuration(method, settings, batch_size, request)))
     return found
 
 
@@ -77,11 +77,11 @@ def add(
     asked = configured(request, facts.batch_size)
     for method, config in asked:
         _check_host(method, config, flavour, args)
-    on = [(method, _completed(method, config, facts)) for method, config in asked]
+    on = [(method, _completed(method, config, facts, request)) for method, config in asked]
     for method, config in on:
         _check_hook(method, config)
-        _check_length(method, config, facts, args["total_kimg"])
-    plans = {method.name: _plan(method, config, facts) for method, config in on}
+        _check_length(method, config, facts, request, args["total_kimg"])
+    plans = {method.name: _plan(method, config, facts, request) for method, config in on}
     suffix = "".join(method.suffix(request.methods[method.name], config) for method, config in on)
     listed = [*(method.entry(config) for method, config in on), *hooks]
     sparse = (m for m, config in on if config.schedule(facts.total) is not None and plans[m.name].get("is_pruned", True))
@@ -116,13 +116,13 @@ def _check_host(method: Method, config: Config, flavour: Flavour, args: Mapping[
             raise click.BadParameter(f"does not fit {flavour.name}: {why}", param_hint=flag)
 
 
-def _completed(method: Method, config: Config, facts: Facts) -> Config:
+def _completed(method: Method, config: Config, facts: Facts, request: options.Request) -> Config:
     if method.completed is None:
         return config
     try:
         completed: Config = method.completed(config, facts)
     except ValueError as err:
-        raise options.of_setting(method, err) from err
+        raise options.of_setting(method, err, request) from err
     return completed
 
 
@@ -141,27 +141,27 @@ def _check_hook(method: Method, config: Config) -> None:
         raise UserError(f"{method.switch_flag}: the name of the hook {method.hook} is {hook.name!r}, not {method.name!r}")
 
 
-def _check_length(method: Method, config: Config, facts: Facts, total_kimg: float) -> None:
+def _check_length(method: Method, config: Config, facts: Facts, request: options.Request, total_kimg: float) -> None:
     """Check that the run is long enough for the phases, in the unit that its length is given in."""
     try:
         config.schedule(facts.total)
     except ValueError as err:
         if not isinstance(err, TooShort):
-            raise options.of_setting(method, err) from err
+            raise options.of_setting(method, err, request) from err
         least = math.ceil(err.needed * facts.batch_size / 1000)
         lengths = " or ".join(method.flag(each.name) for each in method.settings if each.kind == "length")
         kimg = f"that is {least} kimg, and the run has {total_kimg:g}"
         remedy = f"give --kimg={least} or more" + (f", or a shorter {lengths}" if lengths else "")
-        raise options.of_setting(method, ValueError(f"{err}; {kimg}; {remedy}")) from err
+        raise options.of_setting(method, ValueError(f"{err}; {kimg}; {remedy}"), request) from err
 
 
-def _plan(method: Method, config: Config, facts: Facts) -> Mapping[str, Any]:
+def _plan(method: Method, config: Config, facts: Facts, request: options.Request) -> Mapping[str, Any]:
     if method.plan is None:
         return {}
     try:
         plan = method.plan(config, facts)
     except ValueError as err:
-        raise options.of_setting(method, err) from err
+        raise options.of_setting(method, err, request) from err
     for note in plan.notes:
         echo(f"Note: {note}", err=True)
     return plan.values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Tuple
 
@@ -161,12 +162,23 @@ def _of_method(method: Method) -> Iterator[Option]:
     """The options of a method: its preset or its switch, and its settings."""
     if method.presets:
         what = f"Start from these settings, or from those in FILE.json; other --{method.name} options win."
-        yield Option(f"--{method.name}-preset", _PresetType(method), f"{what}  [default: none]", method)
+        preset = Option(f"--{method.name}-preset", _PresetType(method), f"{what}  [default: none]", method)
+        preset.is_eager, preset.callback = True, _offer
+        yield preset
     if method.switch is None:
         yield Option(method.switch_flag, _BoolType(), f"{method.help}  [default: false]", method, is_bare=True)
     for each in method.settings:
         help_text = f"{each.help}  [default: {each.told or as_text(each.default)}]"
         yield Option(method.flag(each.name), _type_of(each), help_text, method, is_hidden=each.is_hidden)
+
+
+def _offer(ctx: click.Context, param: click.Parameter, value: Optional[presets.Chosen]) -> Optional[presets.Chosen]:
+    """Let what a preset has stand in for options that the host requires, before click misses them."""
+    if value is not None:
+        required = {each.name for each in ctx.command.params if each.required}
+        offered = {name: each for name, each in value.preset.host.items() if name in required}
+        ctx.default_map = {**(ctx.default_map or {}), **offered}
+    return value
 
 
 def _type_of(each: Setting) -> Any:
@@ -254,6 +266,7 @@ class Request:
 
     Args:
         methods: name of each method that is on → the settings that were given or that its preset has, lengths as ``Length``.
+        unasked: name of a method → those of its settings that nobody has given, and the name of the preset that has them.
         device: "auto", "cpu" or "cuda".
         loop: batch_gpu, cbase, cmax and tick, as far as they were given.
         states: whether state files are written.
@@ -266,6 +279,7 @@ class Request:
     """
 
     methods: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+    unasked: Dict[str, Tuple[Dict[str, Any], str]] = field(default_factory=dict)
     device: str = "auto"
     loop: Dict[str, int] = field(default_factory=dict)
     states: bool = True
@@ -296,6 +310,7 @@ def resolve(values: Mapping[str, Any]) -> Request:
     data, detector = (os.path.abspath(given[name]) if name in given else None for name in ("metricdata", "metric_detector"))
     return Request(
         on,
+        {method.name: _unasked(method, values) for method in methods() if values.get(f"{method.name}_preset") is not None},
         loop={name: given[name] for name in ("batch_gpu", "cbase", "cmax", "tick") if name in given},
         own_hooks=given.get("hook", ()),
         metrics=MetricSettings(data, detector, given.get("metrics_every", 1)),
@@ -321,6 +336,14 @@ def _asked(method: Method, values: Mapping[str, Any]) -> Optional[Dict[str, Any]
     return settings if is_on and (method.switch is None or settings[method.switch]) else None
 
 
+def _unasked(method: Method, values: Mapping[str, Any]) -> Tuple[Dict[str, Any], str]:
+    """The settings that a method has of its preset, and the preset's name."""
+    chosen: presets.Chosen = values[f"{method.name}_preset"]
+    named = {each.name: parameter_name(method.flag(each.name)) for each in method.settings}
+    unasked = {name: value for name, value in chosen.preset.settings.items() if values.get(named[name]) is None}
+    return unasked, chosen.name
+
+
 def _ways_on(method: Method) -> str:
     """How a method is switched on, such as "--regan-ratio (for example --regan-ratio=0.3) or --regan-preset"."""
     default = getattr(method.config(), method.switch) if method.switch is not None else None
@@ -328,8 +351,14 @@ def _ways_on(method: Method) -> str:
     return f"{method.switch_flag}{example}" + (f" or --{method.name}-preset" if method.presets else "")
 
 
-def configuration(method: Method, settings: Mapping[str, Any], batch_size: int) -> Config:
+def configuration(method: Method, settings: Mapping[str, Any], batch_size: int, request: Optional[Request] = None) -> Config:
     """The configuration of a method with lengths in iterations of ``batch_size`` images.
+
+    Args:
+        method: method that the settings are of.
+        settings: name → value, lengths as ``Length``.
+        batch_size: images per iteration.
+        request: that they come from, for the message of an error; None = no request.
 
     Raises:
         click.BadParameter: a length that makes less than one iteration, or values that do not go together.
@@ -344,17 +373,23 @@ def configuration(method: Method, settings: Mapping[str, Any], batch_size: int) 
     try:
         return method.config.from_dict(values)
     except ValueError as err:
-        raise of_setting(method, err) from err
+        raise of_setting(method, err, request) from err
 
 
-def of_setting(method: Method, err: ValueError) -> click.BadParameter:
-    """An error of a configuration as one of the option of the setting that its message begins with, else of the switch.
+def of_setting(method: Method, err: ValueError, request: Optional[Request] = None) -> click.BadParameter:
+    """An error of a configuration as one of the option of the setting that its message begins with, else of the switch. It
+    tells which of the settings in the message are the preset's.
 
     Args:
         method: method that the setting is of.
-        err: error of its configuration.
+        err: error of the method's configuration.
+        request: what was asked for; None = not by a request.
     """
-    name = str(err).split(" ", 1)[0].rstrip(":").partition("=")[0]
-    if name not in {each.name for each in method.settings}:
-        name = method.switch or ""
-    return click.BadParameter(str(err), param_hint=method.flag(name) if name else method.switch_flag)
+    message = str(err)
+    named = re.findall(r"\w+", message)
+    first = next(iter(named), "")
+    name = first if first in {each.name for each in method.settings} else method.switch or ""
+    unasked, preset = ({}, "") if request is None else request.unasked.get(method.name, ({}, ""))
+    theirs = [method.flag(each) for each in unasked if each in named]
+    message += f"; the preset {preset} sets {', '.join(theirs)}" if theirs else ""
+    return click.BadParameter(message, param_hint=method.flag(name) if name else method.switch_flag)

@@ -30,7 +30,7 @@ def describe(config: ReconfigurationConfig) -> str:
 
 
 def label(given: Any, config: ReconfigurationConfig) -> str:
-    """Such as "-regan0.3-g100" or "-regan0.3-g100-GD-saliency-value", what the name of a run folder says."""
+    """Such as "-regan0.3-g100" or "-regan0.3-g100-GD-saliency-value-lr1", what the name of a run folder says."""
     interval = given.get("interval", config.interval)
     kind = "ch" if config.granularity == "channel" else ""
     name = f"-schedule-g{interval}" if config.score == "none" else f"-regan{kind}{config.ratio:g}-g{interval}"
@@ -38,6 +38,9 @@ def label(given: Any, config: ReconfigurationConfig) -> str:
     parts += [config.score] if config.score not in ("magnitude", "none") else []
     parts += [config.regrow] if config.regrow != "zero" and config.score != "none" else []
     parts += [f"turnover{config.turnover:g}"] if config.turnover else []
+    if config.lr_scale != ReconfigurationConfig.lr_scale:
+        rates = config.lr_scale if isinstance(config.lr_scale, str) else f"{config.lr_scale:g}"
+        parts.append(f"lr{rates.replace(':', '-')}")
     return "-".join([name, *parts])
 
 
@@ -81,6 +84,8 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
     if is_pruned and values["sparse_phases"] == 0:
         remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
         notes.append(f"Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.")
+    elif not is_pruned and {config.scale(Phase.SPARSE), config.scale(Phase.DENSE)} == {1.0}:
+        notes.append("nothing is pruned and all phases have the full learning rate, so this run is one without Re-GAN.")
     elif config.granularity == "weight" and "G" in kinds and values["sparse_phases"] > 1:
         values["exploration"] = _exploration(config, facts, selected["G"])
         note = _note(config, values["exploration"].get("mask_change", {}))

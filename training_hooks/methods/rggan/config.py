@@ -83,6 +83,8 @@ class RGConfig(Config):
         weights = self.mean_weights
         if not math.isclose(math.fsum(weights), 1, abs_tol=1e-9):
             raise ValueError(f"weights must sum to 1, {self.weights!r} sum to {math.fsum(weights):g}")
+        if weights[-1] == 1:
+            raise ValueError(f"weights {self.weights!r} would compare the newest value with itself")
         self._reach()
         if self.rule != "ramp" and (self.rate or self.reach != _REACH):
             raise ValueError(f"{'rate' if self.rate else 'reach'} is of the rule ramp, not of {self.rule}")

@@ -54,6 +54,7 @@ class RegenerativePruning(Hook):
         #: "G", "D" or both → what is pruned of it, once training has started.
         self.networks: Dict[str, ParkedNetwork] = {}
         self._training: Optional[Training] = None
+        self._reason = ""  # of the last decision, for the log
 
     # ---------------------------------------------------------------- events
 
@@ -98,6 +99,15 @@ class RegenerativePruning(Hook):
                 network.prune()
             else:
                 network.grow()
+        if self._is_logged():
+            does = "below their thresholds are pruned" if self._sparse else "that were pruned are back"
+            print(f"RG-GAN: {self._mode()} from iteration {iteration} on{self._reason}: weights {does}", flush=True)
+
+    def _mode(self) -> str:
+        return "sparse" if self._sparse else "dense"
+
+    def _is_logged(self) -> bool:
+        return self._training is not None and self._training.rank == 0 and self._training.run_dir is not None
 
     def before_step(self, step: Step) -> None:
         network = self.networks.get(step.network)
@@ -121,7 +131,10 @@ class RegenerativePruning(Hook):
             weights = self.config.mean_weights
             self._record = [*self._record, signed(self._metric, float(value))][-len(weights) :]
             wanted = wants_sparse(self._record, weights)
-            self._wanted = self._wanted if wanted is None else wanted
+            if wanted is not None:
+                self._wanted = wanted
+                than = "no worse" if wanted else "worse"
+                self._reason = f", {self._metric} {value:.4g} is {than} than the mean of the last {len(weights)}"
 
     def on_report(self) -> Mapping[str, float]:
         networks = list(self.networks.values())
@@ -139,13 +152,16 @@ class RegenerativePruning(Hook):
         }
 
     def on_tick(self) -> None:
-        """Masks come from weights and gradients alone, so ranks that disagree have drifted apart: better an error than a
-        hang."""
+        """Tell where the run stands. Masks come from weights and gradients alone, so ranks that disagree have drifted apart:
+        better an error than a hang."""
         assert self._training is not None
         if self._training.num_ranks > 1:
             for kind, network in self.networks.items():
                 if differs(network.checksum(), network.device):
                     raise RuntimeError(f"ranks have different masks of {kind}: their weights have diverged")
+        if self._is_logged():
+            kept = ", ".join(f"{network.kept():.1%} of {kind}" for kind, network in self.networks.items())
+            print(f"RG-GAN: {self._mode()}, {kept} kept", flush=True)
 
     def is_sparse(self) -> bool:
         return self._sparse and bool(self.networks)
