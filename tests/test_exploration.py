@@ -106,3 +106,9 @@ def test_a_run_that_explores_has_no_such_note(options: List[str], data_zip: Path
 def test_what_has_no_masks_of_weights_says_nothing_of_them(option: str, data_zip: Path, host_dir: Path, capsys: Any) -> None:
     options = ["--regan-ratio=0.3", "--regan-interval=60", *option.split()]
     assert told(options, data_zip, capsys) == ("", [])
+
+
+def test_a_schedule_of_full_rates_without_pruning_is_told_to_be_none(data_zip: Path, host_dir: Path, capsys: Any) -> None:
+    options = ["--regan-ratio=0.3", "--regan-interval=60", "--regan-score=none", "--regan-lr-scale=1"]
+    _, (note,) = told(options, data_zip, capsys)
+    assert note.endswith("so this run is one without Re-GAN.")

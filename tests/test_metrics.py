@@ -499,7 +499,7 @@ def test_the_sheet_of_nearest_images(host: Tuple[Any, Any], measured: Tuple[Run,
     run, detector, test = measured
     given = ["nearest", run.snapshot(2), "--host=embedded", "--count=5", "--neighbours=2"]
     by_pixels = command(*given, f"--out={tmp_path / 'pixels.png'}")
-    assert "2 nearest of 64 training images, by their pixels at 16x16" in by_pixels
+    assert "2 nearest of 64 training images, by their pixels at 8x8" in by_pixels
     by_features = command(*given, f"--metric-detector={detector}", f"--metricdata={test}", f"--out={tmp_path / 'features.png'}")
     assert (
         "the features of tiny.pt" in by_features and "100.0% of the 20 images of test.zip" in by_features

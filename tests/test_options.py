@@ -44,21 +44,23 @@ EXAMPLES = {
 }
 
 
-def run(*arguments, batch=32):
-    """What a host's command does with our options; prints the configuration as JSON."""
+def run(*arguments, batch=32, of_host=()):
+    """What a command of a host with some options of its own does with ours; prints the configuration as JSON."""
 
     def callback(**values):
         request = options.resolve(values)
         settings = request.methods.get("regan")
-        click.echo(json.dumps(None if settings is None else options.configuration(METHOD, settings, batch).to_dict()))
+        config = None if settings is None else options.configuration(METHOD, settings, batch, request).to_dict()
+        click.echo(json.dumps({"config": config, "host": {each.name: values[each.name] for each in of_host}}))
 
-    return CliRunner().invoke(click.Command("train", params=options.click_options(), callback=callback), arguments)
+    command = click.Command("train", params=[*of_host, *options.click_options()], callback=callback)
+    return CliRunner().invoke(command, arguments)
 
 
 def configured(*arguments, batch=32):
     result = run(*arguments, batch=batch)
     assert result.exit_code == 0, result.output
-    values = json.loads(result.output)
+    values = json.loads(result.output)["config"]
     return values if values is None else ReconfigurationConfig.from_dict(values)
 
 
@@ -126,6 +128,26 @@ def test_a_given_option_wins_over_the_preset_and_changes_nothing_else(preset, fi
     assert plain[field] != changed[field]
     expected = {**plain, field: list(value) if isinstance(value, tuple) else value}
     assert changed == expected
+
+
+def test_a_preset_stands_in_for_options_that_the_host_requires():
+    required = [click.Option([f"--{name}"], type=kind, required=True) for name, kind in (("gamma", float), ("batch", int))]
+    for arguments in (["--regan-preset=few-shot"], ["--gamma=2", "--regan-preset=few-shot"]):
+        values = json.loads(run(*arguments, of_host=required).output)["host"]
+        assert values == {"gamma": 2.0 if "--gamma=2" in arguments else 10.0, "batch": 16}
+    for arguments in (["--regan-ratio=0.3"], ["--regan-preset=paper"]):
+        result = run(*arguments, of_host=required)
+        assert result.exit_code == 2 and "Missing option '--gamma'" in result.output
+
+
+@pytest.mark.parametrize("arguments, preset", [
+    (["--regan-preset=reference", "--regan-score=saliency"], "the preset reference sets --regan-quirks"),
+    (["--regan-preset=explore", "--regan-quirks=late"], "the preset explore sets --regan-score, --regan-regrow"),
+    (["--regan-preset=explore", "--regan-ratio=0.6", "--regan-turnover=0.9"], None),
+])  # fmt: skip
+def test_an_error_names_what_a_preset_has_set(arguments, preset):
+    line = refusal(*arguments)
+    assert line.endswith(preset) if preset else "the preset" not in line
 
 
 @pytest.mark.parametrize("field", NEEDY)

@@ -87,7 +87,7 @@ def test_page_of_a_real_run_needs_nothing_but_itself(regan_run: Run, tmp_path: P
 
 def test_page_of_a_real_run_has_every_part(regan_run: Run, tmp_path: Path) -> None:
     page = written(tmp_path, regan_run.folder)
-    for word in ("Re-GAN ratio 0.3, phases of 10 iterations, warm-up 10", "16 × 16 pixels", "digits16.zip, 64 images"):
+    for word in ("Re-GAN ratio 0.3, phases of 10 iterations, warm-up 10", "8 × 8 pixels", "digits8.zip, 64 images"):
         assert word in page.words
     assert "No metric was evaluated." in page.words
     assert page.charts == [

@@ -1,4 +1,4 @@
-"""Re-GAN inside the real training loop of the embedded host, 16x16 images, 63 iterations."""
+"""Re-GAN inside the real training loop of the embedded host, 8x8 images, 63 iterations."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_snapshot_is_plain(regan_run: Run, host_dir: Path) -> None:
         f"data = pickle.load(open({str(regan_run.snapshot(1))!r}, 'rb'))\n"
         "assert set(data) == {'training_set_kwargs', 'G', 'D', 'G_ema', 'augment_pipe'}\n"
         "image = data['G_ema'](torch.randn(2, 512), None)\n"
-        "assert image.shape == (2, 1, 16, 16) and bool(image.isfinite().all())\n"
+        "assert image.shape == (2, 1, 8, 8) and bool(image.isfinite().all())\n"
         "print('generated')\n"
     )
     result = run_fresh_python(["-c", code])

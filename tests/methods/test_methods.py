@@ -119,11 +119,14 @@ def test_what_is_asked_for_reaches_options_folder_and_plan(
     assert re.search(rf"^{re.escape(method.title)}: ", output, re.MULTILINE)
 
 
-@pytest.mark.parametrize("target, suffix", [("G", ""), ("D", "-D"), ("both", "-GD")])
-def test_runs_of_other_targets_have_folders_of_other_names(target: str, suffix: str) -> None:
+@pytest.mark.parametrize("settings, suffix", [
+    ({}, ""), ({"target": "D"}, "-D"), ({"target": "both"}, "-GD"),
+    ({"lr_scale": 1.0}, "-lr1"), ({"lr_scale": "0.5:2"}, "-lr0.5-2"),
+])  # fmt: skip
+def test_runs_of_other_settings_have_folders_of_other_names(settings: Dict[str, Any], suffix: str) -> None:
     regan = find("regan")
     assert regan is not None
-    given = {"ratio": 0.3, "interval": 10, "target": target}
+    given = {"ratio": 0.3, "interval": 10, **settings}
     assert regan.suffix(given, regan.config.from_dict(given)) == f"-regan0.3-g10{suffix}"
 
 
