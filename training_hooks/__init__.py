@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .core.schedule import Length
     from .methods.apa.hook import AdaptivePseudoAugmentation
     from .methods.diffaugment.hook import DiffAugment, augment, parse_policy
+    from .methods.freezed.hook import FreezeD
     from .methods.method import Method, Statistic
     from .methods.regan.config import PRESETS, ReconfigurationConfig
     from .methods.regan.hook import Reconfiguration
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .observers.stability import Stability
 
 __all__ = [
-    "PRESETS", "AdaptivePseudoAugmentation", "Config", "DiffAugment", "Hook", "Length", "Loop", "Method", "RGConfig",
+    "PRESETS", "AdaptivePseudoAugmentation", "Config", "DiffAugment", "FreezeD", "Hook", "Length", "Loop", "Method", "RGConfig",
     "Reconfiguration", "ReconfigurationConfig", "RegenerativePruning", "Round", "Stability", "Statistic", "Step", "Training",
     "augment", "parse_policy", "setting",
 ]  # fmt: skip
@@ -32,6 +33,7 @@ _MODULES = {
     "methods.apa.hook": ("AdaptivePseudoAugmentation",),
     "methods.regan.config": ("PRESETS", "ReconfigurationConfig"),
     "methods.diffaugment.hook": ("DiffAugment", "augment", "parse_policy"),
+    "methods.freezed.hook": ("FreezeD",),
     "core.hook": ("Hook", "Round", "Step", "Training"),
     "core.loop": ("Loop",),
     "core.schedule": ("Length",),

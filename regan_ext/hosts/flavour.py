@@ -53,6 +53,7 @@ class Flavour:
         is_handed: whether the command makes the arguments itself and hands them to ``setup``, as ``c``, to be launched.
         path_length: weight of path length regularisation where nothing is said.
         relatives: file that no host of the family has → name of the relative that has it and cannot be trained.
+        words: word that methods use → the argument that it stands for, as a path of keys.
         of_beginning: arguments that the host makes of whether a run begins from other networks, as paths of keys.
         unfit: feature → what does not fit. A feature is a method's name ("apa"), or a value of one of its settings
             ("regan.granularity=channel").
@@ -82,6 +83,7 @@ class Flavour:
     is_handed: bool = False
     path_length: float = 2
     relatives: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     of_beginning: Tuple[Tuple[str, ...], ...] = (("ema_rampup",), ("ada_kimg",))
     unfit: Mapping[str, Unfit] = field(default_factory=dict)
     adaptive: str = "ada_target"
@@ -110,6 +112,23 @@ class Flavour:
         """Set ``key`` ("channel_base" or "channel_max") of all networks in a loop's keyword arguments."""
         for path in self.capacity:
             _at(args, path)[key] = value
+
+    def tell(self, args: Any, word: str, value: Any) -> Optional[Any]:
+        """Set the argument that a word stands for, where the host has it and nobody has set it.
+
+        Returns:
+            What somebody has set; None = nobody has.
+        """
+        path = self.words.get(word)
+        if path is None:
+            return None
+        *outer, key = path
+        place = args
+        for each in outer:
+            place = place.setdefault(each, {})
+        given = place.get(key)
+        place[key] = given or value
+        return given or None
 
     def minibatch_group(self, args: Mapping[str, Any], batch_gpu: int) -> int:
         """Images that the discriminator compares with each other, of ``batch_gpu`` that it is given at once."""

@@ -22,4 +22,5 @@ FLAVOUR = Flavour(
     minibatch_std=("D_kwargs", "epilogue_kwargs"),
     group=4,
     lazy={"G": 4, "D": 16},
+    words={"frozen_layers": ("D_kwargs", "block_kwargs", "freeze_layers")},
 )  # fmt: skip

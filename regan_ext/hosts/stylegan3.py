@@ -31,6 +31,7 @@ FLAVOUR = Flavour(
     group=4,
     lazy={"G": None, "D": 16},
     path_length=0,
+    words={"frozen_layers": ("D_kwargs", "block_kwargs", "freeze_layers")},
     of_beginning=(("ema_rampup",), ("ada_kimg",), ("loss_kwargs", "blur_init_sigma")),
     relatives={"training/triplane.py": "eg3d", "pg_modules/projector.py": "stylegan-xl"},
     unfit={

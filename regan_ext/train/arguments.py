@@ -137,9 +137,12 @@ def edit(
             compat.float_betas(args[key])
     networks = _networks(host, args, flavour)
     shapes = {kind: shapes_of(network) for kind, network in networks.items()}
+    if methods.tell(args, request, flavour, shapes):
+        networks = _networks(host, args, flavour)
     trained = {kind: parameter_shapes(network) for kind, network in networks.items()}
     zeros = {kind: _zeros(network) for kind, network in networks.items()} if found is None else {}
-    of_methods, plan = methods.add(args, request, list(hooks), flavour, shapes, trained, zeros)
+    is_resumed = bool(args.get("resume_pkl")) or (found is not None and found.goes_on)
+    of_methods, plan = methods.add(args, request, list(hooks), flavour, shapes, trained, zeros, is_resumed)
     args["abort_fn"] = stop.Stopper()
     args["data_loader_kwargs"]["worker_init_fn"] = stop.OutliveSignals()
     args["progress_fn"] = Ticker(

@@ -18,7 +18,7 @@ from ..support.errors import UserError
 from ..support.text import echo
 from . import options
 
-__all__ = ["add", "configured"]
+__all__ = ["add", "configured", "tell"]
 
 _Shapes = Mapping[str, Mapping[str, Tuple[int, ...]]]  # network → name of a weight or bias → shape
 _OBSERVERS = "training_hooks.observers"
@@ -38,6 +38,36 @@ def configured(request: options.Request, batch_size: int) -> List[Tuple[Method, 
     return found
 
 
+def tell(args: Any, request: options.Request, flavour: Flavour, shapes: _Shapes) -> bool:
+    """Tell the host what it can do by itself for a method.
+
+    Args:
+        args: keyword arguments of the loop, edited in place.
+        request: what was asked for.
+        flavour: family of hosts.
+        shapes: "G" and "D" → name of a weight or bias → shape.
+
+    Returns:
+        Whether anything was told, so that the networks are others now.
+
+    Raises:
+        click.BadParameter: it cannot be done, or the host's own option for it is given too.
+    """
+    told = False
+    for method, config in configured(request, args["batch_size"]):
+        try:
+            words = {} if method.arguments is None else method.arguments(config, shapes)
+        except ValueError as err:
+            raise options.of_setting(method, err, request) from err
+        for word, value in words.items():
+            given = flavour.tell(args, word, value)
+            if given is not None:
+                what = f"the host's own option for it says {given}, and this one {value}; leave out one of the two"
+                raise click.BadParameter(what, param_hint=method.switch_flag)
+            told = told or word in flavour.words
+    return told
+
+
 def add(
     args: Any,
     request: options.Request,
@@ -46,6 +76,7 @@ def add(
     shapes: _Shapes,
     trained: _Shapes,
     zeros: Mapping[str, Tuple[str, ...]],
+    is_resumed: bool = False,
 ) -> Tuple[str, Any]:
     """Put the hooks of the methods, what goes with them, and the seams that they need into a loop's keyword arguments.
 
@@ -57,6 +88,7 @@ def add(
         shapes: "G" and "D" → name of a weight or bias → shape.
         trained: the same without those that are frozen.
         zeros: "G" and "D" → names of the weights that are all zero when the run begins, as far as that is known.
+        is_resumed: whether the networks come from a snapshot.
 
     Returns:
         The suffix of the run's description, and the plan: iterations, batch size, and "methods", what each plans, as JSON.
@@ -73,6 +105,7 @@ def add(
         tuple(args["metrics"] or ()),
         _measured(args, request.metrics.every),
         zeros,
+        is_resumed,
     )
     asked = configured(request, facts.batch_size)
     for method, config in asked:

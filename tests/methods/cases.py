@@ -31,7 +31,8 @@ class Case:
     off: List[str] = field(default_factory=list)
 
 
-#: A metric that needs nothing from the network; ``{detector}`` is where ``support.detectors`` has written a feature network.
+#: A metric that needs nothing from the network; ``{detector}`` is where ``support.detectors`` has written a feature network,
+#: ``{networks}`` where ``support.networks`` has written a snapshot.
 METRIC = ["--metrics=fid1k_full", "--metric-detector={detector}"]
 
 CASES = [
@@ -66,6 +67,15 @@ CASES = [
         suffix="-rg0.3@40",
         own_loop={"reach": "0.3@4"},
         off=["--rg=false"],
+    ),
+    Case(
+        "freezed",
+        ["--freeze-d=1block", "--resume={networks}"],
+        {"layers": ["4blocks"]},
+        [("layers", ["7"]), ("layers", ["-3"]), ("layers", ["0blocks"]), ("layers", ["32", "16"]), ("layers", "32")],
+        suffix="-freeze-d1block",
+        own_loop={"layers": ["fromrgb.*"]},
+        off=["--freeze-d=none"],
     ),
     Case(
         "diffaugment",

@@ -16,6 +16,7 @@ from card_tables import card_of, with_tables
 from cases import CASES, Case, combined
 from click.testing import CliRunner
 from support.detectors import write_detector
+from support.networks import write_networks
 from support.processes import run_python
 from support.runs import REGAN, SMALL
 
@@ -37,12 +38,14 @@ def method_of(case: Case) -> Method:
 
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_detector(tmp_path_factory.mktemp("detector") / "tiny.pt")
+def files(tmp_path_factory: pytest.TempPathFactory, host_dir: Path) -> Dict[str, Path]:
+    """What options of the cases name."""
+    folder = tmp_path_factory.mktemp("files")
+    return {"detector": write_detector(folder / "tiny.pt"), "networks": write_networks(folder / "networks.pkl", host_dir)}
 
 
-def given(options_of_a_case: List[str], detector: Path) -> List[str]:
-    return [option.format(detector=detector) for option in options_of_a_case]
+def given(options_of_a_case: List[str], files: Dict[str, Path]) -> List[str]:
+    return [option.format(**files) for option in options_of_a_case]
 
 
 def dry_run(data: Path, outdir: Path, *arguments: str) -> Any:
@@ -109,9 +112,9 @@ def test_off_is_the_hosts_own_loop(case: Case, data_zip: Path, host_dir: Path, t
 
 @each_case
 def test_what_is_asked_for_reaches_options_folder_and_plan(
-    case: Case, data_zip: Path, host_dir: Path, detector: Path, tmp_path: Path
+    case: Case, data_zip: Path, host_dir: Path, files: Dict[str, Path], tmp_path: Path
 ) -> None:
-    args, output = dry_run(data_zip, tmp_path, *given(case.options, detector))
+    args, output = dry_run(data_zip, tmp_path, *given(case.options, files))
     method = method_of(case)
     hook = next(hook for hook in args["loss_kwargs"]["hooks"] if hook.get("method") == case.name)
     assert entry_of(hook).config() is not None
@@ -131,9 +134,9 @@ def test_runs_of_other_settings_have_folders_of_other_names(settings: Dict[str, 
 
 
 @pytest.fixture(scope="module")
-def reported(train: Any, detector: Path) -> Set[str]:
+def reported(train: Any, files: Dict[str, Path]) -> Set[str]:
     """The statistics of runs of all methods, in each as many as can be combined."""
-    together = [[option for case in cases for option in given(case.options, detector)] for cases in combined()]
+    together = [[option for case in cases for option in given(case.options, files)] for cases in combined()]
     runs = [train(*options_of_all, "--kimg=1", mode="off") for options_of_all in together]
     return {name for run in runs for line in run.stats for name in line}
 

@@ -12,7 +12,9 @@ from training_hooks.nvidia import state as states
 
 from .runs import Run
 
-__all__ = ["assert_equal", "assert_same", "comparable_state", "differing", "load_networks", "selected"]
+__all__ = [
+    "assert_equal", "assert_same", "comparable_state", "differing", "load_networks", "selected", "write_networks",
+]  # fmt: skip
 
 
 def load_networks(snapshot: Path, host: Path) -> Dict[str, Any]:
@@ -25,6 +27,24 @@ def load_networks(snapshot: Path, host: Path) -> Dict[str, Any]:
     importlib.import_module("dnnlib")  # the embedded host's modules import each other in a circle; this is the way in
     with open(snapshot, "rb") as file:
         return pickle.load(file)
+
+
+def write_networks(path: Path, host: Path) -> Path:
+    """A pickle of networks like those of ``runs.SMALL`` on the small digits, as they are drawn at random."""
+    import copy
+    import importlib
+    import pickle
+
+    if str(host) not in sys.path:
+        sys.path.insert(0, str(host))
+    importlib.import_module("dnnlib")
+    networks: Any = importlib.import_module("training.networks")
+    torch.manual_seed(0)
+    size, image = dict(channel_base=256, channel_max=16), dict(c_dim=0, img_resolution=8, img_channels=1)
+    G = networks.Generator(z_dim=512, w_dim=512, mapping_kwargs=dict(num_layers=2), synthesis_kwargs=size, **image)
+    D = networks.Discriminator(**size, **image)
+    path.write_bytes(pickle.dumps({"G": G, "D": D, "G_ema": copy.deepcopy(G).eval()}))
+    return path
 
 
 def selected(network: torch.nn.Module) -> Dict[str, torch.Tensor]:

@@ -76,6 +76,7 @@ class Facts:
         metrics: names of the metrics that are measured, in their order.
         measured: snapshots that they are measured at; 0 without metrics.
         zeros: "G" and "D" → names of the weights that are all zero when the run begins, as far as that is known.
+        is_resumed: whether the networks come from a snapshot.
     """
 
     batch_size: int
@@ -86,6 +87,7 @@ class Facts:
     metrics: Tuple[str, ...] = ()
     measured: int = 0
     zeros: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    is_resumed: bool = True
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ class Method:
         observes: whether it only looks on, so that it never stops a run from going on.
         networks: which networks' optimizers it needs, by its settings.
         label: suffix of the run folder, of the settings that were given and the configuration.
+        arguments: word → value, what a host that can do it by itself is told, of its configuration and both networks' shapes;
+            the words are those of ``Flavour.words``, and where a host has none the hook does it.
         completed: configuration with what only the facts of the run tell, as it is written down; None = as it is.
         plan: what it will do, of its configuration and the facts of the run; None = nothing to tell.
         describe: configuration as one line for a reader; None = all settings.
@@ -155,6 +159,7 @@ class Method:
     observes: bool = False
     networks: Callable[[Any], Tuple[str, ...]] = lambda config: ("G",)
     label: Optional[Callable[[Mapping[str, Any], Any], str]] = None
+    arguments: Optional[Callable[[Any, Mapping[str, Mapping[str, Any]]], Mapping[str, Any]]] = None
     completed: Optional[Callable[[Any, Facts], Any]] = None
     plan: Optional[Callable[[Any, Facts], Plan]] = None
     describe: Optional[Callable[[Any], str]] = None

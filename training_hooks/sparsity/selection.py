@@ -10,7 +10,7 @@ import torch
 from .anatomy import RGB
 
 __all__ = [
-    "SCOPES", "SelectionError", "check_rgb", "knows_rgb", "listed", "parameter_shapes", "select", "split_patterns",
+    "SCOPES", "SelectionError", "check_rgb", "knows_rgb", "listed", "matching", "parameter_shapes", "select", "split_patterns",
 ]  # fmt: skip
 
 SCOPES = ("weights", "reference")
@@ -30,6 +30,21 @@ def _check_patterns(patterns: Iterable[str], names: Sequence[str], what: str) ->
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             raise SelectionError(f"{what} pattern {pattern!r} matches no parameter; there are: {listed(names)}")
+
+
+def matching(names: Sequence[str], patterns: Sequence[str], what: str) -> List[str]:
+    """Those of the names that one of the shell patterns matches, in their own order.
+
+    Args:
+        names: of parameters.
+        patterns: each has to match one.
+        what: they are, for the message.
+
+    Raises:
+        SelectionError: a pattern matches nothing.
+    """
+    _check_patterns(patterns, names, what)
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def select(
@@ -55,8 +70,7 @@ def select(
         inside = list(names)
     else:
         patterns = split_patterns(scope)
-        _check_patterns(patterns, names, "scope")
-        inside = [n for n in names if len(shapes[n]) >= 1 and any(fnmatch.fnmatchcase(n, p) for p in patterns)]
+        inside = [n for n in matching(names, patterns, "scope") if len(shapes[n]) >= 1]
     if strict:
         _check_patterns(exclude, names, "exclude")
     chosen = [n for n in inside if not any(fnmatch.fnmatchcase(n, p) for p in exclude)]
