@@ -16,7 +16,8 @@ from support.relative_loops import Loss, training_loop
 
 from regan_ext.hosts import projected_gan, r3gan
 from regan_ext.hosts.checkout import of_script
-from regan_ext.train import ends, host_values, restart
+from regan_ext.support.errors import UserError
+from regan_ext.train import arguments, ends, host_values, restart, resume
 from training_hooks.core.drawing import drawn
 from training_hooks.core.learning_rates import LearningRates
 from training_hooks.core.state_check import averages
@@ -157,6 +158,19 @@ def test_fastgan_makes_no_small_images(network: str, resolution: int, said: str)
     class_name = f"pg_modules.networks_{network}.Generator"
     args = {"G_kwargs": {"class_name": class_name}, "training_set_kwargs": {"resolution": resolution}}
     assert said in str(projected_gan.FLAVOUR.fault(args))
+
+
+def test_a_package_that_the_networks_need_is_named() -> None:
+    def construct(class_name: str, **given: Any) -> Any:
+        if class_name == "D":
+            raise ModuleNotFoundError("No module named 'timm'", name="timm")
+        return types.SimpleNamespace(label_dim=0, resolution=32, num_channels=3)
+
+    host = types.SimpleNamespace(util=types.SimpleNamespace(construct_class_by_name=construct))
+    args = {f"{name}_kwargs": {"class_name": name} for name in ("training_set", "G", "D")}
+    found = resume.Resume(Path("network-snapshot-000001.pkl"))
+    with pytest.raises(UserError, match="the networks of projected-gan need timm, which is not installed"):
+        arguments.take_up(args, found, lambda name: host, projected_gan.FLAVOUR)
 
 
 def test_the_first_rates_of_a_schedule_are_those_of_the_optimizer() -> None:

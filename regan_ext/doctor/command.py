@@ -40,6 +40,7 @@ def sections(around: Surroundings) -> List[Tuple[str, List[Tuple[str, Check]]]]:
     dnnlib = partial(writable, find=dnnlib_cache, variable="DNNLIB_CACHE_DIR")
     temporary = partial(writable, find=_temporary_folder, variable="TMPDIR")
     here = partial(free_space, find=Path.cwd, remedy="free some, or give an --outdir on another disk")
+    packages = (*_PACKAGES, *(around.checkout.flavour.packages if around.checkout is not None else ()))
     there = partial(free_space, find=_temporary_folder, remedy="free some, or set TMPDIR to a folder on another disk")
     return [
         (
@@ -48,7 +49,7 @@ def sections(around: Surroundings) -> List[Tuple[str, List[Tuple[str, Check]]]]:
                 ("Python", doctor_checks.python),
                 ("PyTorch", doctor_gpu.pytorch),
                 ("device", doctor_gpu.device),
-                *((name, doctor_checks.package) for name in _PACKAGES),
+                *((name, doctor_checks.package) for name in packages),
             ],
         ),
         ("Extras", [(f"[{name}]", doctor_checks.extra_packages) for name in doctor_checks.EXTRAS]),

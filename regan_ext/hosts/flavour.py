@@ -67,6 +67,7 @@ class Flavour:
         restart: exit code by which the host asks to be started again; None = it never does.
         choices: option → values that it takes, where the host does not say which are wrong.
         lacks: our own options that mean nothing here, by their parameters' names.
+        packages: distributions that it needs besides those that all hosts do.
         half_alone: values of ``--cfg`` whose networks know no single precision.
         fault: what the host would fail of, in a loop's keyword arguments, with its remedy; None where there is nothing.
     """
@@ -95,6 +96,7 @@ class Flavour:
     restart: Optional[int] = None
     choices: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     lacks: Tuple[str, ...] = ()
+    packages: Tuple[str, ...] = ()
     half_alone: Tuple[str, ...] = ()
     fault: Callable[[Mapping[str, Any]], Optional[str]] = lambda args: None
 

@@ -51,6 +51,7 @@ FLAVOUR = Flavour(
     of_beginning=(("ema_rampup",),),
     rolling="network-snapshot.pkl",
     restart=3,
+    packages=("dill", "timm"),
     half_alone=("fastgan", "fastgan_lite"),
     fault=_fault,
     unfit={

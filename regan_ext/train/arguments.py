@@ -286,4 +286,8 @@ def _networks(host: HostModule, args: Any, flavour: Flavour) -> Dict[str, Any]:
     dataset = util.construct_class_by_name(**args["training_set_kwargs"])
     known = dict(c_dim=dataset.label_dim, img_resolution=dataset.resolution, img_channels=dataset.num_channels)
     common = {name: known[name] for name in flavour.sizes}
-    return {kind: util.construct_class_by_name(**args[f"{kind}_kwargs"], **common) for kind in ("G", "D")}
+    try:
+        return {kind: util.construct_class_by_name(**args[f"{kind}_kwargs"], **common) for kind in ("G", "D")}
+    except ModuleNotFoundError as err:
+        what = f"the networks of {flavour.name} need {err.name}, which is not installed"
+        raise UserError(f"{what}: python -m pip install {err.name}") from err
