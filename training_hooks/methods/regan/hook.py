@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import warnings
 from typing import Any, Dict, Mapping, Optional, Union
 
@@ -42,6 +41,7 @@ from .own_loop import OwnLoop
 from .phase_clock import HookClock, PhaseClock
 from .phase_lines import PhaseLines, fact
 from .plan import check_rgb, doubts, plan_channels, select_parameters, sparse_cost
+from .state import check
 
 __all__ = ["Reconfiguration"]
 
@@ -232,28 +232,7 @@ class Reconfiguration(OwnLoop, Hook):
 
     @classmethod
     def check_state(cls, state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module]) -> None:
-        if state["iteration"] < 0 or not set(state["pending"]) <= set(networks) or not isinstance(state["config"], dict):
-            raise ValueError("its iteration, pending prunings or settings are absurd")
-        known = {each.name for each in ReconfigurationConfig.settings()}
-        settings = {name: value for name, value in upgraded(state["config"]).items() if name in known}
-        config = ReconfigurationConfig.from_dict(settings)
-        if state["span"] is not None:
-            phase, cycle, start = state["span"]
-            if Phase(phase) is None or cycle < 0 or start < 0:
-                raise ValueError(f"its phase {state['span']} is absurd")
-        for kind, rates in state.get("base_lr", {}).items():
-            if kind not in networks or not all(0 <= rate < math.inf for rate in rates):
-                raise ValueError(f"its learning rates of {kind} are absurd")
-        for kind, masked in state["networks"].items():
-            MaskedNetwork.check_state(masked, parameter_shapes(networks[kind]))
-            if kind in state.get("memory", {}):
-                Memory.check_state(state["memory"][kind], config, masked, networks[kind])
-            elif (config.score, config.regrow) not in (("magnitude", "zero"), ("saliency", "zero"), ("none", "zero")):
-                raise ValueError("what its settings need to know of the weights is missing")
-            if state["span"] is not None:
-                is_pruned = Phase(state["span"][0]) == Phase.SPARSE and kind not in state["pending"] and config.score != "none"
-                if masked["sparse"] != is_pruned:
-                    raise ValueError("its phase and its masks disagree")
+        check(state, networks)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state_dict`` was taken. Settings that the state does not have count as their defaults; those that are
