@@ -26,6 +26,8 @@ _PATH = sys.path[1:]  # what follows the script's folder
 def run(arguments: List[str], environment: Dict[str, str], folder: str, output: str) -> None:
     """Be ``python ARGUMENTS`` in ``folder``; what it says, stdout and stderr, goes to the file ``output``."""
     _become_a_child(environment, output)
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("regan_ext", "training_hooks")]:
+        del sys.modules[name]  # a script that starts this process has imported them, and a child imports its main module again
     multiprocessing.set_start_method(None, force=True)
     os.chdir(folder)
     first, *rest = arguments
@@ -56,8 +58,6 @@ def _become_a_child(environment: Dict[str, str], output: str) -> None:
     os.close(file)
     os.environ.clear()
     os.environ.update(environment)
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("regan_ext", "training_hooks")]:
-        del sys.modules[name]  # a script that starts this process has imported them, and a child imports its main module again
     warnings.filterwarnings("error", module="regan_ext|training_hooks")  # as in the process that tests
     torch.utils.data.DataLoader = _Loader  # type: ignore[misc]
     torch.multiprocessing.spawn = _spawn
