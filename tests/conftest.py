@@ -65,8 +65,8 @@ def host_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def data_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """64 real handwritten digits at 8x8, grey, with labels."""
-    path = tmp_path_factory.mktemp("data") / "digits8.zip"
+    """64 real handwritten digits at 16x16, grey, with labels."""
+    path = tmp_path_factory.mktemp("data") / "digits16.zip"
     write_small_digits(path)
     return path
 

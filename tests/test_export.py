@@ -140,7 +140,7 @@ def test_sparse_has_exactly_the_smallest_weights_at_zero(
     for kind in ("G", "G_ema"):
         old, new = before[kind].state_dict(), after[kind].state_dict()
         chosen = selected(before[kind])
-        assert len(chosen) > 8
+        assert len(chosen) > 10
         for name, tensor in old.items():
             if name not in chosen:
                 assert same(tensor, new[name]), name
@@ -168,7 +168,7 @@ def test_sparse_opens_in_an_untouched_host(snapshot: Path, host_dir: Path) -> No
         "import dnnlib\n"
         f"data = pickle.load(open({str(path)!r}, 'rb'))\n"
         "image = data['G_ema'](torch.randn(2, 512), None)\n"
-        "assert image.shape == (2, 1, 8, 8) and bool(image.isfinite().all())\n"
+        "assert image.shape == (2, 1, 16, 16) and bool(image.isfinite().all())\n"
         "print('generated')\n"
     )
     result = run_fresh_python(["-c", code])
@@ -278,7 +278,7 @@ def test_safetensors_hold_every_tensor_and_the_shape_of_the_network(snapshot: Pa
         assert set(file.keys()) == set(expected)
         assert all(same(file.get_tensor(name), tensor) for name, tensor in expected.items())
         assert file.metadata() == {
-            "c_dim": "0", "z_dim": "512", "w_dim": "512", "img_resolution": "8", "img_channels": "1", "which": "G_ema",
+            "c_dim": "0", "z_dim": "512", "w_dim": "512", "img_resolution": "16", "img_channels": "1", "which": "G_ema",
             "kimg": "1",
         }  # fmt: skip
 
@@ -316,11 +316,11 @@ def test_an_onnx_file_that_differs_is_removed(snapshot: Path, monkeypatch: pytes
 def test_images_are_those_of_the_seeds(snapshot: Path, host_dir: Path, tmp_path: Path) -> None:
     export(snapshot, "--to=images", "--seeds=3,7-10", "--cols=2", f"--out={tmp_path / 'grid.png'}")
     grid = Image.open(tmp_path / "grid.png")
-    assert (grid.size, grid.mode) == ((16, 24), "L")
+    assert (grid.size, grid.mode) == ((32, 48), "L")
     expected = pixels(generate(load_networks(snapshot, host_dir)["G_ema"], [3, 7, 8, 9, 10]))
     for index in range(5):
-        top, left = index // 2 * 8, index % 2 * 8
-        np.testing.assert_allclose(np.array(grid)[top : top + 8, left : left + 8], expected[index], atol=1)
+        top, left = index // 2 * 16, index % 2 * 16
+        np.testing.assert_allclose(np.array(grid)[top : top + 16, left : left + 16], expected[index], atol=1)
 
 
 @pytest.mark.parametrize("options, classes", [([], [0, 1, 2, 0, 1, 2, 0]), (["--class=2"], [2] * 7)])
@@ -498,7 +498,7 @@ def test_with_the_classes_of_a_checkout(snapshot: Path, host_dir: Path) -> None:
     arguments = ["-m", "regan_ext", "export", str(snapshot), f"--host={checkout}", "--trust", "--to=images", "--seeds=1"]
     result = run_python(arguments)
     assert result.returncode == 0 and f"Host: stylegan2-ada-pytorch in {checkout} (--host)" in result.stdout, result.stdout
-    assert Image.open(snapshot.with_name("network-snapshot-000001-images.png")).size == (8, 8)
+    assert Image.open(snapshot.with_name("network-snapshot-000001-images.png")).size == (16, 16)
 
 
 @pytest.mark.parametrize("to, package", [("safetensors", "safetensors"), ("onnx", "onnxruntime"), ("onnx", "onnxscript")])

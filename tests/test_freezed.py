@@ -147,7 +147,7 @@ def came(host_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def by_host(train: Any, came: Path) -> Run:
-    return train("--freeze-d=8", f"--resume={came}", "--batch=64", mode="off")
+    return train("--freeze-d=16", f"--resume={came}", "--batch=64", mode="off")
 
 
 def unmoved(run: Run, came: Path, host: Path) -> List[str]:
@@ -159,7 +159,7 @@ def unmoved(run: Run, came: Path, host: Path) -> List[str]:
 
 def test_a_hosts_run_freezes_the_block_and_says_so(by_host: Run, came: Path, host_dir: Path) -> None:
     assert unmoved(by_host, came, host_dir) == [
-        f"b8.{layer}" for layer in
+        f"b16.{layer}" for layer in
         ("fromrgb.weight", "fromrgb.bias", "conv0.weight", "conv0.bias", "conv1.weight", "conv1.bias", "skip.weight")
     ]  # fmt: skip
     assert by_host.options["D_kwargs"]["block_kwargs"]["freeze_layers"] == 4
@@ -168,7 +168,7 @@ def test_a_hosts_run_freezes_the_block_and_says_so(by_host: Run, came: Path, hos
 
 
 def test_the_hook_alone_gives_the_same_networks(by_host: Run, train: Any, came: Path, host_dir: Path) -> None:
-    by_hook = train("--freeze-d=b8.*", f"--resume={came}", "--batch=64", mode="off")
+    by_hook = train("--freeze-d=b16.*", f"--resume={came}", "--batch=64", mode="off")
     assert by_hook.options["D_kwargs"]["block_kwargs"].get("freeze_layers", 0) == 0
     one, other = (load_networks(run.snapshot(1), host_dir) for run in (by_host, by_hook))
     assert differing({**one, "D": nn.Module()}, {**other, "D": nn.Module()}) == []
@@ -178,15 +178,15 @@ def test_the_hook_alone_gives_the_same_networks(by_host: Run, train: Any, came: 
 
 def test_all_ranks_have_the_frozen_layers_of_the_pickle(train: Any, came: Path, host_dir: Path) -> None:
     """The host resumes on the first rank alone, sends no buffers, and compares ranks before each snapshot."""
-    run = train("--freeze-d=8", f"--resume={came}", "--batch=64", "--gpus=2", mode="off")
+    run = train("--freeze-d=16", f"--resume={came}", "--batch=64", "--gpus=2", mode="off")
     assert len(unmoved(run, came, host_dir)) == 7
 
 
 @pytest.mark.parametrize("options, said", [
     (["--freeze-d=8"], "--freeze-d: layers would be frozen as they were drawn at random; give --resume=PICKLE"),
-    (["--freeze-d=8", "--freezed=3", "--resume={came}"], "the host's own option for it says 3, and this one 4"),
-    (["--freeze-d=16", "--resume={came}"], "--freeze-d: layers: D has no block of resolution 16; those that can be frozen"),
-    (["--freeze-d=2blocks", "--resume={came}"], "--freeze-d: layers: D has fewer blocks than 2"),
+    (["--freeze-d=8", "--freezed=3", "--resume={came}"], "the host's own option for it says 3, and this one 7"),
+    (["--freeze-d=32", "--resume={came}"], "--freeze-d: layers: D has no block of resolution 32; those that can be frozen"),
+    (["--freeze-d=3blocks", "--resume={came}"], "--freeze-d: layers: D has fewer blocks than 3"),
     (["--freeze-d=-4"], "--freeze-d: layers must be one resolution of D such as 32"),
 ])  # fmt: skip
 def test_mistakes_are_told_in_one_line(options: List[str], said: str, came: Path, data_zip: Path, tmp_path: Path) -> None:

@@ -499,7 +499,7 @@ def test_the_sheet_of_nearest_images(host: Tuple[Any, Any], measured: Tuple[Run,
     run, detector, test = measured
     given = ["nearest", run.snapshot(2), "--host=embedded", "--count=5", "--neighbours=2"]
     by_pixels = command(*given, f"--out={tmp_path / 'pixels.png'}")
-    assert "2 nearest of 64 training images, by their pixels at 8x8" in by_pixels
+    assert "2 nearest of 64 training images, by their pixels at 16x16" in by_pixels
     by_features = command(*given, f"--metric-detector={detector}", f"--metricdata={test}", f"--out={tmp_path / 'features.png'}")
     assert (
         "the features of tiny.pt" in by_features and "100.0% of the 20 images of test.zip" in by_features
@@ -664,7 +664,7 @@ def test_bad_options_of_run_are_one_line(host: Tuple[Any, Any], measured: Tuple[
         out = ["--out=sheet.png"] if name == "nearest" else []
         assert "--trust" in command(name, foreign, "--host=embedded", *out, code=2)
         assert "is a link to gone" in command(name, gone, "--host=embedded", *out, code=2)
-    colour = write_images(tmp_path / "colour.zip", random_images(4, 0)[:, :8, :8])
+    colour = write_images(tmp_path / "colour.zip", random_images(4, 0))
     assert "3 channels, the network 1" in command(*given, f"--data={colour}", code=2)
     assert "'--seed'" in command(*given, "--seed=99999999999999999999", code=2)
     assert ".png" in command("nearest", *given[1:], "--out=sheet.gif", code=2)

@@ -87,7 +87,7 @@ def test_page_of_a_real_run_needs_nothing_but_itself(regan_run: Run, tmp_path: P
 
 def test_page_of_a_real_run_has_every_part(regan_run: Run, tmp_path: Path) -> None:
     page = written(tmp_path, regan_run.folder)
-    for word in ("Re-GAN ratio 0.3, phases of 10 iterations, warm-up 10", "8 × 8 pixels", "digits8.zip, 64 images"):
+    for word in ("Re-GAN ratio 0.3, phases of 10 iterations, warm-up 10", "16 × 16 pixels", "digits16.zip, 64 images"):
         assert word in page.words
     assert "No metric was evaluated." in page.words
     assert page.charts == [
@@ -118,8 +118,8 @@ def test_pictures_are_the_corner_of_the_hosts_grids(regan_run: Run, tmp_path: Pa
     shown = page.all("img")[1]
     picture = Image.open(io.BytesIO(base64.b64decode((shown["src"] or "").split(",")[1])))
     with Image.open(regan_run.folder / "fakes000001.png") as grid:
-        corner = grid.convert("L").crop((0, 0, 64, 64))
-    assert (shown["width"], shown["height"]) == ("64", "64") and picture.tobytes() == corner.tobytes()
+        corner = grid.convert("L").crop((0, 0, 128, 128))
+    assert (shown["width"], shown["height"]) == ("128", "128") and picture.tobytes() == corner.tobytes()
 
 
 def test_plain_run_says_nothing_of_cost(plain_run: Run) -> None:

@@ -13,8 +13,8 @@ from PIL import Image
 __all__ = ["write_small_digits"]
 
 
-def write_small_digits(path: Path, side: int = 8, mode: str = "L") -> None:
-    """64 real handwritten digits of ``side`` pixels, their own 8 by default, grey unless ``mode`` is "RGB", with labels."""
+def write_small_digits(path: Path, side: int = 16, mode: str = "L") -> None:
+    """64 real handwritten digits of ``side`` pixels, grey unless ``mode`` is "RGB", with labels."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

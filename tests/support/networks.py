@@ -40,7 +40,7 @@ def write_networks(path: Path, host: Path) -> Path:
     importlib.import_module("dnnlib")
     networks: Any = importlib.import_module("training.networks")
     torch.manual_seed(0)
-    size, image = dict(channel_base=256, channel_max=16), dict(c_dim=0, img_resolution=8, img_channels=1)
+    size, image = dict(channel_base=256, channel_max=16), dict(c_dim=0, img_resolution=16, img_channels=1)
     G = networks.Generator(z_dim=512, w_dim=512, mapping_kwargs=dict(num_layers=2), synthesis_kwargs=size, **image)
     D = networks.Discriminator(**size, **image)
     path.write_bytes(pickle.dumps({"G": G, "D": D, "G_ema": copy.deepcopy(G).eval()}))
