@@ -72,7 +72,9 @@ def _fields(state: Mapping[str, Any]) -> Iterator[Tuple[str, bool]]:
     yield "options", options is None or (isinstance(options, dict) and isinstance(options.get("training_set_kwargs"), dict))
     if options is not None:
         each = options.get("batch_size", state["cur_nimg"] // state["batch_idx"])
-        yield "cur_nimg", state["batch_idx"] * each <= state["cur_nimg"]  # less where the host was told where to begin
+        seen = state["batch_idx"] * each
+        is_begun_later = any(options.get(key) for key in ("nimg", "resume_kimg"))  # a host was told where to begin
+        yield "cur_nimg", seen <= state["cur_nimg"] if is_begun_later else seen == state["cur_nimg"]
     yield "optimizers", isinstance(state["optimizers"], dict) and {"G", "D"} <= set(state["optimizers"])
     for name, optimizer in state["optimizers"].items():
         yield f"optimizer of {name}", all(_of_optimizer(optimizer))
