@@ -72,7 +72,7 @@ def host(name: str, around: Surroundings) -> Finding:
         return Finding(name, "todo", around.host_error, remedy)
     if around.checkout is None:
         return Finding(name, "ok", around.reason)
-    return Finding(name, "ok", f"{around.checkout.flavour.name} in {around.checkout.path} ({around.reason})")
+    return Finding(name, "ok", f"{around.checkout} ({around.reason})")
 
 
 def patch_state(name: str, around: Surroundings) -> Finding:

@@ -42,6 +42,9 @@ class Checkout:
     path: Path
     flavour: Flavour
 
+    def __str__(self) -> str:
+        return f"{self.flavour.name} in {self.path}"
+
     @property
     def train_py(self) -> Path:
         """The script that users run."""

@@ -12,7 +12,7 @@ __all__ = ["FLAVOUR"]
 FLAVOUR = replace(
     stylegan2_ada.FLAVOUR,
     name="DeceiveD",
-    functions={**stylegan2_ada.FLAVOUR.functions, "training/loss.py": ("StyleGAN2Loss.adaptive_pseudo_augmentation",)},
+    further={"training/loss.py": ("StyleGAN2Loss.adaptive_pseudo_augmentation",)},
     of_beginning=(("ema_rampup",), ("apa_kimg",)),
     adaptive="apa_target",
     unfit={

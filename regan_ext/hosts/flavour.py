@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-__all__ = ["Counter", "Flavour", "Unfit"]
+__all__ = ["CHANNELS", "Counter", "Flavour", "Unfit"]
+
+#: Why whole channels do not fit some networks of a host whose ``--cfg=stylegan2`` has others.
+CHANNELS = "whole channels can be pruned in StyleGAN2 synthesis networks only, which --cfg=stylegan2 has"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,6 @@ class Flavour:
     Args:
         name: name that people know the host by.
         files: files that a checkout has, relative to its folder.
-        functions: file → functions that it defines, those of a class as "Class.function".
         setup: function of ``train.py`` in which the keyword arguments of the loop are born, or which is handed them.
         entry: function of ``train.py`` that each process of a run begins with.
         capacity: where the networks' capacity lies among the keyword arguments, as paths of keys.
@@ -53,6 +55,7 @@ class Flavour:
         is_handed: whether the command makes the arguments itself and hands them to ``setup``, as ``c``, to be launched.
         path_length: weight of path length regularisation where nothing is said.
         relatives: file that no host of the family has → name of the relative that has it and cannot be trained.
+        further: file → functions that it defines besides ``functions``, those of a class as "Class.function".
         words: word that methods use → the argument that it stands for, as a path of keys.
         of_beginning: arguments that the host makes of whether a run begins from other networks, as paths of keys.
         unfit: feature → what does not fit. A feature is a method's name ("apa"), or a value of one of its settings
@@ -74,7 +77,6 @@ class Flavour:
 
     name: str
     files: Tuple[str, ...]
-    functions: Mapping[str, Tuple[str, ...]]
     setup: str
     entry: str
     capacity: Tuple[Tuple[str, ...], ...]
@@ -84,6 +86,7 @@ class Flavour:
     is_handed: bool = False
     path_length: float = 2
     relatives: Mapping[str, str] = field(default_factory=dict)
+    further: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     words: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     of_beginning: Tuple[Tuple[str, ...], ...] = (("ema_rampup",), ("ada_kimg",))
     unfit: Mapping[str, Unfit] = field(default_factory=dict)
@@ -99,6 +102,12 @@ class Flavour:
     packages: Tuple[str, ...] = ()
     half_alone: Tuple[str, ...] = ()
     fault: Callable[[Mapping[str, Any]], Optional[str]] = lambda args: None
+
+    @property
+    def functions(self) -> Mapping[str, Tuple[str, ...]]:
+        """File → functions that it is recognised by."""
+        own = {"train.py": (self.setup, self.entry, "main"), "training/training_loop.py": ("training_loop",)}
+        return {**own, **self.further}
 
     @property
     def marks(self) -> int:

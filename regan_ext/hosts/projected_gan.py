@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Optional
 
-from .flavour import Flavour, Unfit
+from .flavour import CHANNELS, Flavour, Unfit
 
 __all__ = ["FLAVOUR"]
 
@@ -36,10 +36,6 @@ FLAVOUR = Flavour(
         "pg_modules/networks_fastgan.py", "pg_modules/discriminator.py", "dnnlib/util.py", "torch_utils/misc.py",
         "torch_utils/training_stats.py",
     ),
-    functions={
-        "train.py": ("launch_training", "subprocess_fn", "main"),
-        "training/training_loop.py": ("training_loop",),
-    },
     setup="launch_training",
     is_handed=True,
     entry="subprocess_fn",
@@ -57,9 +53,7 @@ FLAVOUR = Flavour(
     unfit={
         "apa": Unfit("this host's run_G gives images alone, and APA takes its fakes from images and latents"),
         "diffaugment": Unfit("this host's D augments all that it is shown, with the same DiffAugment"),
-        "regan.granularity=channel": Unfit(
-            "whole channels can be pruned in StyleGAN2 synthesis networks only, which --cfg=stylegan2 has", _is_fastgan
-        ),
+        "regan.granularity=channel": Unfit(CHANNELS, _is_fastgan),
         **{f"{method}.target={target}": _FROZEN for method in ("regan", "rg") for target in ("D", "both")},
     },
     relatives={"training/networks_stylegan3_resetting.py": "stylegan-xl"},

@@ -12,10 +12,6 @@ FLAVOUR = Flavour(
         "train.py", "training/training_loop.py", "training/loss.py", "training/networks.py", "R3GAN/Networks.py",
         "R3GAN/Trainer.py", "dnnlib/util.py", "torch_utils/misc.py", "torch_utils/training_stats.py",
     ),
-    functions={
-        "train.py": ("launch_training", "subprocess_fn", "main"),
-        "training/training_loop.py": ("training_loop",),
-    },
     setup="launch_training",
     is_handed=True,
     entry="subprocess_fn",

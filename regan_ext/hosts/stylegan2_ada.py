@@ -12,10 +12,6 @@ FLAVOUR = Flavour(
         "train.py", "training/training_loop.py", "training/loss.py", "training/networks.py", "dnnlib/util.py",
         "torch_utils/misc.py", "torch_utils/training_stats.py",
     ),
-    functions={
-        "train.py": ("setup_training_loop_kwargs", "subprocess_fn", "main"),
-        "training/training_loop.py": ("training_loop",),
-    },
     setup="setup_training_loop_kwargs",
     entry="subprocess_fn",
     capacity=(("G_kwargs", "synthesis_kwargs"), ("D_kwargs",)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from .flavour import Flavour, Unfit
+from .flavour import CHANNELS, Flavour, Unfit
 
 __all__ = ["FLAVOUR"]
 
@@ -19,10 +19,6 @@ FLAVOUR = Flavour(
         "train.py", "training/training_loop.py", "training/loss.py", "training/networks_stylegan2.py",
         "training/networks_stylegan3.py", "dnnlib/util.py", "torch_utils/misc.py", "torch_utils/training_stats.py",
     ),
-    functions={
-        "train.py": ("launch_training", "subprocess_fn", "main"),
-        "training/training_loop.py": ("training_loop",),
-    },
     setup="launch_training",
     is_handed=True,
     entry="subprocess_fn",
@@ -35,8 +31,6 @@ FLAVOUR = Flavour(
     of_beginning=(("ema_rampup",), ("ada_kimg",), ("loss_kwargs", "blur_init_sigma")),
     relatives={"training/triplane.py": "eg3d", "pg_modules/projector.py": "stylegan-xl"},
     unfit={
-        "regan.granularity=channel": Unfit(
-            "whole channels can be pruned in StyleGAN2 synthesis networks only, which --cfg=stylegan2 has", _has_other_networks
-        )
+        "regan.granularity=channel": Unfit(CHANNELS, _has_other_networks)
     },
 )  # fmt: skip

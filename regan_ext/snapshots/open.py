@@ -93,7 +93,7 @@ def _prepare_host(given: Optional[str]) -> str:
     if str(checkout.path) not in sys.path:
         sys.path.insert(0, str(checkout.path))
     importlib.import_module("dnnlib")
-    return f"{checkout.flavour.name} in {checkout.path} ({reason})"
+    return f"{checkout} ({reason})"
 
 
 def open_snapshot(path: Path, host: Optional[str], trust: bool) -> Snapshot:

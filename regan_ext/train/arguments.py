@@ -140,7 +140,7 @@ def edit(
     if methods.tell(args, request, flavour, shapes):
         networks = _networks(host, args, flavour)
     trained = {kind: parameter_shapes(network) for kind, network in networks.items()}
-    zeros = {kind: _zeros(network) for kind, network in networks.items()} if found is None else {}
+    zeros = {kind: _zeros(network) for kind, network in networks.items()} if request.methods and found is None else {}
     is_resumed = bool(args.get("resume_pkl")) or (found is not None and found.goes_on)
     of_methods, plan = methods.add(args, request, list(hooks), flavour, shapes, trained, zeros, is_resumed)
     args["abort_fn"] = stop.Stopper()

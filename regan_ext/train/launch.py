@@ -31,7 +31,7 @@ def train(host: Optional[str], arguments: List[str]) -> None:
         raise HostError(f"--host: {err}" if host else str(err)) from err
     if checkout is None:
         embedded.obtain()
-    where = reason if checkout is None else f"{checkout.flavour.name} in {checkout.path} ({reason})"
+    where = reason if checkout is None else f"{checkout} ({reason})"
     echo(f"Host: {where}", err=True)
     if checkout is not None:
         _train_checkout(checkout, arguments)
