@@ -481,12 +481,12 @@ def test_a_run_goes_on_where_the_list_cannot_be_written(
     monkeypatch.setenv("XDG_STATE_HOME", str(write(tmp_path / "file", b"")))
 
     def training_loop(ticker: Ticker) -> str:
-        batch_idx, cur_nimg, rank, stats_metrics = 1, 0, 0, {}
-        training_set_iterator = (image for image in ())
+        batch_idx, batch_size, cur_nimg, rank, stats_metrics = 0, 32, 0, 0, {}
         snapshot_pkl = str(write(tmp_path / "network-snapshot-000001.pkl", b"a snapshot"))
         ticker(0, 4)
+        batch_idx, cur_nimg = 32, 1024
         ticker(1, 4)
-        del batch_idx, cur_nimg, rank, stats_metrics, training_set_iterator
+        del batch_idx, batch_size, cur_nimg, rank, stats_metrics
         return snapshot_pkl
 
     assert training_loop(Ticker())

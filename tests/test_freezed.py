@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
 import torch
-from support.networks import differing, load_networks, write_networks
+from support.networks import differing, host_module, load_networks, write_networks
 from support.runs import Run
 from torch import nn
 
@@ -25,10 +24,7 @@ from training_hooks.sparsity.selection import SelectionError
 @pytest.fixture(scope="module")
 def networks(host_dir: Path) -> Any:
     """The host's own module of networks."""
-    if str(host_dir) not in sys.path:
-        sys.path.insert(0, str(host_dir))
-    __import__("dnnlib")
-    return __import__("training.networks", fromlist=["Discriminator"])
+    return host_module(host_dir, "training.networks")
 
 
 def discriminator(networks: Any, resolution: int, **given: Any) -> Any:

@@ -73,14 +73,17 @@ def tick(folder: Path, ticker: Ticker, loss: float = 1.0, weight: float = 1.0) -
     def training_loop(ticker: Ticker) -> bool:
         G = D = G_ema = network
         run_dir, snapshot_pkl = str(folder), str(folder / "network-snapshot-000002.pkl")
-        batch_idx, rank, num_gpus, cur_nimg, done = 60, 0, 1, 2000, False
+        batch_idx, batch_size, rank, num_gpus, cur_nimg, done = 0, 32, 0, 1, 0, False
         stats_metrics: Dict[str, float] = {"fid50k_full": 3.0}
         stats_dict = {
             "Loss/G/loss": {"num": 4, "mean": loss},
             "Loss/r1_penalty": {"num": 0, "mean": math.nan},
             "Progress/augment": {"num": 1, "mean": math.nan},
         }
+        ticker(0, 4)
+        batch_idx, cur_nimg = 60, 2000
         ticker(2, 4)
+        del batch_size
         del G, D, G_ema, run_dir, snapshot_pkl, batch_idx, rank, num_gpus, cur_nimg, stats_metrics, stats_dict
         return done
 

@@ -80,6 +80,9 @@ def test_pairs_and_the_best_are_named_by_the_networks_that_are_pruned(
         optimizers = {kind: torch.optim.Adam(networks[kind].parameters()) for kind in ("G", "D")}
         for kind, optimizer in optimizers.items():
             engine.add_optimizer(kind, optimizer, 0.001)
+        ticker = Ticker(keepers=["training_hooks.observers.best.keep_best"])
+        cur_nimg = 0
+        ticker(cur_nimg, total_kimg)
         while not done:
             for kind, optimizer in optimizers.items():
                 engine.enter_phase("Gmain" if kind == "G" else "Dreg")
@@ -90,7 +93,7 @@ def test_pairs_and_the_best_are_named_by_the_networks_that_are_pruned(
             stats_metrics[f"fid{batch_idx}"] = 1.0
             batch_idx += 1
             done = batch_idx == total_kimg
-            Ticker(keepers=["training_hooks.observers.best.keep_best"])(cur_nimg / 1000, total_kimg)
+            ticker(cur_nimg / 1000, total_kimg)
 
     training_loop(0, 1000, 4, {}, str(tmp_path), str(snapshot), {}, **networks)
     best = sorted(path.stem for path in tmp_path.glob("network-best-*.pkl"))

@@ -189,6 +189,18 @@ def test_a_state_that_no_run_can_go_on_from(
     assert "regan-state-000002.pt: the state cannot be used" in line
 
 
+def test_a_loop_may_have_begun_at_a_later_image(whole: Run) -> None:
+    """As hosts do that are told where to begin, or that take their count from a pickle."""
+    state = states.load(whole.folder / "regan-state-000002.pt")
+    assert state["first_image"] == 0
+    later = {**state, "first_image": 1000, "cur_nimg": state["cur_nimg"] + 1000}
+    check_fields(later)
+    check_fields({name: value for name, value in state.items() if name != "first_image"})  # as 0.1.0 wrote it
+    for one in ({**state, "first_image": 1000}, {**later, "first_image": 0}, {**later, "first_image": -1}):
+        with pytest.raises(ValueError, match="is missing or absurd"):
+            check_fields(one)
+
+
 REPLACEMENTS: List[Any] = [
     ...,
     None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 import click
 
@@ -55,10 +56,8 @@ def tell(args: Any, request: options.Request, flavour: Flavour, shapes: _Shapes)
     """
     told = False
     for method, config in configured(request, args["batch_size"]):
-        try:
+        with _told_by_option(method, request):
             words = {} if method.arguments is None else method.arguments(config, shapes)
-        except ValueError as err:
-            raise options.of_setting(method, err, request) from err
         for word, value in words.items():
             given = flavour.tell(args, word, value)
             if given is not None:
@@ -133,6 +132,15 @@ def _measured(args: Mapping[str, Any], every: int) -> int:
     return math.ceil((loop.snapshots(args) - 1) / every) + 1 if args["metrics"] and loop.snapshots(args) else 0
 
 
+@contextlib.contextmanager
+def _told_by_option(method: Method, request: options.Request) -> Iterator[None]:
+    """Errors of a method's settings are told of its options."""
+    try:
+        yield
+    except ValueError as err:
+        raise options.of_setting(method, err, request) from err
+
+
 def _check_host(method: Method, config: Config, flavour: Flavour, args: Mapping[str, Any]) -> None:
     """Check that the method and its choices fit the host.
 
@@ -152,10 +160,8 @@ def _check_host(method: Method, config: Config, flavour: Flavour, args: Mapping[
 def _completed(method: Method, config: Config, facts: Facts, request: options.Request) -> Config:
     if method.completed is None:
         return config
-    try:
+    with _told_by_option(method, request):
         completed: Config = method.completed(config, facts)
-    except ValueError as err:
-        raise options.of_setting(method, err, request) from err
     return completed
 
 
@@ -191,10 +197,8 @@ def _check_length(method: Method, config: Config, facts: Facts, request: options
 def _plan(method: Method, config: Config, facts: Facts, request: options.Request) -> Mapping[str, Any]:
     if method.plan is None:
         return {}
-    try:
+    with _told_by_option(method, request):
         plan = method.plan(config, facts)
-    except ValueError as err:
-        raise options.of_setting(method, err, request) from err
     for note in plan.notes:
         echo(f"Note: {note}", err=True)
     return plan.values

@@ -13,18 +13,26 @@ from training_hooks.nvidia import state as states
 from .runs import Run
 
 __all__ = [
-    "assert_equal", "assert_same", "comparable_state", "differing", "load_networks", "selected", "write_networks",
+    "assert_equal", "assert_same", "comparable_state", "differing", "host_module", "load_networks", "selected",
+    "write_networks",
 ]  # fmt: skip
 
 
-def load_networks(snapshot: Path, host: Path) -> Dict[str, Any]:
-    """A snapshot's content, in this process."""
+def host_module(host: Path, name: str) -> Any:
+    """A module of a host, in this process."""
     import importlib
-    import pickle
 
     if str(host) not in sys.path:
         sys.path.insert(0, str(host))
     importlib.import_module("dnnlib")  # the embedded host's modules import each other in a circle; this is the way in
+    return importlib.import_module(name)
+
+
+def load_networks(snapshot: Path, host: Path) -> Dict[str, Any]:
+    """A snapshot's content, in this process."""
+    import pickle
+
+    host_module(host, "dnnlib")
     with open(snapshot, "rb") as file:
         return pickle.load(file)
 
@@ -32,13 +40,9 @@ def load_networks(snapshot: Path, host: Path) -> Dict[str, Any]:
 def write_networks(path: Path, host: Path) -> Path:
     """A pickle of networks like those of ``runs.SMALL`` on the small digits, as they are drawn at random."""
     import copy
-    import importlib
     import pickle
 
-    if str(host) not in sys.path:
-        sys.path.insert(0, str(host))
-    importlib.import_module("dnnlib")
-    networks: Any = importlib.import_module("training.networks")
+    networks = host_module(host, "training.networks")
     torch.manual_seed(0)
     size, image = dict(channel_base=256, channel_max=16), dict(c_dim=0, img_resolution=16, img_channels=1)
     G = networks.Generator(z_dim=512, w_dim=512, mapping_kwargs=dict(num_layers=2), synthesis_kwargs=size, **image)

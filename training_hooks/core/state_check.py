@@ -62,6 +62,8 @@ def _is_finite(tensor: Any) -> bool:
 def _fields(state: Mapping[str, Any]) -> Iterator[Tuple[str, bool]]:
     """Name of each field and whether it is fine."""
     yield "cur_nimg", _is_count(state.get("cur_nimg"), 1)
+    first = state.get("first_image", 0)  # states of 0.1.0 have none
+    yield "first_image", _is_count(first, 0)
     yield "batch_idx", _is_count(state.get("batch_idx"), 1)
     yield "cur_tick", _is_count(state.get("cur_tick"), 0)
     p, pending, options = state["augment_p"], state["ada_pending"], state["options"]
@@ -72,9 +74,7 @@ def _fields(state: Mapping[str, Any]) -> Iterator[Tuple[str, bool]]:
     yield "options", options is None or (isinstance(options, dict) and isinstance(options.get("training_set_kwargs"), dict))
     if options is not None:
         each = options.get("batch_size", state["cur_nimg"] // state["batch_idx"])
-        seen = state["batch_idx"] * each
-        is_begun_later = any(options.get(key) for key in ("nimg", "resume_kimg"))  # a host was told where to begin
-        yield "cur_nimg", seen <= state["cur_nimg"] if is_begun_later else seen == state["cur_nimg"]
+        yield "cur_nimg", first + state["batch_idx"] * each == state["cur_nimg"]
     yield "optimizers", isinstance(state["optimizers"], dict) and {"G", "D"} <= set(state["optimizers"])
     for name, optimizer in state["optimizers"].items():
         yield f"optimizer of {name}", all(_of_optimizer(optimizer))

@@ -115,6 +115,7 @@ class Ticker(Dict[str, Any]):
     """
 
     _has_begun = False
+    _first_image = 0  # that the loop counts as shown before its first iteration
 
     def __call__(self, cur_kimg: float, total_kimg: float) -> None:
         loop, engine = HostLoop.running(), current.engine_or_none()
@@ -148,6 +149,7 @@ class Ticker(Dict[str, Any]):
             _begin_after(engine, iteration)
             if engine is not None:
                 loop.set_counters(iteration * loop.batch_size, iteration, loop.tick)
+        self._first_image = loop.images - loop.iteration * loop.batch_size
 
     def _keep(self, loop: HostLoop, engine: Optional[Engine], fault: Optional[health.Fault]) -> None:
         """What goes with a snapshot: a note that it is our own, its state, and copies of it where it is the best so far."""
@@ -178,7 +180,7 @@ class Ticker(Dict[str, Any]):
 
     def _write_state(self, loop: HostLoop, engine: Optional[Engine], is_suspect: bool = False) -> None:
         """Write the state, unless it is suspect and no run could go on from it."""
-        collected = state.collect(loop, [] if engine is None else engine.hooks)
+        collected = state.collect(loop, [] if engine is None else engine.hooks, self._first_image)
         if loop.rank == 0:
             snapshot, is_copied = loop.kept_snapshot, loop.kept_snapshot != loop.snapshot
             assert loop.snapshot is not None and snapshot is not None and loop.run_dir is not None

@@ -146,12 +146,13 @@ def prune_old(folder: "str | Path", keep: int, with_snapshots: bool = False) -> 
 # ---------------------------------------------------------------- the loop
 
 
-def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
+def collect(loop: HostLoop, hooks: Sequence[Hook], first_image: int = 0) -> Dict[str, Any]:
     """The state of a loop at the end of a tick, after its snapshot and statistics. Has to be called on every rank.
 
     Args:
         loop: the host's.
         hooks: whose ``state_dict`` becomes part of the state.
+        first_image: real images that the loop counts as shown before its first iteration.
     """
     augment, ada = loop.augment_pipe, loop.adaptation
     # What each process has for itself: random states, and averages that the hosts never synchronise.
@@ -164,6 +165,7 @@ def collect(loop: HostLoop, hooks: Sequence[Hook]) -> Dict[str, Any]:
         "format": _FORMAT,
         "version": VERSION,
         "cur_nimg": loop.images,
+        "first_image": first_image,
         "batch_idx": loop.iteration,
         "cur_tick": loop.tick + 1,
         "optimizers": {name: opt.state_dict() for name, opt in loop.optimizers.items()},
