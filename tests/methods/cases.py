@@ -19,6 +19,7 @@ class Case:
         bad: (setting, value) that have to be refused.
         suffix: what it adds to the name of that run's folder.
         own_loop: settings with which it has something to do in a loop of one's own of some ten iterations of 8 images.
+        frozen: weights that stay as they are in that loop.
         off: options that leave it off.
     """
 
@@ -28,6 +29,7 @@ class Case:
     bad: List[Tuple[str, Any]]
     suffix: str = ""
     own_loop: Dict[str, Any] = field(default_factory=dict)
+    frozen: Tuple[str, ...] = ()
     off: List[str] = field(default_factory=list)
 
 
@@ -75,6 +77,7 @@ CASES = [
         [("layers", ["7"]), ("layers", ["-3"]), ("layers", ["0blocks"]), ("layers", ["32", "16"]), ("layers", "32")],
         suffix="-freeze-d1block",
         own_loop={"layers": ["fromrgb.*"]},
+        frozen=("D.fromrgb.weight", "D.fromrgb.bias"),
         off=["--freeze-d=none"],
     ),
     Case(
