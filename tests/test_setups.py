@@ -12,7 +12,7 @@ from regan_ext.train.host_values import given
 from regan_ext.train.setups import own_setup, with_setup
 
 HANDED = Flavour(
-    "handed", (), {}, setup="launch_training", entry="subprocess_fn", capacity=(), minibatch_std=(), group=4,
+    "handed", (), setup="launch_training", entry="subprocess_fn", capacity=(), minibatch_std=(), group=4,
     lazy={"G": None, "D": 16}, is_handed=True,
 )  # fmt: skip
 
