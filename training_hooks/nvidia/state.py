@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
@@ -17,11 +16,11 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import torch
 
 from ..core.engine import of_hook, states_of
-from ..core.files import whole_file
 from ..core.hook import Hook
 from ..core.random_state import random_states, set_random_states
 from ..core.ranks import gather
 from ..core.state_check import averages, averages_of, check_fields
+from ..core.tensor_files import TensorFileError, load_tensors, save_tensors
 from .host_loop import HostLoop
 
 __all__ = [
@@ -58,13 +57,7 @@ def save(state: Mapping[str, Any], path: "str | Path") -> None:
     Raises:
         OSError: it cannot be written.
     """
-    try:
-        with whole_file(Path(path), durable=True) as file:
-            torch.save(dict(state), file)
-    except RuntimeError as err:
-        if isinstance(err.__context__, OSError):  # torch's writer hides a failed write behind its own error
-            raise err.__context__ from err
-        raise
+    save_tensors(state, path)
 
 
 def fingerprint(path: "str | Path") -> Dict[str, int]:
@@ -89,21 +82,10 @@ def load(path: "str | Path", snapshot: "Optional[str | Path]" = None) -> Dict[st
             anew leaves the older state beside it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise StateError(f"{path}: there is no such state file")
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise StateError(f"{path}: the state file is damaged (checksum of {damaged})")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except StateError:
-        raise
-    except Exception as err:
-        # zipfile, zlib, pickle and torch each have their own ways of failing on damaged bytes
-        raise StateError(f"{path}: not a state file, or a damaged one ({type(err).__name__})") from err
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise StateError(f"{path}: not a state file of regan-ext")
+        state = load_tensors(path, _FORMAT, "state file")
+    except TensorFileError as err:
+        raise StateError(str(err)) from err
     if state.get("version") != VERSION:
         raise StateError(f"{path}: state version {state.get('version')}, this regan-ext reads version {VERSION}")
     try:

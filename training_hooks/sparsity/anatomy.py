@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Optional, Tuple
 
-__all__ = ["RGB", "ROLES", "SYNTHESIS", "Place", "place", "role"]
+__all__ = ["DENSE", "RGB", "ROLES", "SYNTHESIS", "Place", "place", "role"]
 
 #: Where the synthesis network lies in a generator.
 SYNTHESIS = "synthesis."
@@ -23,6 +23,9 @@ RGB: Dict[str, Tuple[str, ...]] = {
     "G": ("*torgb*", "*to_rgb*", "synthesis.L*_[134].*", "*.to_big.*", "*AggregationLayer*"),
     "D": ("*fromrgb*", "*from_rgb*", "*ExtractionLayer*"),
 }
+
+#: Network → the same, and the layer that gives StyleGAN2's D its logit.
+DENSE: Dict[str, Tuple[str, ...]] = {"G": RGB["G"], "D": (*RGB["D"], "b4.out.*")}
 
 #: Role → what plays it. Weights of a role begin with one spread and learn at one rate, so they are compared with each other.
 ROLES: Dict[str, str] = {

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import zlib
-from typing import Sequence
+from typing import List, Sequence
 
 import torch
 
 __all__ = [
     "checksum", "count_bits", "keep_by_quantile", "keep_smallest_out", "mark_smallest", "max_pruned", "pack_bits",
-    "pruned_count", "unpack_bits", "zero_pruned",
+    "prune_smallest", "pruned_count", "unpack_bits", "zero_pruned",
 ]  # fmt: skip
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of an entry → integers of that width
@@ -134,6 +134,43 @@ def keep_by_quantile(weight: torch.Tensor, ratio: float) -> torch.Tensor:
     if not _every_channel_lives(pruned, weight):
         pruned[_last_of_channel_maxima(magnitude.view(weight.shape[0], -1))] = False
     return pruned.logical_not_().view(weight.shape)
+
+
+def prune_smallest(sizes: Sequence[torch.Tensor], keeps: Sequence[torch.Tensor], k: int) -> List[torch.Tensor]:
+    """Masks that keep k entries less than ``keeps`` do: of those kept, the k with the smallest sizes of all tensors go.
+
+    Equal sizes go in the order of tensors and of positions. Of every output channel (first dimension) of a tensor with two or
+    more dimensions the largest of the entries kept stays, as with ``keep_smallest_out``.
+
+    Args:
+        sizes: finite floating point tensors of one dtype and device, at least 0, of any shapes.
+        keeps: bool tensors of their shapes, True where kept so far.
+        k: number of entries that go.
+
+    Raises:
+        ValueError: so many cannot go.
+    """
+    free = [_may_go(size, keep) for size, keep in zip(sizes, keeps)]
+    values = torch.cat([size[may] for size, may in zip(sizes, free)]) if free else torch.zeros(0)
+    if not 0 <= k <= values.numel():
+        kept = sum(int(torch.count_nonzero(keep)) for keep in keeps)
+        raise ValueError(
+            f"{k} of the {kept} weights that are kept cannot go: at most {values.numel()} can, because each output channel "
+            "keeps one"
+        )
+    if k == 0:
+        return [keep.clone() for keep in keeps]
+    stay = mark_smallest(values, k).logical_not_().split([int(torch.count_nonzero(may)) for may in free])
+    return [keep.masked_scatter(may, still) for keep, may, still in zip(keeps, free, stay)]
+
+
+def _may_go(size: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    """The entries that are kept, but for the largest of each output channel."""
+    if keep.ndim < 2 or keep.numel() == 0:
+        return keep
+    may = keep.clone(memory_format=torch.contiguous_format)
+    may.view(-1)[_last_of_channel_maxima(size.masked_fill(~keep, -1).reshape(size.shape[0], -1))] = False
+    return may
 
 
 @torch.no_grad()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import List, Mapping, Sequence
 
-from ...sparsity.anatomy import RGB
+from ...sparsity.anatomy import DENSE
 from ...sparsity.selection import select
 from .config import RGConfig
 
 __all__ = ["selected"]
-
-# Left dense by default: the layers that write or read RGB, and the one that gives StyleGAN2's D its logit.
-_DENSE = {"G": RGB["G"], "D": (*RGB["D"], "b4.out.*")}
 
 
 def selected(config: RGConfig, network: str, shapes: Mapping[str, Sequence[int]]) -> List[str]:
@@ -20,5 +17,5 @@ def selected(config: RGConfig, network: str, shapes: Mapping[str, Sequence[int]]
     Raises:
         SelectionError: none, or a pattern matches nothing.
     """
-    exclude = _DENSE[network] if config.exclude is None else config.exclude
+    exclude = DENSE[network] if config.exclude is None else config.exclude
     return select(shapes, config.scope, exclude, strict=config.exclude is not None)

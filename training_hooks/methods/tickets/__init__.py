@@ -1,0 +1,1 @@
+"""GAN tickets: iterative magnitude pruning with rewinding."""
