@@ -58,7 +58,7 @@ def selected(network: str, shapes: Mapping[str, Sequence[int]], scope: str = "co
 
 
 def scores(
-    network: torch.nn.Module, names: Sequence[str], init: Mapping[str, torch.Tensor], score: str
+    network: torch.nn.Module, names: Sequence[str], init: Mapping[str, torch.Tensor], score: str = "scaled"
 ) -> Dict[str, torch.Tensor]:
     """How large weights are, so that the smallest can go.
 
