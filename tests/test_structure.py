@@ -25,10 +25,11 @@ FLOORS: Dict[str, int] = {
     **dict.fromkeys(("regan_ext.data",), 14),
     **dict.fromkeys(("regan_ext.metrics", "regan_ext.doctor", "regan_ext.report", "regan_ext.export"), 15),
     **dict.fromkeys(("regan_ext.train",), 16),
-    **dict.fromkeys(("regan_ext.tables", "regan_ext.demo"), 17),
-    **dict.fromkeys(("regan_ext.tune",), 18),
-    **dict.fromkeys(("regan_ext.cli",), 19),
-    **dict.fromkeys(("regan_ext.__main__",), 20),
+    **dict.fromkeys(("regan_ext.steps",), 17),
+    **dict.fromkeys(("regan_ext.tables", "regan_ext.demo"), 18),
+    **dict.fromkeys(("regan_ext.tune",), 19),
+    **dict.fromkeys(("regan_ext.cli",), 20),
+    **dict.fromkeys(("regan_ext.__main__",), 21),
 }
 DOORS = ("regan_ext", "training_hooks")
 

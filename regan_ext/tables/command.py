@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
+from ..runs.folder import Run
+from ..steps.step import Standing
+from ..steps.training import Training
 from ..support.errors import UserError
 from ..support.process import module_command
 from .model import Cell
 
-__all__ = ["Job", "Place"]
+__all__ = ["SETTINGS_FILE", "Job", "Place"]
+
+SETTINGS_FILE = "cell.json"
 
 # Arguments that would make a cell another than its folder says, and how to say what they would say.
 _RESERVED = {
@@ -57,7 +61,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Training):
     """A cell with a seed, in its own folder."""
 
     cell: Cell
@@ -70,12 +74,18 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Holds the run folder, or several where a run was interrupted."""
         return self.place.out / self.cell.table.name / self.name
 
     @property
+    def note(self) -> Path:
+        return self.folder / SETTINGS_FILE
+
+    @property
+    def trust(self) -> bool:
+        return self.place.trust
+
+    @property
     def settings(self) -> Tuple[str, ...]:
-        """The arguments that make it what it is: not where files lie, nor how many GPUs work on it."""
         return (f"--seed={self.seed}", *self.cell.options, *self.place.extra)
 
     @property
@@ -84,14 +94,17 @@ class Job:
         return [self.place.data / name for name in self.cell.column.files().values()]
 
     def command(self, resume: bool) -> List[str]:
-        """The whole command; ``resume`` goes on from the newest state in the cell's folder."""
         where = [*self._host, f"--outdir={self.folder}", *self._files]
         where += [] if self.place.gpus is None else [f"--gpus={self.place.gpus}"]
         going_on = ["--resume=latest"] if resume else []
         return module_command("regan_ext", "train", *where, *self.settings, *going_on)
 
+    def unmeasured(self, run: Run) -> List[str]:
+        """A statistic that has no value is of a method that the run does without."""
+        missing = (m for m in self.cell.table.measures if m.metric is not None and not m.points(run))
+        return list(dict.fromkeys(str(measure.metric) for measure in missing))
+
     def measuring(self, snapshot: Path, metrics: Sequence[str]) -> List[str]:
-        """The command that measures a snapshot and notes the results beside it."""
         given = [f"--metrics={','.join(metrics)}", "--save", f"--seed={self.seed}", *(["--trust"] if self.place.trust else [])]
         return module_command("regan_ext", "metrics", "run", str(snapshot), *self._host, *self._files, *given)
 
@@ -103,6 +116,8 @@ class Job:
     def _files(self) -> List[str]:
         return [f"{option}={self.place.data / name}" for option, name in self.cell.column.files().items()]
 
-    def shell(self, resume: bool) -> str:
-        """The same as a line for a shell."""
-        return shlex.join(self.command(resume))
+    def result(self, now: Standing) -> str:
+        """The last values."""
+        assert now.run is not None
+        found = [(m.title, m.points(now.run)) for m in self.cell.table.measures if m.result is not None]
+        return ", ".join(f"{title} {points[-1].value:.5g}" for title, points in found if points)
