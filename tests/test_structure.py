@@ -128,3 +128,8 @@ def test_a_warning_of_ours_is_an_error(name: str) -> None:
 def test_names_that_runs_of_0_1_0_have_saved_are_found(name: str) -> None:
     assert look_up(name) is look_up(dotted_name(name)) and dotted_name(name) != name
     assert dotted_name("torch.optim.Adam") == "torch.optim.Adam"
+
+
+def test_the_tests_of_a_file_stay_in_one_process(request: pytest.FixtureRequest, worker_id: str) -> None:
+    """Else each process makes the long runs of its files anew, and the suite takes half as long again."""
+    assert worker_id == "master" or request.node.nodeid.endswith("@test_structure")
