@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.networks import assert_equal, comparable_state, differing, load_networks
+from support.runs import SMALL, Run, resumed
 from torch import nn
 
+from regan_ext.cli import main
+from training_hooks.core.loop import Loop
 from training_hooks.core.tensor_files import TensorFileError
 from training_hooks.methods.tickets import prune as tickets
 from training_hooks.methods.tickets.files import Init, Mask, init_of, read_init, read_mask, write_init, write_mask
+from training_hooks.methods.tickets.hook import Tickets
 from training_hooks.sparsity.masks import prune_smallest
 from training_hooks.sparsity.selection import SelectionError, parameter_shapes
 
@@ -244,3 +251,292 @@ def test_moving_averages_of_g_are_those_of_its_average_and_weights_its_own() -> 
     init = init_of({"G": G, "G_ema": average})
     assert torch.equal(init.networks["G_ema"]["conv.weight"], average.conv.weight)
     assert torch.equal(init.networks["G"]["conv.weight"], G.conv.weight)
+
+
+# ---------------------------------------------------------------- a loop of one's own
+
+
+class Mine:
+    """A small adversarial loop with an average and a buffer that moves."""
+
+    def __init__(self, seed: int, settings: Dict[str, Any]):
+        torch.manual_seed(seed)
+        self.networks: Dict[str, Any] = {"G": Small(), "D": Small()}
+        self.networks["G_ema"] = copy.deepcopy(self.networks["G"])
+        optimizers = {
+            kind: torch.optim.Adam(self.networks[kind].parameters(), lr=0.01, betas=(0.5, 0.9), weight_decay=0.1)
+            for kind in "GD"
+        }
+        self.optimizers = optimizers
+        self.hook = Tickets(**settings) if settings else None
+        self.loop = Loop(self.networks, optimizers, [] if self.hook is None else [self.hook], batch_size=4)
+
+    def train(self, iterations: int) -> "Mine":
+        torch.manual_seed(7)
+        for _ in range(iterations):
+            with self.loop.iteration():
+                for kind in "GD":
+                    self.optimizers[kind].zero_grad()
+                    network = self.networks[kind]
+                    network.norm(network.conv(torch.randn(4, 3, 5, 5))).square().sum().backward()
+                    self.optimizers[kind].step()
+                with torch.no_grad():
+                    for average, p in zip(self.networks["G_ema"].parameters(), self.networks["G"].parameters()):
+                        average.lerp_(p, 0.5)
+        return self
+
+    def tensors(self) -> Dict[str, torch.Tensor]:
+        return {f"{kind}.{name}": t.clone() for kind in self.networks for name, t in self.networks[kind].state_dict().items()}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Dict[str, Any]:
+    """Settings of the second round of a ticket that a loop has begun."""
+    init = tmp_path / "ticket-init.pt"
+    dense = Mine(0, {"init": str(init)}).train(5)
+    ends = {kind: dense.networks[kind] for kind in "GD"}
+    begun = read_init(init)
+    write_mask(tickets.following(tickets.dense_mask(begun, ends), begun, ends, 0.4), tmp_path / "ticket-mask-1.pt")
+    return {"init": str(init), "mask": str(tmp_path / "ticket-mask-1.pt")}
+
+
+def test_a_round_begins_with_the_weights_of_round_0_and_zeros_in_all_three_networks(files: Dict[str, Any]) -> None:
+    init, mask = read_init(files["init"]), read_mask(files["mask"])
+    mine = Mine(99, files)
+    with torch.no_grad():
+        mine.networks["G_ema"].conv.weight.add_(1)
+        mine.networks["D"].norm.running_var.add_(1)
+    mine.train(0)
+    with mine.loop.iteration():
+        begun = mine.tensors()
+    for name, tensor in begun.items():
+        kind, _, key = name.partition(".")
+        of = "G" if kind == "G_ema" else kind
+        keep = mask.networks[of].get(key, torch.ones(tensor.shape, dtype=torch.bool))
+        assert torch.equal(tensor[keep], init.networks[of][key][keep]) and not tensor[~keep].any()
+    assert {"G.norm.running_mean", "D.norm.running_var", "G_ema.norm.num_batches_tracked"} <= set(begun)
+    assert mine.hook is not None and mine.hook.is_sparse()
+    assert mine.loop.end_tick() == {"Ticket/round": 1, "Ticket/sparsity_G": 54 / 135, "Ticket/sparsity_D": 54 / 135}
+
+
+def test_zeros_stay_exact_whatever_the_optimizer_does(files: Dict[str, Any]) -> None:
+    mask, mine = read_mask(files["mask"]), Mine(99, files).train(6)
+    for kind, of in (("G", "G"), ("G_ema", "G"), ("D", "D")):
+        weight = mine.networks[kind].conv.weight.detach()
+        assert torch.equal(weight != 0, mask.networks[of]["conv.weight"])
+
+
+def test_a_share_of_0_is_plain_training_bit_for_bit(tmp_path: Path) -> None:
+    init = tmp_path / "ticket-init.pt"
+    plain, first = Mine(0, {}).train(5), Mine(0, {"init": str(init)}).train(5)
+    begun = read_init(init)
+    dense = tickets.dense_mask(begun, {kind: first.networks[kind] for kind in "GD"})
+    write_mask(tickets.following(dense, begun, {kind: first.networks[kind] for kind in "GD"}, 0.0), tmp_path / "mask.pt")
+    second = Mine(5, {"init": str(init), "mask": str(tmp_path / "mask.pt")})
+    second.train(5)
+    assert_equal(plain.tensors(), first.tensors(), "round 0")
+    assert_equal(plain.tensors(), second.tensors(), "round 1")
+    assert first.hook is not None and second.hook is not None
+    assert not first.hook.is_sparse() and not second.hook.is_sparse()
+
+
+def test_a_loop_that_goes_on_is_not_rewound_and_refuses_another_mask(files: Dict[str, Any], tmp_path: Path) -> None:
+    whole = Mine(99, files).train(3)
+    state = copy.deepcopy(whole.loop.state_dict())
+    again = Mine(5, files)
+    again.loop.load_state_dict(state)
+    assert_equal(whole.train(3).tensors(), again.train(3).tensors(), "weights")
+    mask = read_mask(files["mask"])
+    moved = {kind: {name: ~keep for name, keep in keeps.items()} for kind, keeps in mask.networks.items()}
+    write_mask(Mask(moved, 1, {}, mask.init), tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"^the state is of a mask with checksum \d+ \(round 1\), this run's has \d+"):
+        Mine(5, {**files, "mask": str(tmp_path / "other.pt")}).loop.load_state_dict(state)
+
+
+def changed(mask: Mask, **parts: Any) -> Mask:
+    about = {"networks": mask.networks, "round": mask.round, "rule": mask.rule, "init": mask.init, "before": mask.before}
+    return Mask(**{**about, **parts})
+
+
+@pytest.mark.parametrize("parts, said", [
+    ({"init": 1}, r"mask .*mask-1\.pt was found with other weights than .*init\.pt has; .*--ticket-transfer=true"),
+    ({"networks": {"G": {"conv2.weight": torch.ones(2, dtype=torch.bool)}}},
+     "mask .* is of other networks: the file has G.conv2.weight, and this run has not"),
+    ({"networks": {"D": {"conv.weight": torch.ones(5, 3, 1, 1, dtype=torch.bool)}}},
+     r"of other networks: D\.conv\.weight is \[5, 3, 1, 1\] in the file, \[5, 3, 3, 3\] in this run"),
+    ({"networks": {"D": {"norm.running_mean": torch.ones(5, dtype=torch.bool)}}},
+     "prunes D.norm.running_mean, which is frozen in this run"),
+])  # fmt: skip
+def test_masks_that_do_not_belong_to_the_run_are_refused(parts: Dict[str, Any], said: str, files: Dict[str, Any]) -> None:
+    write_mask(changed(read_mask(files["mask"]), **parts), files["mask"])
+    with pytest.raises(ValueError, match=said):
+        Mine(0, files).train(1)
+
+
+def test_weights_that_do_not_belong_to_the_run_are_refused(files: Dict[str, Any], tmp_path: Path) -> None:
+    init = read_init(files["init"])
+    smaller = {**init.networks, "D": {**init.networks["D"], "conv.weight": torch.ones(1)}}
+    write_init(Init(smaller), files["init"])
+    with pytest.raises(ValueError, match=r"init .* is of other networks: D\.conv\.weight is \[5, 3, 3, 3\] in this run, \[1\]"):
+        Mine(0, {"init": files["init"]}).train(1)
+    Path(files["init"]).unlink()
+    with pytest.raises(ValueError, match=r"init .*ticket-init\.pt is not there, and .*mask-1\.pt was found with its weights"):
+        Mine(0, files).train(1)
+    Mine(0, {**files, "transfer": True}).train(1)  # other weights, which it writes
+    assert read_init(files["init"]).checksum == init.checksum
+    with pytest.raises(ValueError, match="cannot be written: there is no folder"):
+        Mine(0, {"init": str(tmp_path / "none" / "init.pt")}).train(1)
+
+
+def test_a_mask_of_a_network_that_nobody_trains_is_refused(files: Dict[str, Any]) -> None:
+    G = Small()
+    with pytest.raises(ValueError, match="is of D too, which this run has not"):
+        Loop({"G": G}, {"G": torch.optim.Adam(G.parameters())}, [Tickets(**files)])
+    with pytest.raises(ValueError, match="is of D, whose optimizer the loop does not name"):
+        Loop({"G": G, "D": Small()}, {"G": torch.optim.Adam(G.parameters())}, [Tickets(**files)])
+
+
+# ---------------------------------------------------------------- winning tickets
+
+
+def classifier(seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10))
+
+
+def test_iterative_pruning_with_rewinding_beats_one_shot_and_random_tickets(tmp_path: Path) -> None:
+    """Digits of 8×8, a network of two hidden layers, seven rounds to 4.4 % of its weights: each from another network's weights,
+    which have to be put back to those of round 0."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images, classes = torch.tensor(digits.data, dtype=torch.float32) / 16, torch.tensor(digits.target)
+    init, path = tmp_path / "ticket-init.pt", tmp_path / "mask.pt"
+
+    def trained(seed: int, mask: Any) -> "tuple[nn.Module, float]":
+        if mask is not None:
+            write_mask(mask, path)
+        net, draw = classifier(seed), torch.Generator().manual_seed(0)
+        optimizer = torch.optim.Adam(net.parameters(), lr=0.005)
+        loop = Loop({"G": net}, {"G": optimizer}, [Tickets(init=str(init), mask="" if mask is None else str(path))])
+        for _ in range(100):
+            with loop.iteration():
+                batch = torch.randint(0, 800, (64,), generator=draw)
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(net(images[batch]), classes[batch]).backward()
+                optimizer.step()
+        return net, float((net(images[800:]).argmax(1) == classes[800:]).float().mean())
+
+    net, _ = trained(0, None)
+    begun = read_init(init)
+    mask = whole = tickets.dense_mask(begun, {"G": net}, "weights")
+    first = tickets.scores(net, list(whole.networks["G"]), begun.networks["G"])
+    for round_ in range(1, 8):
+        mask = tickets.following(mask, begun, {"G": net}, 0.36)
+        net, accuracy = trained(round_, mask)
+    kept = sum(tickets.counts(mask.networks["G"]).values())
+    assert kept == tickets.kept_after(17_400, 0.36, 7) and 0.044 < kept / 17_400 < 0.0441
+    one_shot = changed(mask, networks={"G": tickets.prune_to(whole.networks["G"], first, kept)})
+    random = changed(mask, networks={"G": tickets.random_mask(mask.shapes["G"], kept, seed=0)})
+    by_one_shot, at_random = trained(8, one_shot)[1], trained(9, random)[1]
+    assert accuracy > by_one_shot + 0.03 > at_random + 0.2, (accuracy, by_one_shot, at_random)
+
+
+# ---------------------------------------------------------------- the real loop
+
+
+SHORT = ["--batch=64"]  # 16 iterations of a kimg, R1 in the first and path length in every fourth
+
+
+@pytest.fixture(scope="module")
+def rounds(train: Any, host_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Any]:
+    """Round 0 of a ticket, and the files of round 2, its masks found twice from the same networks."""
+    folder = tmp_path_factory.mktemp("ticket")
+    run = train(*SHORT, f"--ticket-init={folder / 'ticket-init.pt'}", mode="off")
+    ends, init = load_networks(run.snapshot(1), host_dir), read_init(folder / "ticket-init.pt")
+    mask = tickets.dense_mask(init, {kind: ends[kind] for kind in "GD"})
+    for _ in range(2):
+        mask = tickets.following(mask, init, ends, 0.3)
+    write_mask(mask, folder / "ticket-mask-2.pt")
+    return {"run": run, "folder": folder, "mask": mask, "init": init}
+
+
+@pytest.fixture(scope="module")
+def second(train: Any, rounds: Dict[str, Any]) -> Run:
+    """Round 2, in two processes."""
+    return train(*SHORT, "--kimg=2", "--gpus=2", *of_round_2(rounds["folder"]), mode="off")
+
+
+def of_round_2(folder: Path) -> List[str]:
+    return [f"--ticket-init={folder / 'ticket-init.pt'}", f"--ticket-mask={folder / 'ticket-mask-2.pt'}"]
+
+
+def test_round_0_is_the_hosts_own_training(rounds: Dict[str, Any], train: Any, host_dir: Path) -> None:
+    plain, run = train(*SHORT, mode="off"), rounds["run"]
+    one, other = (load_networks(each.snapshot(1), host_dir) for each in (plain, run))
+    assert differing(one, other) == []
+    assert run.folder.name.endswith("-ticket-r0") and run.stats[-1]["Ticket/round"]["mean"] == 0
+    assert "GAN tickets: " not in plain.output and f"writes its weights to {rounds['folder']}" in run.output
+    begun = rounds["init"].networks
+    assert not begun["G"]["mapping.w_avg"].any() and begun["G"].keys() == other["G"].state_dict().keys()
+    assert torch.equal(begun["G"]["synthesis.b8.conv0.noise_const"], other["G"].synthesis.b8.conv0.noise_const)
+
+
+def test_snapshots_of_all_processes_have_exact_zeros_and_weights_that_trained(
+    second: Run, rounds: Dict[str, Any], host_dir: Path
+) -> None:
+    ends = load_networks(second.snapshot(2), host_dir)
+    for kind, of in (("G", "G"), ("G_ema", "G"), ("D", "D")):
+        params, keeps = dict(ends[kind].named_parameters()), rounds["mask"].networks[of]
+        assert all(torch.equal(params[name] != 0, keep) for name, keep in keeps.items())
+        assert set(keeps) == set(tickets.selected(of, parameter_shapes(ends[kind])))
+        assert not any(torch.equal(params[name], rounds["init"].networks[of][name]) for name in keeps)
+    assert second.folder.name.endswith("-ticket-r2")
+    last = {name: value["mean"] for name, value in second.stats[-1].items() if name.startswith("Ticket/")}
+    measured = {kind: rounds["mask"].sparsity(kind) for kind in "GD"}
+    assert last == pytest.approx({"Ticket/round": 2, "Ticket/sparsity_G": measured["G"], "Ticket/sparsity_D": measured["D"]})
+
+
+def test_a_run_of_a_round_goes_on_bit_for_bit_and_with_no_other_mask(
+    second: Run, rounds: Dict[str, Any], host_dir: Path, tmp_path: Path, data_zip: Path
+) -> None:
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("ticket-init.pt", "ticket-mask-2.pt"):
+        shutil.copy2(rounds["folder"] / name, moved / name)
+    again = resumed(second, second.snapshot(1), tmp_path / "runs", [*SHORT, "--kimg=2", "--gpus=2", *of_round_2(moved)])
+    assert differing(*(load_networks(run.snapshot(2), host_dir) for run in (second, again))) == []
+    assert_equal(*(comparable_state(run.snapshot(2))["optimizers"] for run in (second, again)), "optimizers")
+    fewer = {**rounds["mask"].networks, "D": tickets.prune(rounds["mask"].networks["D"], rounds["init"].networks["D"], 0.1)}
+    write_mask(changed(rounds["mask"], networks=fewer), moved / "ticket-mask-2.pt")
+    common = [f"--outdir={tmp_path / 'other'}", f"--data={data_zip}", *SMALL, *SHORT, "--kimg=2", "--gpus=2"]
+    result = CliRunner().invoke(
+        main, ["train", "--host=embedded", *common, *of_round_2(moved), f"--resume={second.snapshot(1)}"]
+    )
+    assert result.exit_code == 2 and "GAN tickets's mask_checksum was" in result.output
+
+
+@pytest.mark.parametrize("options, said", [
+    (["--ticket-mask={mask}"], "--ticket-mask needs --ticket-init"),
+    (["--ticket-init={mask}"], "ticket-mask-2.pt: not a ticket's file of initial weights of regan-ext"),
+    (["--ticket-init={init}", "--ticket-mask={init}"], "ticket-init.pt: not a ticket's mask file of regan-ext"),
+    (["--ticket-init={init}", "--ticket-mask=nowhere.pt"], "nowhere.pt: there is no such ticket's mask file"),
+    (["--ticket-init=nowhere.pt", "--ticket-mask={mask}"], "nowhere.pt is not there, and"),
+    (["--ticket-init=no/where.pt"], "cannot be written: there is no folder"),
+    (["--ticket-init={init}", "--ticket-mask={mask}", "--cmax=8"], "is of other networks: G."),
+    (["--ticket-init={init}", "--cmax=8"], "ticket-init.pt is of other networks: G."),
+    (["--ticket-init={init}", "--ticket-mask={mask}", "--freezed=4", "--resume={networks}"], "which is frozen in this run"),
+    (["--ticket-init={init}", "--ticket-transfer=true"], "transfer needs mask"),
+    (["--ticket-init={init}", "--rg", "--metrics=fid5k_full"], "--ticket-init cannot be combined with --rg"),
+    (["--ticket-init={init}", "--regan-ratio=0.3"], "--ticket-init cannot be combined with --regan-ratio"),
+])  # fmt: skip
+def test_mistakes_are_told_in_one_line(
+    options: List[str], said: str, rounds: Dict[str, Any], data_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = {"init": rounds["folder"] / "ticket-init.pt", "mask": rounds["folder"] / "ticket-mask-2.pt"}
+    common = ["train", "--host=embedded", "--outdir=runs", f"--data={data_zip}", *SMALL]
+    given = [each.format(**places, networks=rounds["run"].snapshot(1)) for each in options]
+    result = CliRunner().invoke(main, [*common, *given])
+    assert result.exit_code == 2 and said in result.output.replace("\n", " "), result.output
+    assert not list(tmp_path.iterdir())

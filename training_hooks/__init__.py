@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from .methods.rggan.config import RGConfig
     from .methods.rggan.hook import RegenerativePruning
     from .methods.setting import Config, setting
+    from .methods.tickets.hook import Tickets
     from .observers.stability import Stability
 
 __all__ = [
     "PRESETS", "AdaptivePseudoAugmentation", "Config", "DiffAugment", "FreezeD", "Hook", "Length", "Loop", "Method", "RGConfig",
-    "Reconfiguration", "ReconfigurationConfig", "RegenerativePruning", "Round", "Stability", "Statistic", "Step", "Training",
-    "augment", "parse_policy", "setting",
+    "Reconfiguration", "ReconfigurationConfig", "RegenerativePruning", "Round", "Stability", "Statistic", "Step", "Tickets",
+    "Training", "augment", "parse_policy", "setting",
 ]  # fmt: skip
 
 _MODULES = {
@@ -42,6 +43,7 @@ _MODULES = {
     "methods.rggan.config": ("RGConfig",),
     "methods.rggan.hook": ("RegenerativePruning",),
     "methods.setting": ("Config", "setting"),
+    "methods.tickets.hook": ("Tickets",),
     "observers.stability": ("Stability",),
 }
 

@@ -97,6 +97,17 @@ class _HookType(click.ParamType):
         return names
 
 
+class _FileType(UserPath):
+    """A file, as a setting takes it: by its absolute path, because a run goes on in any folder; ``none`` is none."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
+        if str(value).lower() == "none":
+            return ""
+        return os.path.abspath(super().convert(value, param, ctx))
+
+
 class _BoolType(click.types.BoolParamType):
     """True or false, and no empty value, which click takes for false."""
 
@@ -191,7 +202,7 @@ def _type_of(each: Setting) -> Any:
         return kind(each.least, each.most, min_open=each.excludes_least, max_open=each.excludes_most)
     if each.kind == "rates":
         return _RatesType(each)
-    return {"bool": _BoolType(), "str": str}.get(each.kind) or _ListType(each)
+    return {"bool": _BoolType(), "str": str, "path": _FileType()}.get(each.kind) or _ListType(each)
 
 
 _CHANNELS, _MANY = Int(1, 65536), Int(1, 1_000_000)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Dict, List, Tuple
+
+from support.tickets import write_random_mask
 
 from training_hooks.methods.method import find
 
@@ -34,8 +39,21 @@ class Case:
 
 
 #: A metric that needs nothing from the network; ``{detector}`` is where ``support.detectors`` has written a feature network,
-#: ``{networks}`` where ``support.networks`` has written a snapshot.
+#: ``{networks}`` where ``support.networks`` has written a snapshot, ``{ticket}`` the folder of a ticket of it.
 METRIC = ["--metrics=fid1k_full", "--metric-detector={detector}"]
+
+# What a ticket is given in a loop of one's own: a file for its weights, which it writes, and a mask of that loop's networks.
+_FOLDER = tempfile.TemporaryDirectory()
+atexit.register(_FOLDER.cleanup)
+_TICKET = {
+    "init": f"{_FOLDER.name}/ticket-init.pt",
+    "mask": str(
+        write_random_mask(
+            Path(_FOLDER.name, "ticket-mask-1.pt"), {"G": {"mapping.weight": (16, 4)}, "D": {"head.weight": (4, 16)}}, 0.7
+        )
+    ),
+    "transfer": True,
+}
 
 CASES = [
     Case(
@@ -69,6 +87,15 @@ CASES = [
         suffix="-rg0.3@40",
         own_loop={"reach": "0.3@4"},
         off=["--rg=false"],
+    ),
+    Case(
+        "ticket",
+        ["--ticket-init={ticket}/ticket-init.pt", "--ticket-mask={ticket}/ticket-mask-1.pt"],
+        {"init": "/tmp/ticket-init.pt", "mask": "/tmp/ticket-mask-2.pt", "transfer": True, "mask_checksum": 5},
+        [("init", 1), ("mask", "/tmp/ticket-mask-2.pt"), ("transfer", True), ("mask_checksum", -1), ("mask_checksum", 3)],
+        suffix="-ticket-r1",
+        own_loop=_TICKET,
+        off=["--ticket-init=none"],
     ),
     Case(
         "freezed",

@@ -16,9 +16,10 @@ from card_tables import card_of, with_tables
 from cases import CASES, Case, combined
 from click.testing import CliRunner
 from support.detectors import write_detector
-from support.networks import write_networks
+from support.networks import load_networks, write_networks
 from support.processes import run_python
 from support.runs import REGAN, SMALL
+from support.tickets import write_ticket
 
 from regan_ext.cli import main
 from regan_ext.support.errors import UserError
@@ -41,7 +42,10 @@ def method_of(case: Case) -> Method:
 def files(tmp_path_factory: pytest.TempPathFactory, host_dir: Path) -> Dict[str, Path]:
     """What options of the cases name."""
     folder = tmp_path_factory.mktemp("files")
-    return {"detector": write_detector(folder / "tiny.pt"), "networks": write_networks(folder / "networks.pkl", host_dir)}
+    networks = write_networks(folder / "networks.pkl", host_dir)
+    # Of D what is left where its blocks are frozen.
+    write_ticket(folder, load_networks(networks, host_dir), {"G": "convolutions", "D": "b4.conv.weight"})
+    return {"detector": write_detector(folder / "tiny.pt"), "networks": networks, "ticket": folder}
 
 
 def given(options_of_a_case: List[str], files: Dict[str, Path]) -> List[str]:

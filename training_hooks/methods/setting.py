@@ -13,7 +13,7 @@ from ..core.schedule import Schedule
 __all__ = ["KINDS", "Config", "Setting", "as_text", "setting"]
 
 #: Kinds of settings, by which they are read from a command line and from JSON.
-KINDS = ("float", "int", "bool", "str", "choice", "choices", "patterns", "length", "rates")
+KINDS = ("float", "int", "bool", "str", "path", "choice", "choices", "patterns", "length", "rates")
 
 _C = TypeVar("_C", bound="Config")
 
@@ -25,9 +25,9 @@ class Setting:
     Args:
         name: field of the configuration.
         default: value where none is given.
-        kind: one of ``KINDS``. "choices" is several different ones in an order, "patterns" several texts or None, "length" a
-            number of iterations that may be given in kimg, "rates" a factor of dense phases, or the text of a factor of sparse
-            and one of dense phases such as "1:0.1".
+        kind: one of ``KINDS``. "path" is a file by its absolute path, "" none; "choices" is several different ones in an order,
+            "patterns" several texts or None, "length" a number of iterations that may be given in kimg, "rates" a factor of
+            dense phases, or the text of a factor of sparse and one of dense phases such as "1:0.1".
         help: what it sets, a sentence for the reader of ``--help``.
         least: smallest value allowed; None = no bound.
         most: largest value allowed; None = no bound.
@@ -75,7 +75,7 @@ class Setting:
             return self._several(value)
         elif self.kind == "rates" and isinstance(value, str):
             return self._rates(value)
-        elif self.kind in ("str", "bool"):
+        elif self.kind in ("str", "bool", "path"):
             if type(value) is not type(self.default):
                 raise ValueError(f"{self.name} must be of the type of {self.default!r}, got {value!r}")
         else:
