@@ -14,6 +14,7 @@ from .support.numbers import FiniteFloat, Int, SeedList
 from .support.paths import UserPath
 from .support.text import echo, printable_errors, terminal
 from .tables.commands import tables
+from .tickets.commands import tickets
 from .tune.commands import tune
 
 __all__ = ["main"]
@@ -190,6 +191,7 @@ def report(runs: Tuple[str, ...], out: Optional[str], png: bool) -> None:
 main.add_command(data)
 main.add_command(metrics)
 main.add_command(tables)
+main.add_command(tickets)
 main.add_command(tune)
 
 

@@ -26,10 +26,11 @@ FLOORS: Dict[str, int] = {
     **dict.fromkeys(("regan_ext.metrics", "regan_ext.doctor", "regan_ext.report", "regan_ext.export"), 15),
     **dict.fromkeys(("regan_ext.train",), 16),
     **dict.fromkeys(("regan_ext.steps",), 17),
-    **dict.fromkeys(("regan_ext.tables", "regan_ext.demo"), 18),
-    **dict.fromkeys(("regan_ext.tune",), 19),
-    **dict.fromkeys(("regan_ext.cli",), 20),
-    **dict.fromkeys(("regan_ext.__main__",), 21),
+    **dict.fromkeys(("regan_ext.tickets",), 18),
+    **dict.fromkeys(("regan_ext.tables", "regan_ext.demo"), 19),
+    **dict.fromkeys(("regan_ext.tune",), 20),
+    **dict.fromkeys(("regan_ext.cli",), 21),
+    **dict.fromkeys(("regan_ext.__main__",), 22),
 }
 DOORS = ("regan_ext", "training_hooks")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 from training_hooks.core.best import best, is_candidate
 from training_hooks.nvidia.metrics import direction
@@ -15,7 +15,7 @@ from ..support.reading import Damaged, mapping, number, read_json
 from .job import by_kimg
 from .metric import MetricPoint
 
-__all__ = ["chosen_snapshot", "find_runs"]
+__all__ = ["best_snapshot", "chosen_snapshot", "find_runs"]
 
 _RUN_FILES = ("training_options.json", "stats.jsonl")
 
@@ -50,7 +50,7 @@ def chosen_snapshot(path: Path, best: Optional[str] = None) -> Path:
             raise UserError(f"--best takes the best snapshot of a run folder, and {path} is none")
         return path
     if best is not None:
-        return _best(path, best)
+        return best_snapshot([path], best)
     found = list(by_kimg(path).values())
     if not found:
         runs = [inner.name for inner in find_runs(path) if inner != path]
@@ -59,17 +59,27 @@ def chosen_snapshot(path: Path, best: Optional[str] = None) -> Path:
     return found[-1]
 
 
-def _best(folder: Path, wanted: str) -> Path:
-    found = [point for path in sorted(folder.glob("network-best-*.json")) for point in _noted(path)]
+def best_snapshot(folders: Sequence[Path], wanted: str = "") -> Path:
+    """The best of the snapshots that the parts of a run have kept.
+
+    Args:
+        folders: of the parts, at least one, in order.
+        wanted: see ``chosen_snapshot``.
+
+    Raises:
+        UserError: there is none, or several metrics have one.
+    """
+    folder = folders[-1]
+    found = [point for part in folders for path in sorted(part.glob("network-best-*.json")) for point in _noted(path)]
     if not found:
         raise UserError(f"--best: {folder} holds no network-best-*.pkl; a run with --metrics keeps them")
-    fitting = [point for point in found if wanted in ("", point.name) or point.snapshot == f"network-best-{wanted}.pkl"]
+    fitting = [point for point in found if wanted in ("", point.name) or Path(point.snapshot).stem == f"network-best-{wanted}"]
     metrics = list(dict.fromkeys(point.name for point in fitting))
     if len(metrics) != 1:
         names = ", ".join(dict.fromkeys(point.name for point in found))
         given = f"--best={wanted}" if wanted else "--best"
         raise UserError(f"{given}: {folder} knows the best by {names}; name one, as in --best={found[0].name}")
-    return folder / (best(fitting, direction(metrics[0])) or fitting[0]).snapshot
+    return Path((best(fitting, direction(metrics[0])) or fitting[0]).snapshot)
 
 
 def _noted(path: Path) -> List[MetricPoint]:
@@ -82,4 +92,4 @@ def _noted(path: Path) -> List[MetricPoint]:
     value, kimg = number(content.get("value")), number(content.get("kimg"))
     if match is None or not snapshot.is_file() or not math.isfinite(value) or not is_candidate(kimg):
         return []
-    return [MetricPoint(match[1], kimg, value, snapshot.name)]
+    return [MetricPoint(match[1], kimg, value, str(snapshot))]

@@ -42,6 +42,11 @@ class Training(Step):
         """The arguments that make it what it is: not where files lie, nor how many GPUs work on it."""
 
     @property
+    def where(self) -> Mapping[str, Any]:
+        """What is written down beside them: where files lie, and what works on it."""
+        return {}
+
+    @property
     @abc.abstractmethod
     def trust(self) -> bool:
         """Whether it goes on from and measures snapshots that none of the user's own runs wrote on this machine."""
@@ -132,7 +137,8 @@ def difference(before: Optional[Sequence[str]], now: Sequence[str]) -> Optional[
 
 def note_settings(step: Training) -> None:
     """Write down what the step is begun with, and on what machine."""
-    content = {"arguments": list(step.settings), "machine": _this_machine()}
+    about = {"where": dict(step.where)} if step.where else {}
+    content = {"arguments": list(step.settings), **about, "machine": _this_machine()}
     with whole_file(step.note) as file:
         file.write(json.dumps(content, indent=2).encode() + b"\n")
 

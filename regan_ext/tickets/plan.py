@@ -1,0 +1,167 @@
+"""What finding and training tickets takes, as steps: runs, and the files that are made between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, List, Mapping, Sequence, Tuple
+
+from ..runs.folder import Run
+from ..runs.metric import series
+from ..steps.making import Making
+from ..steps.step import Standing, Step
+from ..steps.training import Training
+from ..support.process import module_command
+from ..support.reading import mapping, read_json
+from . import masks
+from .masks import Level
+from .ticket import SETTINGS_FILE, Rule, Ticket
+
+__all__ = ["TicketRun", "magnitude", "of_mask", "one_shot", "random", "small_dense"]
+
+
+@dataclass(frozen=True)
+class TicketRun(Training):
+    """A run of a ticket, in a folder of its own.
+
+    Args:
+        ticket: that it is of.
+        title: its name, and that of its folder.
+        files: arguments that name its initial weights and masks.
+        needs: steps that make these.
+    """
+
+    ticket: Ticket
+    title: str
+    files: Tuple[str, ...] = ()
+    needs: Tuple[Step, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.title
+
+    @property
+    def folder(self) -> Path:
+        return self.ticket.folder / self.title
+
+    @property
+    def after(self) -> Sequence[Step]:
+        return self.needs
+
+    @property
+    def note(self) -> Path:
+        return self.ticket.folder / SETTINGS_FILE
+
+    @property
+    def settings(self) -> Tuple[str, ...]:
+        return self.ticket.settings
+
+    @property
+    def where(self) -> Mapping[str, Any]:
+        return self.ticket.where
+
+    @property
+    def trust(self) -> bool:
+        return self.ticket.trust
+
+    def command(self, resume: bool) -> List[str]:
+        ticket = self.ticket
+        where = [] if ticket.host is None else [f"--host={ticket.host}"]
+        where += [f"--outdir={self.folder}", f"--data={ticket.data}"]
+        where += [] if ticket.gpus is None else [f"--gpus={ticket.gpus}"]
+        going_on = ["--resume=latest"] if resume else []
+        return module_command("regan_ext", "train", *where, *ticket.options, *self.own_options(), *going_on)
+
+    def own_options(self) -> List[str]:
+        """What this run is given, and the others are not."""
+        return list(self.files)
+
+    def result(self, now: Standing) -> str:
+        values = [] if now.run is None else _last_values(now.run)
+        return ", ".join([now.detail, *(f"{name} {value:.5g}" for name, value in values)])
+
+
+def _last_values(run: Run) -> List[Tuple[str, float]]:
+    found = ((name, series(run.metrics, name)) for name in dict.fromkeys(point.name for point in run.metrics))
+    return [(name, points[-1].value) for name, points in found if points]
+
+
+@dataclass(frozen=True)
+class SmallDense(TicketRun):
+    """A run of dense networks with less capacity, which a file says."""
+
+    def own_options(self) -> List[str]:
+        (making,) = self.needs
+        assert isinstance(making, Making)
+        return [f"--cbase={mapping(read_json(making.path)).get('cbase')}" if making.path.exists() else "--cbase=(solved for)"]
+
+
+def _round_0(ticket: Ticket) -> TicketRun:
+    """The dense run, which writes the initial weights where there are none."""
+    return TicketRun(ticket, "round-0", (f"--ticket-init={ticket.init}",))
+
+
+def _of_mask(ticket: Ticket, title: str, made: Making) -> TicketRun:
+    return TicketRun(ticket, title, (f"--ticket-init={ticket.init}", f"--ticket-mask={made.path}"), (made,))
+
+
+def of_mask(ticket: Ticket, mask: Path, init: Path, transfer: bool) -> List[Step]:
+    """A run of somebody's mask.
+
+    Args:
+        ticket: of the run.
+        mask: file of the mask.
+        init: file of the initial weights; with ``transfer`` the run writes it where it is not there.
+        transfer: whether the mask may come from other initial weights.
+    """
+    moved = ("--ticket-transfer=true",) if transfer else ()
+    return [TicketRun(ticket, mask.stem, (f"--ticket-init={init}", f"--ticket-mask={mask}", *moved))]
+
+
+def magnitude(ticket: Ticket, rule: Rule, rounds: int) -> List[Step]:
+    """Iterative magnitude pruning with rewinding: round 0, then for each round its masks and its run."""
+    steps: List[Step] = [_round_0(ticket)]
+    for number in range(1, rounds + 1):
+        path, before = ticket.mask(str(number)), None if number == 1 else ticket.mask(str(number - 1))
+        check = partial(masks.check_mask, path, masks.rule_of("magnitude", rule, share=rule.share), before)
+        make, how = partial(masks.find_next, ticket, rule, number), f"from the end of {steps[-1].name}"
+        made = Making(path, make, check, how, tuple(steps[-2:]))
+        steps += [made, _of_mask(ticket, f"round-{number}", made)]
+    return steps
+
+
+def one_shot(ticket: Ticket, rule: Rule, level: Level) -> List[Step]:
+    """Round 0, and a ticket that is pruned at once from its end."""
+    first, title = _round_0(ticket), f"one-shot-{level}"
+    path = ticket.mask(title)
+    check = partial(masks.check_mask, path, masks.rule_of("one-shot", rule))
+    made = Making(path, partial(masks.find_one_shot, ticket, rule, level, path), check, "from the end of round-0", (first,))
+    return [first, made, _of_mask(ticket, title, made)]
+
+
+def random(ticket: Ticket, rule: Rule, level: Level, seed: int = 0, like: str = "total") -> List[Step]:
+    """Round 0, and a ticket that is drawn at random.
+
+    Args:
+        ticket, rule: whose.
+        level: how many weights it keeps.
+        seed: of the draw.
+        like: see ``masks.find_random``; "counts" takes the rounds up to that of ``level``.
+    """
+    first, title = _round_0(ticket), f"random-{level}{'-counts' if like == 'counts' else ''}-seed{seed}"
+    before = magnitude(ticket, rule, level.round)[:-1] if like == "counts" and level.round is not None else [first]
+    path = ticket.mask(title)
+    check = partial(masks.check_mask, path, masks.rule_of("random", rule, seed=seed, like=like))
+    make = partial(masks.find_random, ticket, rule, level, seed, like, path)
+    made = Making(path, make, check, "at random", (first, *before[-1:]))
+    return [*before, made, _of_mask(ticket, title, made)]
+
+
+def small_dense(ticket: Ticket, rule: Rule, level: Level) -> List[Step]:
+    """Round 0, and a dense run of as many parameters as a ticket has."""
+    first, title = _round_0(ticket), f"small-dense-{level}"
+    path = ticket.folder / f"{title}.json"
+    make = partial(masks.find_capacity, ticket, rule, level, path)
+    made = Making(path, make, lambda: None, "by counting parameters", (first,))
+    return [first, made, SmallDense(ticket, title, (), (made,))]

@@ -1,0 +1,385 @@
+"""Rounds of tickets as runs of runs: what is planned, what a kill leaves, and what comes out of the real loop."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import pytest
+import torch
+from support.commands import call
+from support.networks import load_networks
+from support.processes import run_python
+from support.run_folders import add_metric, make_run, tick
+
+from regan_ext.support.process import Supervisor
+from regan_ext.tickets import masks
+from regan_ext.tickets.capacity import capacity_of, parameters
+from training_hooks.methods.tickets import prune
+from training_hooks.methods.tickets.files import Mask, init_of, read_init, read_mask, write_init
+
+
+class Net(torch.nn.Module):
+    """A layer that is pruned and one that is not, of a capacity that the constructor is told as a host's is."""
+
+    def __init__(self, channel_base: int = 64, outer: Any = None) -> None:
+        super().__init__()
+        self.init_args: Sequence[Any] = ()
+        self.init_kwargs = {"channel_base": channel_base}
+        self.img_resolution = 8
+        self.conv = torch.nn.Conv2d(3, channel_base // 8, 3, bias=False)
+        self.fc = torch.nn.Linear(5, 2)
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+class Trainer:
+    """Stands in for the processes that train: what a run leaves follows from θ₀, masks and options alone.
+
+    Args:
+        dies: number of the event, of those that it counts, at which everything is killed; None = never.
+    """
+
+    def __init__(self, dies: Optional[int] = None):
+        self.dies, self.events = dies, 0
+        self.commands: List[List[str]] = []
+
+    def event(self) -> None:
+        self.events += 1
+        if self.events - 1 == self.dies:
+            raise Killed
+
+    def run(self, command: Sequence[str], log: Path, handles: Sequence[int] = ()) -> None:
+        self.event()
+        self.commands.append(list(command))
+        told = dict(part[2:].partition("=")[::2] for part in command if part.startswith("--"))
+        outdir, name = Path(told["outdir"]), f"{len(list(Path(told['outdir']).glob('0*'))):05d}-a"
+        torch.manual_seed(len(self.commands))
+        networks: Dict[str, Any] = {"G": Net(int(told.get("cbase", 64))), "D": Net(int(told.get("cbase", 64)))}
+        networks["G_ema"] = copy.deepcopy(networks["G"])
+        keeps: Any = {}
+        if "ticket-init" in told:
+            init = Path(told["ticket-init"])
+            if not init.exists():
+                write_init(init_of(networks), init)
+            begun = read_init(init).networks
+            for kind, network in networks.items():
+                network.load_state_dict(begun["G" if kind == "G_ema" else kind])
+        if "ticket-mask" in told:
+            keeps = read_mask(told["ticket-mask"]).networks
+        self.event()
+        for kind, network in networks.items():
+            draw = torch.Generator().manual_seed(sum(map(ord, kind)))
+            for key, p in network.named_parameters():
+                p.data += torch.rand(p.shape, generator=draw) * 0.1 * (1 + len(keeps))
+                p.data *= keeps.get("G" if kind == "G_ema" else kind, {}).get(key, 1)
+        folder = make_run(outdir / name, [tick(1, 1.0)], kimg=1)
+        (folder / "network-snapshot-000001.pkl").write_bytes(pickle.dumps(networks))
+        self.event()
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch, host_dir: Path) -> Trainer:
+    return installed(monkeypatch)
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, dies: Optional[int] = None) -> Trainer:
+    trainer = Trainer(dies)
+    monkeypatch.setattr(Supervisor, "run", lambda self, *args: trainer.run(*args))
+    write = masks.__dict__["write_mask"]
+
+    def write_mask(mask: Mask, path: Path) -> None:
+        trainer.event()
+        write(mask, path)
+        trainer.event()
+
+    monkeypatch.setattr(masks, "write_mask", write_mask)
+    return trainer
+
+
+def find(out: Path, capsys: Any, *options: str, command: str = "find") -> "tuple[int, str]":
+    rounds = ["--rounds=2"] if command == "find" and not any(o.startswith("--rounds") for o in options) else []
+    given = ["--host=embedded", "--data=digits.zip", "--kimg=1"]
+    return call(["tickets", command, f"--outdir={out}", "--trust", *given, *rounds, *options], capsys)
+
+
+def done(trainer: Trainer) -> List[str]:
+    """The folders of the runs that were begun."""
+    return [Path(part[len("--outdir=") :]).name for each in trainer.commands for part in each if part.startswith("--outdir=")]
+
+
+# ---------------------------------------------------------------- planning
+
+
+def test_rounds_begin_alike_and_hand_masks_on(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    code, output = find(tmp_path, capsys, "--share=0.3")
+    assert code == 0, output
+    assert done(trainer) == ["round-0", "round-1", "round-2"]
+    init = f"--ticket-init={tmp_path / 'ticket-init.pt'}"
+    assert all(init in each and "--kimg=1" in each for each in trainer.commands)
+    assert [[o for o in each if "mask" in o] for each in trainer.commands] == [
+        [], *([f"--ticket-mask={tmp_path / f'ticket-mask-{r}.pt'}"] for r in (1, 2)),
+    ]  # fmt: skip
+    first, second = (read_mask(tmp_path / f"ticket-mask-{r}.pt") for r in (1, 2))
+    numel = 8 * 3 * 9
+    for kind in ("G", "D"):
+        kept = [prune.counts(mask.networks[kind])["conv.weight"] for mask in (first, second)]
+        assert kept == [prune.kept_after(numel, 0.3, r) for r in (1, 2)]
+        assert not (second.networks[kind]["conv.weight"] & ~first.networks[kind]["conv.weight"]).any()
+    assert second.before == first.checksum and first.init == second.init == read_init(tmp_path / "ticket-init.pt").checksum
+    assert first.rule == {"kind": "magnitude", "scope": "convolutions", "share": 0.3, "score": "scaled", "from": "live"}
+
+
+def test_a_mask_is_of_the_smallest_weights_that_the_run_left(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    for source, key in (("live", "G"), ("ema", "G_ema")):
+        out = tmp_path / source
+        assert find(out, capsys, "--rounds=1", "--networks=G", "--score=raw", f"--from={source}")[0] == 0
+        (snapshot,) = (out / "round-0").glob("*/network-snapshot-000001.pkl")
+        size = pickle.loads(snapshot.read_bytes())[key].conv.weight.detach().abs()
+        mask = read_mask(out / "ticket-mask-1.pt")
+        keep = mask.networks["G"]["conv.weight"]
+        assert set(mask.networks) == {"G"} and size[keep].min() > size[~keep].max()
+    assert not torch.equal(
+        *(read_mask(tmp_path / s / "ticket-mask-1.pt").networks["G"]["conv.weight"] for s in ("live", "ema"))
+    )
+
+
+def test_the_public_codes_way_is_a_preset(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    assert find(tmp_path, capsys, "--rounds=1", "--preset=reference", "--share=0.5")[0] == 0
+    mask = read_mask(tmp_path / "ticket-mask-1.pt")
+    assert (
+        set(mask.networks) == {"G"} and mask.rule["score"] == "raw" and mask.rule["from"] == "ema" and mask.rule["share"] == 0.5
+    )
+
+
+def test_a_dry_run_prints_what_would_be_done_and_how_long_it_takes(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    out = tmp_path / "out"
+    code, output = find(out, capsys, "-n")
+    assert code == 0 and not trainer.commands and not out.exists() and "to go" not in output
+    assert [line.split(" is made ")[0] if line[0] == "#" else line.split()[-1] for line in output.splitlines()] == [
+        f"--ticket-init={out}/ticket-init.pt", f"# {out}/ticket-mask-1.pt", f"--ticket-mask={out}/ticket-mask-1.pt",
+        f"# {out}/ticket-mask-2.pt", f"--ticket-mask={out}/ticket-mask-2.pt",
+    ]  # fmt: skip
+    assert find(out, capsys, "--rounds=1")[0] == 0
+    code, output = find(out, capsys, "--rounds=4", "-n")
+    assert code == 0 and "3 runs to go, about 30 s at 10 s each" in output and "round-1: finished, 1 kimg" in output
+
+
+# ---------------------------------------------------------------- going on
+
+
+def test_killed_wherever_it_may_be_the_same_command_ends_with_the_same_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host_dir: Path, capsys: Any
+) -> None:
+    whole = installed(monkeypatch)
+    assert find(tmp_path / "whole", capsys)[0] == 0
+    assert whole.events == 3 * 3 + 2 * 2
+    expected = [read_mask(tmp_path / "whole" / f"ticket-mask-{r}.pt") for r in (1, 2)]
+    for event in range(whole.events):
+        out = tmp_path / str(event)
+        with monkeypatch.context() as patch:
+            installed(patch, dies=event)
+            with pytest.raises(Killed):
+                find(out, capsys)
+        finished = len(list(out.glob("round-*/*/network-snapshot-000001.pkl")))
+        with monkeypatch.context() as patch:
+            again = installed(patch)
+            code, output = find(out, capsys)
+        assert code == 0 and len(again.commands) == 3 - finished, output
+        for mask, other in zip(expected, (read_mask(out / f"ticket-mask-{r}.pt") for r in (1, 2))):
+            assert mask.checksum == other.checksum and mask.before == other.before and mask.init == other.init
+
+
+def test_what_is_finished_is_left_alone_and_more_rounds_go_on(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    assert find(tmp_path, capsys, "--rounds=1")[0] == 0
+    trainer.commands.clear()
+    code, output = call(["tickets", "find", f"--outdir={tmp_path}", "--rounds=1"], capsys)  # all else is known
+    assert code == 0 and not trainer.commands and "ticket-mask-1.pt: finished" in output
+    assert call(["tickets", "find", f"--outdir={tmp_path}", "--rounds=2", "--trust"], capsys)[0] == 0
+    assert done(trainer) == ["round-2"] and "--kimg=1" in trainer.commands[0]
+
+
+def test_a_run_that_fails_stops_the_rounds_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(Supervisor, "run", lambda *args: "exit code 2: no")
+    code, output = find(tmp_path, capsys, "--rounds=1")
+    assert code == 1 and "round-0: exit code 2: no" in output
+    assert "ticket-mask-1.pt: waits for round-0" in output and "round-1: waits for ticket-mask-1.pt" in output
+
+
+def test_weights_that_are_not_finite_are_told_and_give_no_mask(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    find(tmp_path, capsys, "--rounds=1")
+    (snapshot,) = (tmp_path / "round-0").glob("*/network-snapshot-000001.pkl")
+    networks = pickle.loads(snapshot.read_bytes())
+    networks["D"].conv.weight.data[0] = float("nan")
+    snapshot.write_bytes(pickle.dumps(networks))
+    (tmp_path / "ticket-mask-1.pt").unlink()
+    code, output = find(tmp_path, capsys, "--rounds=1")
+    assert code == 1 and "ticket-mask-1.pt: " in output and "the run has diverged" in output
+    assert not (tmp_path / "ticket-mask-1.pt").exists()
+
+
+def test_other_options_than_before_are_an_error_with_the_difference(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    assert find(tmp_path, capsys, "--rounds=1")[0] == 0
+    for option, told in (
+        ("--share=0.3", "was begun with --share=0.2, now --share=0.3"),
+        ("--gamma=2", "was begun with less, now --gamma=2"),
+        ("--data=faces.zip", "was begun with --data=digits.zip, now --data=faces.zip"),
+    ):
+        code, output = find(tmp_path, capsys, option)
+        assert code == 2 and told in output, output
+    assert find(tmp_path, capsys, "--data=/elsewhere/digits.zip", "--rounds=1", "--gpus=2")[0] == 0
+
+
+def test_a_damaged_mask_and_one_of_another_ticket_are_named(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    assert find(tmp_path, capsys)[0] == 0
+    first, second = tmp_path / "ticket-mask-1.pt", tmp_path / "ticket-mask-2.pt"
+    kept = second.read_bytes()
+    second.write_bytes(kept[:-100])
+    code, output = find(tmp_path, capsys, "--rounds=3")
+    assert code == 1 and f"{second}: " in output and "delete it to have it made anew" in output
+    assert "ticket-mask-3.pt: waits for ticket-mask-2.pt" in output
+    second.write_bytes(kept)
+    assert find(tmp_path / "other", capsys, "--score=raw", "--share=0.4")[0] == 0
+    shutil.copy(tmp_path / "other" / "ticket-mask-1.pt", first)
+    code, output = find(tmp_path, capsys)
+    assert code == 1 and f"{first} was found by kind magnitude" in output and "share 0.4" in output
+    first.unlink()
+    assert find(tmp_path, capsys)[0] == 0  # the same as before, so that the second still follows from it
+
+
+@pytest.mark.parametrize("arguments, told", [
+    (["find", "--share=1"], "--share"),
+    (["find", "--rounds=0"], "--rounds"),
+    (["find", "--ticket-mask=x.pt"], "--ticket-mask cannot be given to the runs of a ticket"),
+    (["find", "--resume=latest"], "--resume=latest cannot be given"),
+    (["find"], "--data is missing"),
+    (["random", "--data=x.zip"], "give either --round or --sparsity"),
+    (["one-shot", "--data=x.zip", "--round=1", "--sparsity=0.5"], "give either --round or --sparsity"),
+    (["random", "--data=x.zip", "--sparsity=0.5", "--like=counts"], "--like=counts takes the numbers of a round's ticket"),
+    (["train", __file__, "--data=x.zip"], "--init: there is no "),
+])  # fmt: skip
+def test_mistakes_are_one_line(arguments: List[str], told: str, tmp_path: Path, capsys: Any) -> None:
+    code, output = call(["tickets", *arguments, f"--outdir={tmp_path / 'out'}"], capsys)
+    (line,) = [line for line in output.splitlines() if line.startswith("Error: ")]
+    assert code == 2 and told in line and not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- what tickets are compared with
+
+
+def test_random_and_one_shot_tickets_keep_as_many_weights(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    assert find(tmp_path, capsys)[0] == 0
+    trainer.commands.clear()
+    wanted = {kind: prune.counts(keeps) for kind, keeps in read_mask(tmp_path / "ticket-mask-2.pt").networks.items()}
+    for name, command, *more in (
+        ("one-shot-2", "one-shot", "--round=2"),
+        ("random-2-seed0", "random", "--round=2"),
+        ("random-2-counts-seed5", "random", "--round=2", "--like=counts", "--mask-seed=5"),
+        ("random-0.5-seed0", "random", "--sparsity=0.5"),
+    ):
+        code, output = find(tmp_path, capsys, *more, command=command)
+        mask = read_mask(tmp_path / f"ticket-mask-{name}.pt")
+        assert code == 0 and done(trainer)[-1] == name, output
+        counts = {kind: prune.counts(keeps) for kind, keeps in mask.networks.items()}
+        assert counts == ({kind: {"conv.weight": 108} for kind in "GD"} if "0.5" in name else wanted)
+    assert len(trainer.commands) == 4  # round 0 is everybody's
+
+
+def test_small_dense_networks_have_the_parameters_that_a_ticket_keeps(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    assert find(tmp_path, capsys, "--rounds=1")[0] == 0
+    code, output = find(tmp_path, capsys, "--round=2", command="small-dense")
+    assert code == 0, output
+    base = json.loads((tmp_path / "small-dense-2.json").read_text())
+    kept = 2 * (prune.kept_after(216, 0.2, 2) + 12)
+    assert base["wanted"] == kept and base["cbase"] == 47 and base["parameters"] == 2 * (5 * 27 + 12) <= kept
+    assert trainer.commands[-1][-1] == "--cbase=47" and not any("ticket-init" in part for part in trainer.commands[-1])
+    assert "--cbase=8" in find(tmp_path, capsys, "--sparsity=0.999", command="small-dense")[1]
+
+
+def test_the_largest_capacity_that_is_not_too_large() -> None:
+    for wanted in (parameters(Net(8)), parameters(Net(32)), parameters(Net(32)) + 5, 10**6):
+        base, count = capacity_of([Net(64)], wanted)
+        assert count == parameters(Net(base)) <= wanted and (base == 64 or parameters(Net(base + 1)) > wanted)
+
+
+def test_a_mask_is_trained_elsewhere_with_its_weights_or_moved_to_others(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    assert find(tmp_path / "a", capsys, "--rounds=1")[0] == 0
+    mask = tmp_path / "a" / "ticket-mask-1.pt"
+    code, output = call(
+        ["tickets", "train", str(mask), f"--outdir={tmp_path / 'b'}", "--data=x.zip", "--kimg=1", "--apa"], capsys
+    )
+    assert code == 0 and done(trainer)[-1] == "ticket-mask-1", output
+    assert {f"--ticket-init={mask.with_name('ticket-init.pt')}", f"--ticket-mask={mask}", "--apa"} <= set(trainer.commands[-1])
+    arguments = [f"--outdir={tmp_path / 'c'}", "--data=y.zip", "--kimg=1", "--resume=faces.pkl", "--transfer"]
+    assert call(["tickets", "train", str(mask), *arguments], capsys)[0] == 0
+    assert {f"--ticket-init={tmp_path / 'c' / 'ticket-init.pt'}", "--ticket-transfer=true", "--resume=faces.pkl"} <= set(
+        trainer.commands[-1]
+    )
+
+
+# ---------------------------------------------------------------- what is shown
+
+
+def test_what_is_known_of_the_rounds_is_shown(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    assert find(tmp_path, capsys)[0] == 0 and find(tmp_path, capsys, "--round=2", command="random")[0] == 0
+    add_metric(next((tmp_path / "round-1").glob("0*")), "fid1k_full", {1: 80.0})
+    code, output = call(["tickets", "show", str(tmp_path), "--json"], capsys)
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert code == 0 and [line["name"] for line in lines] == ["round-0", "round-1", "round-2", "random-2-seed0"]
+    masks_ = [read_mask(tmp_path / f"ticket-mask-{name}.pt") for name in ("1", "2", "random-2-seed0")]
+    for line, mask in zip(lines[1:], masks_):
+        assert line["sparsity"] == {kind: mask.sparsity(kind) for kind in ("G", "D")}
+        assert line["layers"] == {f"{kind}.conv.weight": line["sparsity"][kind] for kind in ("G", "D")}
+    assert lines[1]["metrics"] == {"fid1k_full": 80.0}
+    assert lines[2]["overlap"]["G"] == prune.overlap(masks_[1].networks["G"], masks_[0].networks["G"])
+    assert lines[3]["overlap"]["G"] == prune.overlap(masks_[2].networks["G"], masks_[1].networks["G"])
+    (tmp_path / "ticket-mask-2.pt").write_bytes(b"PK")
+    code, output = call(["tickets", "show", str(tmp_path), "--layers"], capsys)
+    assert code == 0 and "G.conv.weight" in output and "damaged" in output and "80" in output
+
+
+# ---------------------------------------------------------------- the real loop
+
+
+def test_a_chain_of_the_real_loop(
+    tmp_path: Path, host_dir: Path, data_zip: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Round 0, its masks, and round 1, through the real commands: the pickle has its zeros exactly, and all else moves."""
+
+    def run(supervisor: Supervisor, command: Sequence[str], log: Path, handles: Sequence[int] = ()) -> Optional[str]:
+        ended = run_python(["-m", "regan_ext", *command[list(command).index("train") :]])
+        return ended.stdout[-2000:] if ended.returncode else None
+
+    monkeypatch.setattr(Supervisor, "run", run)
+    small = [
+        "--device=cpu",
+        "--cfg=cifar",
+        "--cbase=64",
+        "--cmax=8",
+        "--batch=64",
+        "--kimg=1",
+        "--tick=1",
+        "--snap=1",
+        "--metrics=none",
+    ]
+    arguments = ["tickets", "find", f"--outdir={tmp_path}", "--host=embedded", f"--data={data_zip}", "--rounds=1", *small]
+    code, output = call(arguments, capsys)
+    assert code == 0, output
+    init, mask = read_init(tmp_path / "ticket-init.pt"), read_mask(tmp_path / "ticket-mask-1.pt")
+    (snapshot,) = (tmp_path / "round-1").glob("*/network-snapshot-000001.pkl")
+    networks = load_networks(snapshot, host_dir)
+    for kind, of in (("G", "G"), ("G_ema", "G"), ("D", "D")):
+        parameters_ = dict(networks[kind].named_parameters())
+        for name, keep in mask.networks[of].items():
+            assert torch.equal(parameters_[name] != 0, keep), f"{kind}.{name}"
+            assert not torch.equal(parameters_[name][keep], init.networks[of][name][keep])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    code, output = call(arguments, capsys)
+    assert code == 0 and output.count("finished, ") == 3
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
