@@ -12,7 +12,7 @@ import pytest
 from support.commands import call
 from support.host_matrix import PAGE, with_matrix
 
-from regan_ext.hosts import deceived, stylegan2_ada, stylegan3
+from regan_ext.hosts import deceived, stylegan2_ada, stylegan3, stylegan3_fun
 from regan_ext.hosts.checkout import FLAVOURS, HostError, of_script, recognise
 from regan_ext.hosts.flavour import Counter, Flavour, Unfit
 from regan_ext.hosts.patch import apply
@@ -113,6 +113,12 @@ def test_pseudo_augmentation_is_not_done_twice() -> None:
     assert refusal("apa", {}) is None
     assert "--with-dataaug" in str(refusal("diffaugment", {"with_dataaug": False}))
     assert refusal("diffaugment", {"with_dataaug": True}) is None and refusal("regan", {}) is None
+
+
+def test_a_configuration_that_its_own_host_has_not_finished_is_named() -> None:
+    refused = {"G_kwargs": {"extended_sgan2": True}}
+    assert "--cfg=stylegan2-ext" in str(stylegan3_fun.FLAVOUR.fault(refused))
+    assert stylegan3_fun.FLAVOUR.fault({"G_kwargs": {}}) is None
 
 
 def test_whole_channels_need_networks_of_stylegan2() -> None:

@@ -450,6 +450,15 @@ def test_attach_refuses_what_it_does_not_know() -> None:
         attach({})
 
 
+def test_a_process_that_is_spawned_hears_nothing_twice() -> None:
+    """It runs the script of its parent again, by another name, and no command."""
+    from regan_ext.train.attach import attach
+
+    namespace = {"__name__": "__mp_main__"}
+    attach(namespace)
+    assert namespace == {"__name__": "__mp_main__"}
+
+
 def test_attach_leaves_options_that_the_host_has() -> None:
     from regan_ext.train.attach import attach
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
 import re
 import shutil
 import sys
@@ -200,6 +201,21 @@ def test_the_fewest_images_that_give_a_number(host: Tuple[Any, Any], tmp_path: P
         with pytest.raises(ValueError, match=f"{kind} needs at least {fewest} real images, and .*few.zip has {fewest - 1}$"):
             measure(host, kind, few, Painter(), detector=detector)
         assert MADE == []
+
+
+def test_a_host_that_unpickles_detectors_measures_with_a_file_of_torchscript(
+    host: Tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of StyleGAN3's shape do; each keeps what it has loaded by its place and device."""
+    loaded = host[1]._feature_detector_cache
+
+    def unpickled(url: str, device: Any, **kwargs: Any) -> Any:
+        return loaded.setdefault((url, device), None) or pickle.loads(Path(url).read_bytes())
+
+    monkeypatch.setattr(host[1], "get_feature_detector", unpickled)
+    data = write_images(tmp_path / "real.zip", random_images(16, 0))
+    found = measure(host, "fid1k_full", data, Painter(), detector=str(write_detector(tmp_path / "tiny.pt")))["results"]
+    assert np.isfinite(found["fid1k_full"])
 
 
 @pytest.mark.parametrize("count", [4, 25, 26])

@@ -125,6 +125,26 @@ def test_help_has_the_options_of_both(host: Path) -> None:
     assert "--map-depth INT" in page and "--regan-ratio FLOAT" in page and page.count("--cbase INT") == 1
 
 
+@pytest.mark.parametrize("way", ["os.makedirs(run_dir)", "assert not os.path.exists(run_dir)"])
+def test_a_folder_that_another_run_was_faster_to_make(way: str, data_zip: Path, tmp_path: Path) -> None:
+    """stylegan3-fun makes it in a function of another file, and says which once it is there."""
+    folder, taken, free = (tmp_path / name for name in ("host", "taken", "free"))
+    shutil.copytree(embedded.obtain(embedded.STYLEGAN3), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    taken.mkdir()
+    (folder / "elsewhere.py").write_text(
+        f"import os\nfolders = iter([{str(taken)!r}, {str(free)!r}])\n"
+        f"def make():\n    run_dir = next(folders)\n    {way}\n    return run_dir\n"
+    )
+    script = (folder / "train.py").read_text()
+    (folder / "train.py").write_text(
+        script.replace("_next_run_dir(outdir, desc)", "importlib.import_module('elsewhere').make()")
+    )
+    options = [f"--host={folder}", f"--outdir={tmp_path}", f"--data={data_zip}", "--cfg=stylegan2", *SMALL, "-n"]
+    result = run_python([*REGAN_EXT, "train", *options])
+    assert result.returncode == 0 and f"into {free}" in result.stdout, result.stdout
+    assert f"Another run has just taken {taken}; this one takes the next number." in result.stdout
+
+
 def test_doctor_names_it(host: Path, capsys: Any) -> None:
     _, output = call(["doctor", f"--host={host}"], capsys)
     assert f"stylegan3 in {host}" in output.replace("\n", " ")

@@ -31,6 +31,7 @@ from .settings import MetricSettings
 __all__ = ["install"]
 
 _INSTALLED = "_regan_ext_installed"
+_CPU = torch.device("cpu")
 _FEW = 2000  # images
 _ROWS = 256  # vectors that are compared with all others at a time
 _DIRECT = 25  # vectors; PyTorch compares no more than these one by one, for which the CPU knows no half precision
@@ -129,9 +130,13 @@ class _Metrics:
 
     # ---------------------------------------------------------------- metric_utils
 
-    def get_feature_detector(self, url: str, *args: Any, **kwargs: Any) -> Any:
+    def get_feature_detector(self, url: str, device: Any = _CPU, **kwargs: Any) -> Any:
         """The host's, which asks for features without switching gradients off; which one it was is noted."""
-        detector = self._plain["get_feature_detector"](url, *args, **kwargs)
+        loaded = self._utils._feature_detector_cache
+        if url == self._settings.detector and (url, device) not in loaded:
+            # A file of TorchScript. Hosts of StyleGAN3's shape would unpickle it.
+            loaded[url, device] = torch.jit.load(url, map_location=device).eval()
+        detector = self._plain["get_feature_detector"](url, device=device, **kwargs)
         for parameter in detector.parameters():
             parameter.requires_grad_(False)
         if self._protocol is not None:

@@ -45,12 +45,13 @@ __all__ = ["RankEntry", "attach"]
 
 _ATTACHED = "_regan_ext_attached"
 _ORIGINAL_ENTRY = "_regan_ext_subprocess_fn"
+_SPAWNED = "__mp_main__"  # as multiprocessing calls the script of the parent in a spawned process
 
 
 def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> None:
     """Add the options to the click command ``main`` of a host's ``train.py``.
 
-    Safe to repeat, and cheap: spawned processes run the host's ``train.py`` again.
+    Safe to repeat. Spawned processes run the host's ``train.py`` again, and not its command: there it does nothing.
 
     Args:
         namespace: ``globals()`` of the ``train.py``.
@@ -60,7 +61,7 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
         RuntimeError: ``train.py`` is not of the shape of a known host's.
         HostError: it lies in a host's folder that cannot be trained.
     """
-    if namespace.get(_ATTACHED):
+    if namespace.get(_ATTACHED) or namespace.get("__name__") == _SPAWNED:
         return
     command = namespace.get("main")
     flavour = of_script(namespace)
@@ -256,13 +257,21 @@ class _Attachment:
                     raise
                 return None, True
             except (FileExistsError, AssertionError) as err:
-                *_, (frame, _) = traceback.walk_tb(err.__traceback__)
-                taken = self.args.get("run_dir")
-                # The host asserts that there is no such folder yet.
-                is_host = any(frame.f_code is getattr(function, "__code__", None) for function in own)
-                if not taken or not os.path.isdir(taken) or not (is_host or getattr(err, "filename", None) == taken):
+                taken = self._taken(err, own)
+                if taken is None or not os.path.isdir(taken):
                     raise
                 echo(f"Another run has just taken {taken}; this one takes the next number.", err=True)
+
+    def _taken(self, err: Exception, own: Sequence[Any]) -> Optional[str]:
+        """The run folder that the host could not make, of what one of its ``own`` functions has raised; None where it is of
+        something else. The host asserts that there is no such folder yet."""
+        *_, (frame, _) = traceback.walk_tb(err.__traceback__)
+        named = getattr(err, "filename", None)
+        chosen = self.args.get("run_dir")
+        if chosen is None:  # stylegan3-fun's is known once a function of another file has made it
+            return named or frame.f_locals.get("run_dir")
+        is_host = any(frame.f_code is getattr(function, "__code__", None) for function in own)
+        return chosen if is_host or named == chosen else None
 
     @contextlib.contextmanager
     def _time_limit(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ channels  whole channels are exact zeros in G and G_ema
 refusals  what HOSTS says does not fit, and a folder with half of the host: one line, exit code 2, nothing written
 report    a page with pictures of the samples
 images    ``export --to=images``, or its refusal
-ranks     ``--ranks``: two processes leave exact zeros too
+ranks     ``--ranks``: zeros and resume in two processes
 """
 
 from __future__ import annotations
@@ -175,11 +175,12 @@ class Check:
     def zeros(self) -> None:
         assert_zeros(self.run, self.folder)
 
-    def resume(self) -> None:
-        again = self.train(*REGAN, "--kimg=2", f"--resume={sorted(snapshots(self.run))[-2]}")
+    def resume(self, run: Optional[Run] = None, *options: str) -> None:
+        run = run or self.run
+        again = self.train(*REGAN, "--kimg=2", *options, f"--resume={sorted(snapshots(run))[-2]}")
         assert " goes on" in again.output or "resume_state" in again.options["progress_fn"], "it did not go on"
-        assert_equal(*(parameters(newest(run), self.folder) for run in (again, self.run)), "networks")
-        assert_equal(*(comparable_state(newest(run)) for run in (again, self.run)), "state")
+        assert_equal(*(parameters(newest(each), self.folder) for each in (again, run)), "networks")
+        assert_equal(*(comparable_state(newest(each)) for each in (again, run)), "state")
 
     def off(self) -> None:
         theirs = self.train("--kimg=1", "--workers=1", program=(PRISTINE, str(self.folder)))
@@ -224,7 +225,9 @@ class Check:
         assert result.returncode == code and picture.is_file() == (code == 0), result.stdout[-1000:]
 
     def ranks(self) -> None:
-        assert_zeros(self.train(*REGAN, "--kimg=1", "--gpus=2"), self.folder)
+        run = self.train(*REGAN, "--kimg=2", "--gpus=2")  # the hosts compare the processes' weights at each snapshot
+        assert_zeros(run, self.folder)
+        self.resume(run, "--gpus=2")
 
     def results(self, names: Tuple[str, ...]) -> Dict[str, Any]:
         """Check → true, or what went wrong."""

@@ -6,7 +6,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-__all__ = ["make_projected_gan_small", "make_r3gan_small"]
+__all__ = ["make_projected_gan_small", "make_r3gan_small", "make_stylegan3_small"]
 
 # It has what the host's has: a part that stays as it is, and normalisation that every forward pass changes.
 _DISCRIMINATOR = '''"""Stands in for the discriminator whose features are pretrained."""
@@ -38,19 +38,27 @@ def make_projected_gan_small(folder: Path) -> None:
     _draw_few(folder)
 
 
-def make_r3gan_small(folder: Path) -> None:
-    """Let all presets have stages of 16 channels with a block each, in single precision."""
+def make_r3gan_small(folder: Path, width: int = 16, drawn: int = 4) -> None:
+    """Let all presets have stages of ``width`` channels with a block each, in single precision."""
     train = folder / "train.py"
-    _replace(train, r"WidthPerStage = \[\d.*\[(.*)\]\]", r"WidthPerStage = [16 for x in [\1]]")
+    _replace(train, r"WidthPerStage = \[\d.*\[(.*)\]\]", rf"WidthPerStage = [{width} for x in [\1]]")
     _replace(train, r"BlocksPerStage = \[2.*\[(.*)\]\]", r"BlocksPerStage = [1 for x in [\1]]")
     _replace(train, r"CardinalityPerStage = \[3.*\[(.*)\]\]", r"CardinalityPerStage = [4 for x in [\1]]")
     _replace(train, r"FP16Stages = \[-1.*\]", "FP16Stages = []")
-    _draw_few(folder)
+    _draw_few(folder, drawn)
 
 
-def _draw_few(folder: Path) -> None:
-    """Let grids of samples be of 16 images, which are many to draw on a CPU otherwise."""
-    _replace(folder / "training" / "training_loop.py", r"(g[wh]) = np\.clip\(.*\)", r"\1 = 4")
+def make_stylegan3_small(folder: Path, drawn: int = 4) -> None:
+    """Let the generators of -t and -r have 6 layers in place of 14, and 4 pixels around the image in place of 10."""
+    networks = folder / "training" / "networks_stylegan3.py"
+    _replace(networks, r"num_layers( +)= 14,", r"num_layers\1= 6,")
+    _replace(networks, r"margin_size( +)= 10,", r"margin_size\1= 4,")
+    _draw_few(folder, drawn)
+
+
+def _draw_few(folder: Path, side: int = 4) -> None:
+    """Let grids of samples have ``side`` times ``side`` images; there are so many otherwise that a CPU is slow to draw them."""
+    _replace(folder / "training" / "training_loop.py", r"(g[wh]) = np\.clip\(.*\)", rf"\1 = {side}")
 
 
 def _replace(path: Path, pattern: str, by: str) -> None:
