@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .core.hook import Hook, Round, Step, Training
     from .core.loop import Loop
     from .core.schedule import Length
+    from .methods.advaug.hook import AdvAug
     from .methods.apa.hook import AdaptivePseudoAugmentation
     from .methods.diffaugment.hook import DiffAugment, augment, parse_policy
     from .methods.freezed.hook import FreezeD
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from .observers.stability import Stability
 
 __all__ = [
-    "PRESETS", "AdaptivePseudoAugmentation", "Config", "DiffAugment", "FreezeD", "Hook", "Length", "Loop", "Method", "RGConfig",
-    "Reconfiguration", "ReconfigurationConfig", "RegenerativePruning", "Round", "Stability", "Statistic", "Step", "Tickets",
-    "Training", "augment", "parse_policy", "setting",
+    "PRESETS", "AdaptivePseudoAugmentation", "AdvAug", "Config", "DiffAugment", "FreezeD", "Hook", "Length", "Loop", "Method",
+    "RGConfig", "Reconfiguration", "ReconfigurationConfig", "RegenerativePruning", "Round", "Stability", "Statistic", "Step",
+    "Tickets", "Training", "augment", "parse_policy", "setting",
 ]  # fmt: skip
 
 _MODULES = {
+    "methods.advaug.hook": ("AdvAug",),
     "methods.apa.hook": ("AdaptivePseudoAugmentation",),
     "methods.regan.config": ("PRESETS", "ReconfigurationConfig"),
     "methods.diffaugment.hook": ("DiffAugment", "augment", "parse_policy"),

@@ -51,6 +51,7 @@ FLAVOUR = Flavour(
     half_alone=("fastgan", "fastgan_lite"),
     fault=_fault,
     unfit={
+        "advaug": Unfit("this host's D has many heads with many logits an image, and AdvAug needs one logit"),
         "apa": Unfit("this host's run_G gives images alone, and APA takes its fakes from images and latents"),
         "diffaugment": Unfit("this host's D augments all that it is shown, with the same DiffAugment"),
         "regan.granularity=channel": Unfit(CHANNELS, _is_fastgan),

@@ -27,6 +27,7 @@ FLAVOUR = Flavour(
     choices={"preset": ("CIFAR10", "FFHQ-64", "FFHQ-256", "ImageNet-32", "ImageNet-64")},
     lacks=("batch_gpu", "cbase", "cmax"),
     unfit={
+        "advaug": Unfit("this host's loss has no run_G and run_D, which AdvAug comes in by"),
         "apa": Unfit("this host's loss compares every fake with a real image, which APA would replace by a fake"),
         "diffaugment": Unfit("this host's loss shows D what its own --aug makes of the images, and nothing else"),
         "regan.granularity=channel": Unfit("this host's networks are no StyleGAN2 synthesis networks, which channels need"),

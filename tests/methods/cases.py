@@ -126,6 +126,21 @@ CASES = [
         off=["--apa=false"],
     ),
     Case(
+        "advaug",
+        ["--advaug=g,d", "--advaug-step=0.02"],
+        {
+            "halves": ["g", "d"], "step": 0.5, "steps": 3, "relative": True, "direction": "reference", "place_g": "b4",
+            "place_d": "b4.fc", "weight": 0.5,
+        },
+        [
+            ("halves", ["e"]), ("halves", "g"), ("halves", ["d", "d"]), ("step", -0.01), ("steps", 0), ("relative", 1),
+            ("direction", "down"), ("place_g", 4), ("place_d", "b4.fc"), ("weight", -1), ("noise", -0.1),
+        ],
+        suffix="-advaug-gd-step0.02",
+        own_loop={"halves": ["g", "d"], "place_g": "mapping"},
+        off=["--advaug=none"],
+    ),
+    Case(
         "stability",
         ["--stability"],
         {"images": 4, "seed": 3},
