@@ -144,6 +144,7 @@ COMMANDS = {
     "patch": ["docs/hosts.md", "docs/troubleshooting.md"],
     "report": ["docs/report.md"],
     "tables": ["README.md", "docs/tables.md"],
+    "tickets": ["docs/tickets.md"],
     "tune": ["docs/tune.md"],
     "watch": ["docs/report.md"],
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import pytest
 import torch
 from support.commands import call
-from support.networks import load_networks
+from support.networks import load_networks, write_networks
 from support.processes import run_python
 from support.run_folders import add_metric, make_run, tick
 
@@ -20,7 +21,7 @@ from regan_ext.support.process import Supervisor
 from regan_ext.tickets import masks
 from regan_ext.tickets.capacity import capacity_of, parameters
 from training_hooks.methods.tickets import prune
-from training_hooks.methods.tickets.files import Mask, init_of, read_init, read_mask, write_init
+from training_hooks.methods.tickets.files import Mask, init_of, read_init, read_mask, write_init, write_mask
 
 
 class Net(torch.nn.Module):
@@ -79,9 +80,16 @@ class Trainer:
             for key, p in network.named_parameters():
                 p.data += torch.rand(p.shape, generator=draw) * 0.1 * (1 + len(keeps))
                 p.data *= keeps.get("G" if kind == "G_ema" else kind, {}).get(key, 1)
-        folder = make_run(outdir / name, [tick(1, 1.0)], kimg=1)
+        folder = make_run(outdir / name, [tick(1, 1.0)], kimg=1, **of_ticket(told.get("ticket-mask", "")))
         (folder / "network-snapshot-000001.pkl").write_bytes(pickle.dumps(networks))
         self.event()
+
+
+def of_ticket(mask: str) -> Dict[str, Any]:
+    """What the options of a run say of its ticket."""
+    checksum = read_mask(mask).checksum if mask else 0
+    entry = {"method": "ticket", "version": 1, "settings": {"init": "init.pt", "mask": mask, "mask_checksum": checksum}}
+    return {"loss_kwargs": {"class_name": "training_hooks.nvidia.seams.HookedLoss", "inner": {}, "hooks": [entry]}}
 
 
 @pytest.fixture
@@ -342,6 +350,41 @@ def test_what_is_known_of_the_rounds_is_shown(tmp_path: Path, trainer: Trainer, 
     (tmp_path / "ticket-mask-2.pt").write_bytes(b"PK")
     code, output = call(["tickets", "show", str(tmp_path), "--layers"], capsys)
     assert code == 0 and "G.conv.weight" in output and "damaged" in output and "80" in output
+
+
+def test_a_report_has_the_masks_of_all_rounds_and_what_they_share(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    assert find(tmp_path / "a", capsys)[0] == 0
+    moved = (tmp_path / "a").rename(tmp_path / "b")  # the masks went with the runs
+    code, output = call(["report", *map(str, sorted(moved.glob("round-*/0*"))), f"--out={tmp_path / 'page.html'}"], capsys)
+    page = re.sub(r"<[^>]*>", " ", (tmp_path / "page.html").read_text("utf-8"))
+    first, second = (read_mask(moved / f"ticket-mask-{r}.pt") for r in (1, 2))
+    pruned = [f"{mask.sparsity('D'):.2%}" for mask in (first, second)]
+    shared = f"{prune.overlap(first.networks['D'], second.networks['D']):.2%}"
+    assert code == 0 and "Masks of tickets" in page, output
+    assert re.search(rf"D\.conv\.weight\s+{pruned[0]}\s+{pruned[1]}\s", page)
+    assert re.search(rf"D of run B\s+–\s+{shared}\s+D of run C\s+{shared}\s+–\s", page)
+    (moved / "ticket-mask-1.pt").unlink()
+    code, output = call(["report", str(next(moved.glob("round-1/0*"))), f"--out={tmp_path / 'one.html'}"], capsys)
+    assert code == 0 and "Masks of tickets" not in (tmp_path / "one.html").read_text("utf-8")
+
+
+def test_a_snapshot_of_a_ticket_is_its_sparse_pickle(tmp_path: Path, host_dir: Path, capsys: Any) -> None:
+    for name, options in (("ticket", of_ticket("")), ("masked", {}), ("plain", {})):
+        run = make_run(tmp_path / f"00000-{name}", [tick(1, 1.0)], **options)
+        snapshot = write_networks(run / "network-snapshot-000001.pkl", host_dir)
+        if name == "masked":
+            networks = load_networks(snapshot, host_dir)
+            G = networks["G"]
+            keep = {"synthesis.b16.conv1.weight": torch.rand_like(G.synthesis.b16.conv1.weight) > 0.9}
+            for network in (G, networks["G_ema"]):
+                network.synthesis.b16.conv1.weight.data *= keep["synthesis.b16.conv1.weight"]
+            snapshot.write_bytes(pickle.dumps(networks))
+            write_mask(Mask({"G": keep}, 1, {}, 0), tmp_path / "mask.pt")
+            written = json.loads((run / "training_options.json").read_text())
+            (run / "training_options.json").write_text(json.dumps({**written, **of_ticket(str(tmp_path / "mask.pt"))}))
+        code, output = call(["export", str(run), "--to=sparse", "--trust", "--host=embedded"], capsys)
+        same = (run / "network-snapshot-000001-sparse.pkl").read_bytes() == snapshot.read_bytes()
+        assert code == 0 and same == (name == "masked"), output
 
 
 # ---------------------------------------------------------------- the real loop

@@ -18,6 +18,8 @@ from training_hooks.nvidia import state as states
 from training_hooks.sparsity import masks
 from training_hooks.sparsity.selection import parameter_shapes
 
+from ..runs.folder import read_run
+from ..runs.tickets import is_masked
 from ..snapshots.open import Snapshot
 from ..support.errors import UserError
 from ..support.reading import mapping
@@ -116,8 +118,10 @@ def write_sparse(snapshot: Snapshot, path: Path, ratio: Optional[float]) -> List
         snapshot: is changed.
         path: to write to.
         ratio: prune each network by its own magnitudes; None: by the masks of the state file beside the snapshot, else by
-            magnitude at ``DEFAULT_RATIO``.
+            magnitude at ``DEFAULT_RATIO``. A snapshot of a ticket has its zeros already, and stays as it is without one.
     """
+    if ratio is None and _is_of_ticket(snapshot.path):
+        return write_dense(snapshot, path)
     state, lines = states.state_path(snapshot.path), []
     with_state = ratio is None and snapshot.kimg is not None and state.is_file()
     of_state = masks_of_state(state, snapshot.path).get("G", {}) if with_state else {}
@@ -139,6 +143,13 @@ def write_sparse(snapshot: Snapshot, path: Path, ratio: Optional[float]) -> List
     with open(path, "wb") as file:
         pickle.dump(snapshot.data, file)
     return lines
+
+
+def _is_of_ticket(path: Path) -> bool:
+    try:
+        return is_masked(read_run(path.parent))
+    except UserError:
+        return False
 
 
 def _tensors(snapshot: Snapshot, which: str) -> Tensors:

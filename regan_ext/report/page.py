@@ -20,6 +20,7 @@ from ..runs.folder import Run
 from ..runs.metric import MetricPoint, series
 from ..support.page import render
 from ..support.text import duration, three_digits
+from . import masks
 from .charts import Chart, PhaseBar, label
 from .drawing import DASHES
 from .options import all_options, differing_options, method_names
@@ -65,6 +66,8 @@ def page(
         channels=_channels(letters, costs),
         layers=[(letter, _layers(cost)) for letter, cost in zip(letters, costs) if cost.theory.layers],
         counts=list(COUNTS),
+        masks=masks.layers(runs, letters),
+        overlaps=masks.overlaps(runs, letters),
         has_ticks=any(run.ticks for run in runs),
         phases=[phase for phase in Phase if any(phase == found for bar in bars for found, _, _ in bar.spans)],
         has_turns=any(bar.turns for bar in bars),
