@@ -99,6 +99,12 @@ def numbers(table: str, row: str, measure: str) -> List[Optional[str]]:
         ("cifar10-limited", "re-stylegan2", "fid", ["16.09", "27.98", "32.91"]),
         ("tiny-imagenet-limited", "stylegan2", "fid", ["30.03", "65.26", "84.86"]),
         ("learning-rate", "re-sngan-0.00001", "fid", ["19.65"]),
+        ("tickets-few-shot", "ticket-diffaug-advaug", "fid", ["52.86", "31.02", "14.75", "47.40", "68.28"]),
+        ("tickets-few-shot", "transferred-diffaug-advaug", "fid", ["35.90", "29.73", "14.86", "46.01", "63.15"]),
+        ("tickets-tiny-imagenet", "ticket-36-advaug", "is", ["19.15", "8.55", "6.86"]),
+        ("tickets-imagenet", "ticket-advaug", "fid", ["23.14"]),
+        ("tickets-cifar", "biggan-diffaug-advaug", "fid", ["7.70", "12.19", "14.40", "8.96", "17.94", "23.94"]),
+        ("advaug-noise", "sngan-noise", "fid", ["14.52", "44.86"]),
     ],
 )
 def test_the_papers_numbers(table: str, row: str, measure: str, expected: List[Optional[str]]) -> None:
@@ -170,7 +176,7 @@ def test_train_accepts_every_cells_command(data_dir: Path, tmp_path: Path, host_
             assert code == 0 and "Dry run; exiting." in output, (arguments, output[-800:])
             # Of the host the tables say everything themselves; a preset sets nothing.
             assert not re.search(r"^Preset .*(?<!-)--(?!regan-)", output, re.MULTILINE)
-    assert len(tried) == 95 and not (tmp_path / "out").exists()
+    assert len(tried) == 96 and not (tmp_path / "out").exists()
 
 
 def test_few_shot_command_in_full(tmp_path: Path) -> None:

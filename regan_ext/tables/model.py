@@ -21,7 +21,8 @@ __all__ = ["NAMES", "Cell", "Column", "Measure", "Row", "Table", "how_to_get", "
 NAMES = (
     "few-shot", "ffhq", "cifar10", "tiny-imagenet", "cifar10-limited", "tiny-imagenet-limited", "stability", "ablation",
     "learning-rate", "digits-few-shot", "digits-options", "digits-ablation", "digits-longer",
-    "digits-exploration",
+    "digits-exploration", "tickets-few-shot", "tickets-tiny-imagenet", "tickets-imagenet", "tickets-cifar", "tickets-levels",
+    "advaug-noise",
 )  # fmt: skip
 _STATISTIC = "stat:"
 
@@ -70,8 +71,8 @@ class Column:
 
     Args:
         name, title: for the command line and for readers.
-        resolution, channels: of the images.
-        data: name of the zip.
+        resolution, channels: of the images; a resolution of 0 is not known, and nothing can be run.
+        data: name of the zip; None where nothing can be run.
         metricdata: name of the zip that metrics compare with; None for the training data.
         detector: name of the feature network's file; None for the host's own.
         classes: of its labels.
@@ -80,8 +81,8 @@ class Column:
 
     name: str
     title: str
-    resolution: int
-    data: str
+    resolution: int = 0
+    data: Optional[str] = None
     channels: int = 3
     classes: int = 0
     metricdata: Optional[str] = None
