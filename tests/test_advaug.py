@@ -472,9 +472,9 @@ def test_the_real_loop_keeps_two_ranks_equal_and_leaves_nothing_behind(train: An
     (["--advaug=d", "--advaug-steps=0"], "--advaug-steps: 0 is not in the range 1<=x<=100"),
     (["--advaug=d", "--advaug-weight=-1"], "--advaug-weight: -1.0 is not in the range"),
     (["--advaug=d", "--advaug-noise=0.1", "--advaug-steps=2"], "--advaug-noise: noise is drawn once and takes no steps"),
-    (["--advaug=d", "--advaug-d=b32.conv0"], "--advaug-d: place_d b32.conv0 is no layer of D with weights; there are b"),
-    (["--advaug=d", "--advaug-d=b4"], "--advaug-d: place_d b4 is no layer of D"),
-    (["--advaug=g", "--advaug-g=mapping.fc0"], "--advaug-g: place_g mapping.fc0 is no layer of G"),
+    (["--advaug=d", "--advaug-d=b32.conv0"], "--advaug-d: place_d 'b32.conv0' is no layer of D with weights; there are b"),
+    (["--advaug=d", "--advaug-d=b4"], "--advaug-d: place_d 'b4' is no layer of D"),
+    (["--advaug=g", "--advaug-g=mapping.fc0"], "--advaug-g: place_g 'mapping.fc0' is no layer of G"),
     (["--advaug=d", "--advaug-g=b4"], "--advaug-g: place_g says where g is perturbed, and g is not among the halves"),
     (["--advaug-step=0.1"], "--advaug-step needs --advaug"),
 ])  # fmt: skip
@@ -505,7 +505,7 @@ def test_a_plan_says_where_and_what_it_costs_and_refuses_loops_without_lazy_regu
     assert plan.values == {"places": {"g": "synthesis", "d": "b4.out"}}
     assert plan.notes == (
         "AdvAug perturbs G's w and D's b4.out by 2 x 0.01, direction paper.",
-        "Each main step of G computes images and D's logits 3 times instead of once.",
+        "Where G trains, images and D's logits are computed 2 times more.",
     )
     assert planned(None, halves=("g",), place_g="b4").values == {"places": {"g": "synthesis.b4.conv1"}}
     with pytest.raises(ValueError, match=r"^halves: d needs a loop that regularises D in steps of their own"):

@@ -90,7 +90,8 @@ HOSTS = {
     ),
     "dvschultz/stylegan2-ada-pytorch": Host(
         ("dvschultz", "dvschultz/stylegan2-ada-pytorch"), "0e2caab",
-        "5aaf426ed8fe3e23067448ebc1b2486991937ab36e074577a70b43102aecb0f9", _TINY, (("--kimg=2", "--nkimg=1", *REGAN),),
+        "5aaf426ed8fe3e23067448ebc1b2486991937ab36e074577a70b43102aecb0f9", _TINY,
+        (("--kimg=2", "--nkimg=1", *REGAN), ("--advaug=g", "--topk=0.9")),
     ),
     "stylegan3": Host(
         ("stylegan3",), "c233a91", "bc3e0854d1788a6c907015c8d9513d97975a38370e0631ab885e6a83ab23910f",
@@ -103,12 +104,12 @@ HOSTS = {
     "projected-gan": Host(
         ("projected-gan",), "e1c246b", "787f9eefd0321c308a06c3ad90b2e06da23c67d284a20559c336359ad59e1d24",
         ("--cfg=stylegan2", *_TINY),
-        (("--apa",), ("--DiffAugment=color",), ("--cfg=fastgan", "--fp32=0"), (*REGAN, "--regan-target=D")),
+        (("--apa",), ("--DiffAugment=color",), ("--advaug=d",), ("--cfg=fastgan", "--fp32=0"), (*REGAN, "--regan-target=D")),
         prepare=make_projected_gan_small,
     ),
     "R3GAN": Host(
         ("R3GAN",), "19a7ddf", "e1b614189b4fa0d6a29ef465bfcf66087cc77ae6f7581028a484ad06434016d4",
-        ("--preset=CIFAR10",), (("--apa",), ("--DiffAugment=color",), ("--preset=FFHQ",)),
+        ("--preset=CIFAR10",), (("--apa",), ("--DiffAugment=color",), ("--advaug=d",), ("--preset=FFHQ",)),
         has_channels=False, has_images=False, prepare=make_r3gan_small,
     ),
 }  # fmt: skip

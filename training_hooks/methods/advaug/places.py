@@ -42,7 +42,7 @@ def located(config: AdvAugConfig, half: str, names: Sequence[str]) -> str:
     found = _LAYERS[place] if _LAYERS.get(place) in layers else place
     if found not in layers:
         known = ", ".join(layers if len(layers) < 7 else [*layers[:3], "...", *layers[-3:]])
-        raise ValueError(f"place_{half} {place} is no layer of {network} with weights; there are {known}")
+        raise ValueError(f"place_{half} {place!r} is no layer of {network} with weights; there are {known}")
     return found
 
 
@@ -58,12 +58,13 @@ def outlook(config: AdvAugConfig, facts: Facts) -> Plan:
     if "d" in config.halves and facts.optimizers["D"]["reg_interval"] is None:
         raise ValueError("halves: d needs a loop that regularises D in steps of their own, which this one does not")
     how = f"noise of {config.noise:g}" if config.noise else f"{config.steps} x {config.step:g}, direction {config.direction}"
-    what = {"g": "G's {}", "d": "D's {}"}
-    told = " and ".join(what[half].format("w" if place == _SYNTHESIS else place) for half, place in places.items())
+    told = " and ".join(f"{half.upper()}'s {'w' if place == _SYNTHESIS else place}" for half, place in places.items())
+    more = "once" if config.noise or config.steps == 1 else f"{config.steps} times"
     notes = [f"AdvAug perturbs {told} by {how}{' of each RMS' if config.relative else ''}."]
-    if "g" in config.halves:
-        passes = 1 if config.noise else config.steps
-        notes.append(f"Each main step of G computes images and D's logits {passes + 1} times instead of once.")
+    if "g" in places:
+        notes.append(f"Where G trains, images and D's logits are computed {more} more.")
+    if places.get("d", _LAYERS["head"]) != _LAYERS["head"]:
+        notes.append(f"Where D trains, its logits are computed {more} more, unless {places['d']} and all after it is linear.")
     return Plan({"places": places}, tuple(notes))
 
 
