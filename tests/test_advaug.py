@@ -358,6 +358,33 @@ def test_a_linear_rest_gives_what_computing_it_gives(steps: int) -> None:
     assert results[0][2] == 2 and results[1][2] == 2 * (1 + steps)
 
 
+def test_each_step_goes_by_the_slope_where_the_last_one_ended() -> None:
+    class Wave(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cos(5 * x).sum(1, keepdim=True)
+
+    mine = Mine(
+        1, AdvAug(halves=("d",), place_d="1", step=0.2, steps=4), D=nn.Sequential(nn.Flatten(), nn.Linear(16, 16), Wave())
+    )
+    _, moved = halved(mine.logits("Dmain")["real"])
+    feature, signs = mine.reals.flatten(1), []
+    for _ in range(4):
+        feature = feature.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(mine.D[1:](feature).sum(), feature)
+        signs.append(slope.sign())
+        feature = feature - 0.2 * slope.sign()
+    torch.testing.assert_close(moved, mine.D[1:](feature))
+    assert not torch.equal(signs[0], signs[-1])
+
+
+def test_later_images_of_a_round_are_those_of_regularisation() -> None:
+    """A loop without lazy regularisation computes them in the same phase."""
+    mine = Mine(0, AdvAug(halves=("g",), place_g="0"))
+    mine.loop.round("Gboth", gen_z=mine.z)
+    first, second = mine.loop.run_G(mine.z), mine.loop.run_G(mine.z[:2])
+    assert mine.loop.run_D(second).shape[0] == 2 and halved(mine.loop.run_D(first)) and mine.loop.run_D(first).shape[0] == BATCH
+
+
 def test_the_pipe_of_augmentation_comes_before_ds_feature_and_once() -> None:
     mine = Mine(0, DiffAugment(["translation"]), AdvAug(halves=("d",), place_d="3", step=1e-5))
     for plain, moved in map(halved, mine.logits("Dmain").values()):
@@ -454,7 +481,7 @@ def test_two_processes_have_the_mean_of_their_gradients(host_dir: Path, tmp_path
 
 def test_the_real_loop_keeps_two_ranks_equal_and_leaves_nothing_behind(train: Any, host_dir: Path) -> None:
     """The host compares its ranks before each snapshot."""
-    run = train("--advaug=g,d", "--batch=256", "--cond=1", "--gpus=2", mode="off")
+    run = train("--advaug=g,d", "--batch=256", "--aug=noaug", "--gpus=2", mode="off")
     names = {f"AdvAug/{name}_{network}" for name in ("shift", "loss", "delta") for network in "GD"}
     assert names <= set(run.stats[-1]) and all(run.stats[-1][name]["mean"] > 0 for name in names)
     assert b"training_hooks" not in run.snapshot(1).read_bytes()
@@ -533,6 +560,10 @@ def test_a_loop_that_goes_past_it_is_told() -> None:
         with pytest.raises(RuntimeError, match=f"a step of {network} was trained without perturbed features"):
             hook.before_step(step(network))
         hook.before_step(step("D" if network == "G" else "G"))
+    mine.loop.round("Dmain", real_img=mine.reals)
+    assert halved(mine.loop.run_D(mine.reals))  # and fakes from elsewhere
+    with pytest.raises(RuntimeError, match="each by itself"):
+        hook.before_step(step("D"))
     mine.loop.round("Dmain", real_img=mine.reals)
     both = torch.cat([mine.loop.run_G(mine.z).detach(), mine.reals])
     assert mine.loop.run_D(both).shape[0] == 2 * BATCH

@@ -86,6 +86,7 @@ class AdvAug(Hook):
 
         training.wrap("G_synthesis", keep, self.order)
         module = None if name == "synthesis" else network.get_submodule(name)
+        # Bare, because the wrapper of several processes would send gradients once more in rounds that it does not send them in.
         return Place(lambda: _bare(self._synthesis), module, module is not None, f"{kind}.{name}")
 
     def on_round(self, batch: Round) -> Round:
