@@ -158,6 +158,19 @@ def test_a_mask_is_of_the_smallest_weights_that_the_run_left(tmp_path: Path, tra
     )
 
 
+def test_the_best_snapshot_of_a_round_may_end_it(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    code, output = find(tmp_path, capsys, "--rounds=1", "--from=best", "--score=raw")
+    assert code == 1 and "--from=best: " in output and "a run with --metrics keeps them" in output
+    (run,) = (tmp_path / "round-0").glob("0*")
+    networks = pickle.loads((run / "network-snapshot-000001.pkl").read_bytes())
+    (run / "network-best-fid5k_full-dense.json").write_text(json.dumps({"value": 8.0, "kimg": 1.0}))
+    networks["G"].conv.weight.data = networks["G"].conv.weight.data.flip(0)
+    (run / "network-best-fid5k_full-dense.pkl").write_bytes(pickle.dumps(networks))
+    code, output = find(tmp_path, capsys, "--rounds=1", "--from=best", "--score=raw")
+    size, keep = networks["G"].conv.weight.detach().abs(), read_mask(tmp_path / "ticket-mask-1.pt").networks["G"]["conv.weight"]
+    assert code == 0 and size[keep].min() > size[~keep].max(), output
+
+
 def test_the_public_codes_way_is_a_preset(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
     assert find(tmp_path, capsys, "--rounds=1", "--preset=reference", "--share=0.5")[0] == 0
     mask = read_mask(tmp_path / "ticket-mask-1.pt")
@@ -385,6 +398,7 @@ def test_a_snapshot_of_a_ticket_is_its_sparse_pickle(tmp_path: Path, host_dir: P
         code, output = call(["export", str(run), "--to=sparse", "--trust", "--host=embedded"], capsys)
         same = (run / "network-snapshot-000001-sparse.pkl").read_bytes() == snapshot.read_bytes()
         assert code == 0 and same == (name == "masked"), output
+        assert ("that round 1 of a ticket masks" in output) == same
 
 
 # ---------------------------------------------------------------- the real loop

@@ -18,8 +18,8 @@ from training_hooks.nvidia import state as states
 from training_hooks.sparsity import masks
 from training_hooks.sparsity.selection import parameter_shapes
 
-from ..runs.folder import read_run
-from ..runs.tickets import is_masked
+from ..runs.folder import Run, read_run
+from ..runs.tickets import is_masked, mask_of
 from ..snapshots.open import Snapshot
 from ..support.errors import UserError
 from ..support.reading import mapping
@@ -120,8 +120,10 @@ def write_sparse(snapshot: Snapshot, path: Path, ratio: Optional[float]) -> List
         ratio: prune each network by its own magnitudes; None: by the masks of the state file beside the snapshot, else by
             magnitude at ``DEFAULT_RATIO``. A snapshot of a ticket has its zeros already, and stays as it is without one.
     """
-    if ratio is None and _is_of_ticket(snapshot.path):
-        return write_dense(snapshot, path)
+    if ratio is None:
+        ticket = _ticket(snapshot.path)
+        if ticket is not None:
+            return _write_ticket(snapshot, path, ticket)
     state, lines = states.state_path(snapshot.path), []
     with_state = ratio is None and snapshot.kimg is not None and state.is_file()
     of_state = masks_of_state(state, snapshot.path).get("G", {}) if with_state else {}
@@ -145,11 +147,24 @@ def write_sparse(snapshot: Snapshot, path: Path, ratio: Optional[float]) -> List
     return lines
 
 
-def _is_of_ticket(path: Path) -> bool:
+def _ticket(path: Path) -> Optional[Run]:
+    """The run that a snapshot lies in the folder of, where it is one of a ticket with masks."""
     try:
-        return is_masked(read_run(path.parent))
+        run = read_run(path.parent)
     except UserError:
-        return False
+        return None
+    return run if is_masked(run) else None
+
+
+def _write_ticket(snapshot: Snapshot, path: Path, run: Run) -> List[str]:
+    """Copy the snapshot of a ticket, which has its zeros. Returns what to tell the user."""
+    mask = mask_of(run)
+    if mask is None or "G" not in mask.networks:
+        return write_dense(snapshot, path)
+    shutil.copyfile(snapshot.path, path)
+    which = f"that round {mask.round} of a ticket masks"
+    of = ((name, masked(network, name, dict(mask.networks["G"]), run.folder)) for name, network in generators(snapshot).items())
+    return [f"{name}: {_zeros(snapshot.network(name), tensors, which)[1]}, as in the snapshot" for name, tensors in of]
 
 
 def _tensors(snapshot: Snapshot, which: str) -> Tensors:

@@ -59,12 +59,13 @@ def chosen_snapshot(path: Path, best: Optional[str] = None) -> Path:
     return found[-1]
 
 
-def best_snapshot(folders: Sequence[Path], wanted: str = "") -> Path:
+def best_snapshot(folders: Sequence[Path], wanted: str = "", option: str = "--best") -> Path:
     """The best of the snapshots that the parts of a run have kept.
 
     Args:
         folders: of the parts, at least one, in order.
         wanted: see ``chosen_snapshot``.
+        option: that asks for it.
 
     Raises:
         UserError: there is none, or several metrics have one.
@@ -72,13 +73,14 @@ def best_snapshot(folders: Sequence[Path], wanted: str = "") -> Path:
     folder = folders[-1]
     found = [point for part in folders for path in sorted(part.glob("network-best-*.json")) for point in _noted(path)]
     if not found:
-        raise UserError(f"--best: {folder} holds no network-best-*.pkl; a run with --metrics keeps them")
+        raise UserError(f"{option}: {folder} holds no network-best-*.pkl; a run with --metrics keeps them")
     fitting = [point for point in found if wanted in ("", point.name) or Path(point.snapshot).stem == f"network-best-{wanted}"]
     metrics = list(dict.fromkeys(point.name for point in fitting))
     if len(metrics) != 1:
         names = ", ".join(dict.fromkeys(point.name for point in found))
-        given = f"--best={wanted}" if wanted else "--best"
-        raise UserError(f"{given}: {folder} knows the best by {names}; name one, as in --best={found[0].name}")
+        given = f"{option}={wanted}" if wanted else option
+        remedy = f"name one, as in --best={found[0].name}" if option == "--best" else "give --metrics one alone"
+        raise UserError(f"{given}: {folder} knows the best by {names}; {remedy}")
     return Path((best(fitting, direction(metrics[0])) or fitting[0]).snapshot)
 
 

@@ -39,8 +39,8 @@ def _added(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
 _RUNS = _added(
     click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="TRAIN_OPTION..."),
     click.option("--outdir", type=_FOLDER, required=True, metavar="DIR", help="Folder of the ticket, with one for each run."),
-    click.option("--data", metavar="ZIP", help="Training images.  [default: as DIR was begun]"),
-    click.option("--host", metavar="DIR", help="Checkout to train with.  [default: as train finds it]"),
+    click.option("--data", type=UserPath(), metavar="ZIP", help="Training images.  [default: as DIR was begun]"),
+    click.option("--host", type=UserPath(), metavar="DIR", help="Checkout to train with.  [default: as train finds it]"),
     click.option("--gpus", type=Int(1, 256), metavar="INT", help="GPUs of each run.  [default: 1]"),
     click.option("-n", "--dry-run", is_flag=True, help="Print what would be done, and how long it takes if that is known."),
     click.option("--trust", is_flag=True, help="Also open snapshots in DIR that none of your own runs wrote on this machine."),

@@ -159,7 +159,9 @@ def _end_of(ticket: Ticket, rule: Rule, round_: int) -> Dict[str, torch.nn.Modul
     run = last_run(folder)
     if run is None or not run.is_finished:
         raise UserError(f"{folder} holds no finished run")
-    path = best_snapshot([part.run.folder for part in run.parts]) if rule.source == "best" else run.last_snapshot
+    path = run.last_snapshot
+    if rule.source == "best":
+        path = best_snapshot([part.run.folder for part in run.parts], option="--from=best")
     data = open_snapshot(path, ticket.host, ticket.trust).data
     names = {"G": "G_ema" if rule.source == "ema" else "G", "D": "D"}
     lacking = [names[kind] for kind in rule.kinds if not isinstance(data.get(names[kind]), torch.nn.Module)]
