@@ -272,6 +272,11 @@ def test_a_damaged_mask_and_one_of_another_ticket_are_named(tmp_path: Path, trai
     assert code == 1 and f"{first} was found by kind magnitude" in output and "share 0.4" in output
     first.unlink()
     assert find(tmp_path, capsys)[0] == 0  # the same as before, so that the second still follows from it
+    mask = read_mask(first)
+    turned = {kind: {name: keep.flip(0) for name, keep in keeps.items()} for kind, keeps in mask.networks.items()}
+    write_mask(Mask(turned, 1, mask.rule, mask.init, mask.before), first)
+    code, output = find(tmp_path, capsys)
+    assert code == 1 and f"{second} was pruned from another mask than {first} holds" in output
 
 
 @pytest.mark.parametrize("arguments, told", [
