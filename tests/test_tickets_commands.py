@@ -326,6 +326,9 @@ def test_small_dense_networks_have_the_parameters_that_a_ticket_keeps(tmp_path: 
     assert base["wanted"] == kept and base["cbase"] == 47 and base["parameters"] == 2 * (5 * 27 + 12) <= kept
     assert trainer.commands[-1][-1] == "--cbase=47" and not any("ticket-init" in part for part in trainer.commands[-1])
     assert "--cbase=8" in find(tmp_path, capsys, "--sparsity=0.999", command="small-dense")[1]
+    (tmp_path / "small-dense-2.json").write_text('{"cbase": 4')
+    code, output = find(tmp_path, capsys, "--round=2", command="small-dense")
+    assert code == 1 and f"{tmp_path / 'small-dense-2.json'} " in output and "delete it to have it made anew" in output
 
 
 def test_the_largest_capacity_that_is_not_too_large() -> None:
@@ -342,6 +345,8 @@ def test_a_mask_is_trained_elsewhere_with_its_weights_or_moved_to_others(tmp_pat
     )
     assert code == 0 and done(trainer)[-1] == "ticket-mask-1", output
     assert {f"--ticket-init={mask.with_name('ticket-init.pt')}", f"--ticket-mask={mask}", "--apa"} <= set(trainer.commands[-1])
+    line = json.loads(call(["tickets", "show", str(tmp_path / "b"), "--json"], capsys)[1])
+    assert line["name"] == "ticket-mask-1" and line["sparsity"]["G"] == read_mask(mask).sparsity("G")
     arguments = [f"--outdir={tmp_path / 'c'}", "--data=y.zip", "--kimg=1", "--resume=faces.pkl", "--transfer"]
     assert call(["tickets", "train", str(mask), *arguments], capsys)[0] == 0
     assert {f"--ticket-init={tmp_path / 'c' / 'ticket-init.pt'}", "--ticket-transfer=true", "--resume=faces.pkl"} <= set(

@@ -19,10 +19,11 @@ from ..runs.chain import last_run
 from ..runs.find import best_snapshot
 from ..snapshots.open import open_snapshot
 from ..support.errors import UserError
+from ..support.reading import Damaged, mapping, read_json, whole
 from .capacity import capacity_of, parameters
 from .ticket import Rule, Ticket
 
-__all__ = ["Level", "check_mask", "find_capacity", "find_next", "find_one_shot", "find_random", "rule_of"]
+__all__ = ["Level", "check_capacity", "check_mask", "find_capacity", "find_next", "find_one_shot", "find_random", "rule_of"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,14 @@ def check_mask(path: Path, rule: Mapping[str, Any], before: Optional[Path] = Non
     if earlier is not None and mask.before != earlier:
         return f"{path} was pruned from another mask than {before} holds"
     return None
+
+
+def check_capacity(path: Path) -> Optional[str]:
+    """Why the file of a capacity holds none; None where it does."""
+    try:
+        return None if whole(mapping(read_json(path)).get("cbase")) is not None else f"{path} names no cbase"
+    except Damaged as err:
+        return f"{path} {err}"
 
 
 def _words(rule: Mapping[str, Any]) -> str:
@@ -132,12 +141,12 @@ def find_capacity(ticket: Ticket, rule: Rule, level: Level, path: Path) -> None:
     """
     networks = _end_of(ticket, rule, 0)
     keeps = _dense(read_init(ticket.init), networks, rule).networks
-    whole = sum(map(parameters, networks.values()))
-    wanted = whole - sum(_numel(keep) - level.kept(_numel(keep), rule.share) for keep in keeps.values())
+    dense = sum(map(parameters, networks.values()))
+    wanted = dense - sum(_numel(keep) - level.kept(_numel(keep), rule.share) for keep in keeps.values())
     base, count = capacity_of(list(networks.values()), wanted)
     with whole_file(path) as file:
         file.write(
-            json.dumps({"cbase": base, "parameters": count, "wanted": wanted, "dense": whole}, indent=2).encode() + b"\n"
+            json.dumps({"cbase": base, "parameters": count, "wanted": wanted, "dense": dense}, indent=2).encode() + b"\n"
         )
 
 

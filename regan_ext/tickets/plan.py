@@ -163,5 +163,5 @@ def small_dense(ticket: Ticket, rule: Rule, level: Level) -> List[Step]:
     first, title = _round_0(ticket), f"small-dense-{level}"
     path = ticket.folder / f"{title}.json"
     make = partial(masks.find_capacity, ticket, rule, level, path)
-    made = Making(path, make, lambda: None, "by counting parameters", (first,))
+    made = Making(path, make, partial(masks.check_capacity, path), "by counting parameters", (first,))
     return [first, made, SmallDense(ticket, title, (), (made,))]

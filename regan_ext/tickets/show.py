@@ -18,6 +18,7 @@ from training_hooks.methods.tickets.files import Mask, read_mask
 from ..runs.chain import last_run
 from ..runs.folder import Run
 from ..runs.metric import series
+from ..runs.tickets import mask_of
 from ..steps.step import FINISHED, Step
 from ..support.errors import UserError
 from ..support.text import counted, duration
@@ -73,7 +74,10 @@ def read(folder: Path) -> List[Shown]:
         kind, number = _parts(title)
         mask, note = opened.get(title if kind != "round" else str(number), (None, ""))
         other, _ = opened.get(str(number - 1 if kind == "round" else number), (None, ""))
-        found.append(_shown(title, mask, other, last_run(folder / title), note))
+        run = last_run(folder / title)
+        if mask is None and run is not None and not note:
+            mask = mask_of(run)  # of another folder
+        found.append(_shown(title, mask, other, run, note))
     return found
 
 
