@@ -18,6 +18,7 @@ from support.runs import SMALL, Run, resumed
 from torch import nn
 
 from regan_ext.cli import main
+from training_hooks.core.hook import Training
 from training_hooks.core.loop import Loop
 from training_hooks.core.tensor_files import TensorFileError
 from training_hooks.methods.tickets import prune as tickets
@@ -394,6 +395,24 @@ def test_a_mask_of_a_network_that_nobody_trains_is_refused(files: Dict[str, Any]
         Loop({"G": G}, {"G": torch.optim.Adam(G.parameters())}, [Tickets(**files)])
     with pytest.raises(ValueError, match="is of D, whose optimizer the loop does not name"):
         Loop({"G": G, "D": Small()}, {"G": torch.optim.Adam(G.parameters())}, [Tickets(**files)])
+
+
+def test_a_hosts_run_cannot_begin_with_a_snapshot_and_with_other_weights(files: Dict[str, Any]) -> None:
+    def training_loop(resume_pkl: Any, seed: int) -> bool:
+        """What the hook sees of a host's loop: its name, and where its networks came from."""
+        torch.manual_seed(seed)
+        networks: Dict[str, nn.Module] = {"G": Small(), "D": Small()}
+        hook = Tickets(init=files["init"])
+        hook.start(Training(networks, {}, loss=object()))
+        hook.on_iteration(0)
+        rewound = read_init(files["init"]).networks["D"]["conv.weight"]
+        return torch.equal(networks["D"].conv.weight, rewound)  # type: ignore[arg-type,union-attr]
+
+    assert training_loop(None, 5) and training_loop("pretrained.pkl", 0)  # the networks of round 0 are of seed 0
+    with pytest.raises(
+        ValueError, match=r"has other weights than pretrained\.pkl \(G\.conv\.weight first\).*leave out --resume"
+    ):
+        training_loop("pretrained.pkl", 5)
 
 
 # ---------------------------------------------------------------- winning tickets

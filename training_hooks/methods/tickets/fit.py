@@ -84,7 +84,7 @@ def check_mask(config: TicketConfig, mask: Mask, trained: _Shapes, shapes: _Shap
                 f"mask {config.mask} prunes {kind}.{frozen[0]}, which is frozen in this run; take one that was found with the "
                 "same layers frozen"
             )
-        other = _differing(masked, trained[kind], kind)
+        other = _differing(masked, trained[kind], kind, "the file", "this run")
         if other:
             raise ValueError(f"mask {config.mask} is of other networks: {other}")
 
@@ -102,16 +102,16 @@ def check_init(config: TicketConfig, init: Init, shapes: _Shapes) -> None:
     """
     for kind, wanted in shapes.items():
         tensors = init.networks.get(kind, {} if kind != "G_ema" else init.networks["G"])
-        other = _differing(wanted, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, kind, here="this run")
+        found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        other = _differing(wanted, found, kind, "this run", "the file")
         if other:
             raise ValueError(f"init {config.init} is of other networks: {other}")
 
 
 def _differing(
-    wanted: Mapping[str, Sequence[int]], found: Mapping[str, Sequence[int]], kind: str, here: str = "the file"
+    wanted: Mapping[str, Sequence[int]], found: Mapping[str, Sequence[int]], kind: str, here: str, there: str
 ) -> str:
-    """The first name in ``wanted``, which is that of ``here``, that ``found`` lacks or has in another shape; "" without one."""
-    there = "this run" if here == "the file" else "the file"
+    """The first name in ``wanted``, what ``here`` has, that ``there`` lacks or has in another shape; "" without one."""
     for name, shape in wanted.items():
         if name not in found:
             return f"{here} has {kind}.{name}, and {there} has not"
