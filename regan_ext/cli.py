@@ -104,11 +104,12 @@ def patch_revert(folder: str) -> None:
 
 
 @patch.command("show")
-def patch_show() -> None:
-    """Print the static patch, for git apply --unidiff-zero in a pristine StyleGAN2-ADA-PyTorch."""
+@click.argument("host", type=click.Choice(["stylegan2-ada-pytorch", "stylegan3"]), default="stylegan2-ada-pytorch")
+def patch_show(host: str) -> None:
+    """Print the static patch for a pristine HOST, for git apply --unidiff-zero. Without HOST: stylegan2-ada-pytorch."""
     from .hosts.patch import packaged_patch
 
-    click.echo(packaged_patch(), nl=False)
+    click.echo(packaged_patch(host), nl=False)
 
 
 @main.command()

@@ -33,7 +33,8 @@ def main():
 """
 BLOCK = 'if __name__ == "__main__":\n    main()\n'
 PLAIN = '"""A stand-in for a host."""\n\nimport json\nimport sys\n\n' + FUNCTIONS + "# start\n" + BLOCK
-STATIC = Path(__file__).parent.parent / "patches" / "stylegan2-ada-pytorch.patch"
+PATCHES = Path(__file__).parent.parent / "patches"
+STATIC = PATCHES / "stylegan2-ada-pytorch.patch"
 BOM = b"\xef\xbb\xbf"
 
 ADDED = patching.add_lines(PLAIN.encode())
@@ -411,8 +412,9 @@ def test_an_interrupt_leaves_no_trace(tmp_path, monkeypatch):
 # ---------------------------------------------------------------------------------------- the static patch
 
 
-def test_static_patch_holds_the_two_lines_and_nothing_of_the_host():
-    header, start, hunks = STATIC.read_bytes().partition(b"diff --git a/train.py b/train.py\n")
+@pytest.mark.parametrize("host", patching.PACKAGED)
+def test_static_patch_holds_the_two_lines_and_nothing_of_the_host(host):
+    header, start, hunks = (PATCHES / f"{host}.patch").read_bytes().partition(b"diff --git a/train.py b/train.py\n")
     assert start and 1 <= len(header.strip().splitlines()) <= 2
     lines = hunks.splitlines(keepends=True)
     assert lines[:2] == [b"--- a/train.py\n", b"+++ b/train.py\n"]
@@ -424,9 +426,10 @@ def test_static_patch_holds_the_two_lines_and_nothing_of_the_host():
 
 
 def test_show_prints_the_packaged_patch():
-    result = run("show")
-    assert result.exit_code == 0
-    assert result.output.encode() == STATIC.read_bytes()
+    for given, host in [((), "stylegan2-ada-pytorch"), *(((host,), host) for host in patching.PACKAGED)]:
+        result = run("show", *given)
+        assert result.exit_code == 0
+        assert result.output.encode() == (PATCHES / f"{host}.patch").read_bytes()
 
 
 def unidiff(original: bytes) -> bytes:

@@ -20,9 +20,10 @@ from ..support.errors import UserError
 from ..support.paths import absolute
 from .checkout import LARGEST, Checkout, HostError, parsed, recognise
 
-__all__ = ["add_lines", "apply", "check", "find_lines", "name_lines", "packaged_patch", "remove_lines", "revert"]
+__all__ = ["PACKAGED", "add_lines", "apply", "check", "find_lines", "name_lines", "packaged_patch", "remove_lines", "revert"]
 
-_PATCH = "stylegan2-ada-pytorch.patch"
+#: Hosts that there is a static patch for, of one commit each.
+PACKAGED = ("stylegan2-ada-pytorch", "stylegan3")
 _IMPORT, _ATTACH = (
     b"import regan_ext  # regan-ext: added by 'regan-ext patch apply'",
     b"regan_ext.attach_to(globals())  # regan-ext",
@@ -90,18 +91,19 @@ def check(folder: "str | Path") -> Optional[Tuple[int, int]]:
     return find_lines(_read(_host(folder).train_py))
 
 
-def packaged_patch() -> bytes:
-    """The static patch for a pristine StyleGAN2-ADA-PyTorch.
+def packaged_patch(host: str = PACKAGED[0]) -> bytes:
+    """The static patch for a pristine checkout of one of ``PACKAGED``.
 
     Raises:
         UserError: this installation lacks it.
     """
+    name = f"{host}.patch"
     with contextlib.suppress(ModuleNotFoundError, FileNotFoundError):
-        return importlib.resources.files("regan_ext.patches").joinpath(_PATCH).read_bytes()
+        return importlib.resources.files("regan_ext.patches").joinpath(name).read_bytes()
     # setup.py puts the folder patches/ into the package; a source tree that was not installed has it one level up
-    source = Path(__file__).parents[2] / "patches" / _PATCH
+    source = Path(__file__).parents[2] / "patches" / name
     if not source.is_file():
-        raise UserError(f"this installation of regan-ext has no {_PATCH}: install it again, or use 'patch apply'")
+        raise UserError(f"this installation of regan-ext has no {name}: install it again, or use 'patch apply'")
     return source.read_bytes()
 
 

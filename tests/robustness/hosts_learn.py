@@ -87,10 +87,10 @@ def main(folder: Path, name: str, out: Path, detector: Optional[Path]) -> None:
         given = (f"--host={copy}", f"--outdir={outdir}", f"--data={data}", f"--metric-detector={detector}")
         run = finished_run(outdir, _regan_ext("train", *given, *_TRAINING, *host.options))
         values = [json.loads(line) for line in (run.folder / f"metric-{_METRIC}.jsonl").read_text().splitlines()]
+        distances = {each["snapshot_pkl"]: round(each["results"][_METRIC], 2) for each in values}
+        facts = {"options": " ".join([*_TRAINING, *host.options]), _METRIC: distances, "ends_in": run.plan["ends_in"]}
         with Image.open(max(each for each in run.folder.glob("fakes*.png") if "init" not in each.name)) as drawn:
             drawn.convert("L").save(out, optimize=True)
-    distances = {each["snapshot_pkl"]: round(each["results"][_METRIC], 2) for each in values}
-    facts = {"options": " ".join([*_TRAINING, *host.options]), _METRIC: distances, "ends_in": run.plan["ends_in"]}
     told = {
         "seconds": round(time.monotonic() - begin),
         "command": f"python tests/robustness/hosts_learn.py $REGAN_TEST_HOSTS {name}",
