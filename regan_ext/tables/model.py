@@ -16,13 +16,13 @@ from ..runs.folder import Run
 from ..runs.metric import MetricPoint, metric_of, series
 from ..support.errors import UserError
 
-__all__ = ["NAMES", "Cell", "Column", "Measure", "Row", "Table", "how_to_get", "load", "table_of"]
+__all__ = ["NAMES", "Cell", "Column", "Measure", "Row", "Table", "TicketOf", "how_to_get", "load", "table_of"]
 
 NAMES = (
     "few-shot", "ffhq", "cifar10", "tiny-imagenet", "cifar10-limited", "tiny-imagenet-limited", "stability", "ablation",
     "learning-rate", "digits-few-shot", "digits-options", "digits-ablation", "digits-longer",
-    "digits-exploration", "tickets-few-shot", "tickets-tiny-imagenet", "tickets-imagenet", "tickets-cifar", "tickets-levels",
-    "advaug-noise",
+    "digits-exploration", "digits-tickets", "tickets-few-shot", "tickets-tiny-imagenet", "tickets-imagenet", "tickets-cifar",
+    "tickets-levels", "advaug-noise",
 )  # fmt: skip
 _STATISTIC = "stat:"
 
@@ -96,6 +96,19 @@ class Column:
 
 
 @dataclass(frozen=True)
+class TicketOf:
+    """Which masks a row's runs hold.
+
+    Args:
+        round: as many weights as the ticket of this round keeps; 0 is dense.
+        kind: how they are found: by "magnitude", from round to round; "one-shot", from the end of round 0; "random".
+    """
+
+    round: int
+    kind: str = "magnitude"
+
+
+@dataclass(frozen=True)
 class Row:
     """A method.
 
@@ -105,6 +118,7 @@ class Row:
         paper: key of a measure → the paper's number in each column; None where it has none.
         paper_only: why it cannot be run; None where it can.
         source: where its numbers stand, if not where the table's do.
+        ticket: its masks, of a row that is trained from the weights of the table's first ticket; None of all others.
     """
 
     name: str
@@ -113,6 +127,7 @@ class Row:
     paper: Mapping[str, Tuple[Optional[Decimal], ...]] = field(default_factory=dict)
     paper_only: Optional[str] = None
     source: Optional[str] = None
+    ticket: Optional[TicketOf] = None
 
 
 @dataclass(frozen=True)
@@ -236,4 +251,5 @@ def table_of(name: str, content: Mapping[str, Any]) -> Table:
 
 def _row(values: Mapping[str, Any]) -> Row:
     paper = {key: tuple(None if v is None else Decimal(v) for v in numbers) for key, numbers in values.get("paper", {}).items()}
-    return Row(**{**values, "options": tuple(values.get("options", ())), "paper": paper})
+    ticket = TicketOf(**values["ticket"]) if "ticket" in values else None
+    return Row(**{**values, "options": tuple(values.get("options", ())), "paper": paper, "ticket": ticket})

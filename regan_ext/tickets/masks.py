@@ -164,7 +164,7 @@ def _end_of(ticket: Ticket, rule: Rule, round_: int) -> Dict[str, torch.nn.Modul
     Raises:
         UserError: it has left no snapshot that can be opened.
     """
-    folder = ticket.folder / f"round-{round_}"
+    folder = ticket.round(round_)
     run = last_run(folder)
     if run is None or not run.is_finished:
         raise UserError(f"{folder} holds no finished run")

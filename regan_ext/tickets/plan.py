@@ -18,7 +18,9 @@ from . import masks
 from .masks import Level
 from .ticket import SETTINGS_FILE, Rule, Ticket
 
-__all__ = ["TicketRun", "magnitude", "of_mask", "one_shot", "random", "small_dense"]
+__all__ = [
+    "TicketRun", "drawn_mask", "magnitude", "magnitude_mask", "of_mask", "one_shot", "one_shot_mask", "random", "small_dense",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,7 @@ def magnitude(ticket: Ticket, rule: Rule, rounds: int) -> List[Step]:
     """Iterative magnitude pruning with rewinding: round 0, then for each round its masks and its run."""
     steps: List[Step] = [_round_0(ticket)]
     for number in range(1, rounds + 1):
-        path, before = ticket.mask(str(number)), None if number == 1 else ticket.mask(str(number - 1))
-        check = partial(masks.check_mask, path, masks.rule_of("magnitude", rule, share=rule.share), before)
-        make, how = partial(masks.find_next, ticket, rule, number), f"from the end of {steps[-1].name}"
-        made = Making(path, make, check, how, tuple(steps[-2:]))
+        made = magnitude_mask(ticket, rule, number, steps[-2:])
         steps += [made, _of_mask(ticket, f"round-{number}", made)]
     return steps
 
@@ -134,9 +133,7 @@ def magnitude(ticket: Ticket, rule: Rule, rounds: int) -> List[Step]:
 def one_shot(ticket: Ticket, rule: Rule, level: Level) -> List[Step]:
     """Round 0, and a ticket that is pruned at once from its end."""
     first, title = _round_0(ticket), f"one-shot-{level}"
-    path = ticket.mask(title)
-    check = partial(masks.check_mask, path, masks.rule_of("one-shot", rule))
-    made = Making(path, partial(masks.find_one_shot, ticket, rule, level, path), check, "from the end of round-0", (first,))
+    made = one_shot_mask(ticket, rule, level, title, [first])
     return [first, made, _of_mask(ticket, title, made)]
 
 
@@ -151,11 +148,37 @@ def random(ticket: Ticket, rule: Rule, level: Level, seed: int = 0, like: str = 
     """
     first, title = _round_0(ticket), f"random-{level}{'-counts' if like == 'counts' else ''}-seed{seed}"
     before = magnitude(ticket, rule, level.round)[:-1] if like == "counts" and level.round is not None else [first]
+    made = drawn_mask(ticket, rule, level, seed, like, title, [first, *before[-1:]])
+    return [*before, made, _of_mask(ticket, title, made)]
+
+
+def magnitude_mask(ticket: Ticket, rule: Rule, number: int, needs: Sequence[Step]) -> Making:
+    """The masks of a round, from the end of the one before.
+
+    Args:
+        ticket, rule: whose.
+        number: of the round, at least 1.
+        needs: the run of the round before, and what its masks were made by.
+    """
+    path, before = ticket.mask(str(number)), None if number == 1 else ticket.mask(str(number - 1))
+    check = partial(masks.check_mask, path, masks.rule_of("magnitude", rule, share=rule.share), before)
+    how = f"from the end of {ticket.round(number - 1).name}"
+    return Making(path, partial(masks.find_next, ticket, rule, number), check, how, tuple(needs))
+
+
+def one_shot_mask(ticket: Ticket, rule: Rule, level: Level, title: str, needs: Sequence[Step]) -> Making:
+    """Masks that are pruned at once, from the end of round 0, which ``needs`` has; ``title`` is in the file's name."""
+    path = ticket.mask(title)
+    check = partial(masks.check_mask, path, masks.rule_of("one-shot", rule))
+    how = f"from the end of {ticket.round(0).name}"
+    return Making(path, partial(masks.find_one_shot, ticket, rule, level, path), check, how, tuple(needs))
+
+
+def drawn_mask(ticket: Ticket, rule: Rule, level: Level, seed: int, like: str, title: str, needs: Sequence[Step]) -> Making:
+    """Masks that are drawn at random, see ``random``; ``needs`` has round 0, ``title`` is in the file's name."""
     path = ticket.mask(title)
     check = partial(masks.check_mask, path, masks.rule_of("random", rule, seed=seed, like=like))
-    make = partial(masks.find_random, ticket, rule, level, seed, like, path)
-    made = Making(path, make, check, "at random", (first, *before[-1:]))
-    return [*before, made, _of_mask(ticket, title, made)]
+    return Making(path, partial(masks.find_random, ticket, rule, level, seed, like, path), check, "at random", tuple(needs))
 
 
 def small_dense(ticket: Ticket, rule: Rule, level: Level) -> List[Step]:

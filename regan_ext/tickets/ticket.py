@@ -101,6 +101,10 @@ class Ticket:
         """The file of a mask."""
         return self.folder / f"ticket-mask-{title}.pt"
 
+    def round(self, number: int) -> Path:
+        """The folder of a round's run."""
+        return self.folder / f"round-{number}"
+
 
 def rule_of_folder(folder: Path, given: Mapping[str, Any], preset: Optional[str]) -> Rule:
     """How masks are found in a folder.
