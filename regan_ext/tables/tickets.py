@@ -21,7 +21,7 @@ _RULE = Rule()
 
 @dataclass(frozen=True)
 class _CellsTicket(Ticket):
-    """A ticket whose rounds are cells; its own folder has the initial weights and the masks of a column and a seed."""
+    """A ticket whose rounds are cells; the folder of round 0 has the initial weights and all masks of a column and a seed."""
 
     job: Any = None  # any of the cells
 
@@ -50,9 +50,8 @@ def _wanted(job: Job) -> TicketOf:
 
 
 def _ticket(job: Job) -> Ticket:
-    column, place = job.cell.column, job.place
-    folder = place.out / job.cell.table.name / f"masks-{column.name}-seed{job.seed}"
-    return _CellsTicket(folder, (), (), str(place.data), place.host, place.gpus, place.trust, job)
+    place = job.place
+    return _CellsTicket(_round(job, 0).folder, (), (), str(place.data), place.host, place.gpus, place.trust, job)
 
 
 def _round(job: Job, number: int) -> Job:
