@@ -176,7 +176,7 @@ def test_train_accepts_every_cells_command(data_dir: Path, tmp_path: Path, host_
             assert code == 0 and "Dry run; exiting." in output, (arguments, output[-800:])
             # Of the host the tables say everything themselves; a preset sets nothing.
             assert not re.search(r"^Preset .*(?<!-)--(?!regan-)", output, re.MULTILINE)
-    assert len(tried) == 96 and not (tmp_path / "out").exists()
+    assert len(tried) == 98 and not (tmp_path / "out").exists()
 
 
 def test_few_shot_command_in_full(tmp_path: Path) -> None:
@@ -198,6 +198,31 @@ def test_dry_run_prints_commands_and_nothing_else(tmp_path: Path, capsys: Any) -
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 * 3 and all(line.startswith(f"{shlex.join(REGAN_EXT)} train --outdir=") for line in lines)
     assert all(line.endswith(" --kimg=100") for line in lines)
+
+
+def test_cells_that_are_tickets_bring_what_they_begin_with(tmp_path: Path, capsys: Any) -> None:
+    """Their masks are made between the cells that they are made from, and all begin with the weights of the dense one."""
+    arguments = [
+        "--only=ticket-2-augmented,random-3",
+        "--only=ticket-3-augmented",
+        "--seeds=1",
+        "--dry-run",
+        f"--out={tmp_path}",
+    ]
+    assert call(["tables", "run", "digits-tickets", *arguments], capsys)[0] == 2
+    code, output = call(["tables", "run", "digits-tickets", *arguments[1:], "--only=random-3"], capsys)
+    folder = tmp_path / "digits-tickets"
+    made = folder / "dense-digits-100-seed1"
+    found = [re.search(r"(?:--outdir=|^# )(\S+)", line) for line in output.splitlines()]
+    assert code == 0 and [Path(match[1]).name for match in found if match] == [
+        "dense-digits-100-seed1", "ticket-mask-random-3.pt", "random-3-digits-100-seed1", "ticket-mask-1.pt",
+        "ticket-1-digits-100-seed1", "ticket-mask-2.pt", "ticket-2-digits-100-seed1", "ticket-mask-3.pt",
+        "ticket-3-augmented-digits-100-seed1",
+    ]  # fmt: skip
+    runs = [line for line in output.splitlines() if not line.startswith("#")]
+    assert all(f"--ticket-init={made / 'ticket-init.pt'}" in line for line in runs) and "--ticket-mask" not in runs[0]
+    assert f"--ticket-mask={made / 'ticket-mask-3.pt'}" in runs[-1] and "--advaug=g,d" in runs[-1]
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("only", [["--only=stylegan2-obama, *apa-panda"], ["--only=stylegan2-obama", "--only=*apa-panda"]])
