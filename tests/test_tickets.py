@@ -320,11 +320,26 @@ def test_a_round_begins_with_the_weights_of_round_0_and_zeros_in_all_three_netwo
     assert mine.loop.end_tick() == {"Ticket/round": 1, "Ticket/sparsity_G": 54 / 135, "Ticket/sparsity_D": 54 / 135}
 
 
-def test_zeros_stay_exact_whatever_the_optimizer_does(files: Dict[str, Any]) -> None:
+class Drifting(torch.optim.Adam):
+    """An optimizer that also moves what has no gradient, as decoupled noise or an old momentum would."""
+
+    def step(self, closure: Any = None) -> Any:
+        result = super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                torch._foreach_add_(group["params"], 0.01)
+        return result
+
+
+def test_zeros_stay_exact_whatever_the_optimizer_does(files: Dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.optim, "Adam", Drifting)
     mask, mine = read_mask(files["mask"]), Mine(99, files).train(6)
     for kind, of in (("G", "G"), ("G_ema", "G"), ("D", "D")):
         weight = mine.networks[kind].conv.weight.detach()
         assert torch.equal(weight != 0, mask.networks[of]["conv.weight"])
+    for kind in "GD":  # pruned weights had no gradients
+        moment = mine.optimizers[kind].state[mine.networks[kind].conv.weight]["exp_avg_sq"]
+        assert torch.equal(moment != 0, mask.networks[kind]["conv.weight"])
 
 
 def test_a_share_of_0_is_plain_training_bit_for_bit(tmp_path: Path) -> None:
