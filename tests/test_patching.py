@@ -426,8 +426,8 @@ def test_static_patch_holds_the_two_lines_and_nothing_of_the_host(host):
 
 
 def test_show_prints_the_packaged_patch():
-    for given, host in [((), "stylegan2-ada-pytorch"), *(((host,), host) for host in patching.PACKAGED)]:
-        result = run("show", *given)
+    for arguments, host in [((), "stylegan2-ada-pytorch"), *(((host,), host) for host in patching.PACKAGED)]:
+        result = run("show", *arguments)
         assert result.exit_code == 0
         assert result.output.encode() == (PATCHES / f"{host}.patch").read_bytes()
 
