@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
 from ..runs.folder import Run
-from ..steps.step import Standing, Step
+from ..steps.step import Standing
 from ..steps.training import Training
 from ..support.errors import UserError
 from ..support.process import module_command
@@ -81,14 +81,6 @@ class Job(Training):
         return self.folder / SETTINGS_FILE
 
     @property
-    def after(self) -> Sequence[Step]:
-        if self.cell.row.ticket is None:
-            return ()
-        from .tickets import needs  # imports torch
-
-        return needs(self)
-
-    @property
     def trust(self) -> bool:
         return self.place.trust
 
@@ -102,7 +94,7 @@ class Job(Training):
         return [self.place.data / name for name in self.cell.column.files().values()]
 
     def command(self, resume: bool) -> List[str]:
-        where = [*self._host, f"--outdir={self.folder}", *self._files, *self._ticket]
+        where = [*self._host, f"--outdir={self.folder}", *self._files, *self.own_files()]
         where += [] if self.place.gpus is None else [f"--gpus={self.place.gpus}"]
         going_on = ["--resume=latest"] if resume else []
         return module_command("regan_ext", "train", *where, *self.settings, *going_on)
@@ -116,14 +108,9 @@ class Job(Training):
         given = [f"--metrics={','.join(metrics)}", "--save", f"--seed={self.seed}", *(["--trust"] if self.place.trust else [])]
         return module_command("regan_ext", "metrics", "run", str(snapshot), *self._host, *self._files, *given)
 
-    @property
-    def _ticket(self) -> List[str]:
-        """The files of its ticket."""
-        if self.cell.row.ticket is None:
-            return []
-        from .tickets import files
-
-        return files(self)
+    def own_files(self) -> List[str]:
+        """Options of ``train`` that name further files."""
+        return []
 
     @property
     def _host(self) -> List[str]:

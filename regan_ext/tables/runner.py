@@ -15,7 +15,15 @@ __all__ = ["dry_run", "jobs_of", "run"]
 
 def jobs_of(cells: Sequence[Cell], seeds: Optional[Sequence[int]], place: Place) -> List[Job]:
     """The cells with each of the seeds; None are the table's own."""
-    return [Job(cell, seed, place) for cell in cells for seed in (cell.table.seeds if seeds is None else seeds)]
+    return [_job(cell, seed, place) for cell in cells for seed in (cell.table.seeds if seeds is None else seeds)]
+
+
+def _job(cell: Cell, seed: int, place: Place) -> Job:
+    if cell.row.ticket is None:
+        return Job(cell, seed, place)
+    from .tickets import TicketJob  # imports torch
+
+    return TicketJob(cell, seed, place)
 
 
 def run(jobs: Sequence[Job], say: Say) -> int:
