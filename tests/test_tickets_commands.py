@@ -257,6 +257,20 @@ def test_other_options_than_before_are_an_error_with_the_difference(tmp_path: Pa
     assert find(tmp_path, capsys, "--data=/elsewhere/digits.zip", "--rounds=1", "--gpus=2")[0] == 0
 
 
+def test_what_was_mistyped_before_anything_has_trained_binds_nobody(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    (tmp_path / "round-0").mkdir()
+    (tmp_path / "ticket.json").write_text(json.dumps({"arguments": ["--networks=both", "--gamma=abc"]}))
+    code, output = find(tmp_path, capsys)
+    assert code == 0, output
+    assert "--gamma=abc" not in (tmp_path / "ticket.json").read_text()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    (tmp_path / "file").touch()
+    code, output = find(tmp_path / "file", capsys)
+    assert code == 2 and output.splitlines()[-1].startswith("Error: ") and "cannot be made: Not a directory" in output
+
+
 def test_a_damaged_mask_and_one_of_another_ticket_are_named(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
     assert find(tmp_path, capsys)[0] == 0
     first, second = tmp_path / "ticket-mask-1.pt", tmp_path / "ticket-mask-2.pt"

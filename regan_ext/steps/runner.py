@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import List, Sequence, Tuple
 
+from ..support.errors import UserError
 from ..support.locks import locked
 from ..support.process import Supervisor
 from ..support.text import clock, echo
@@ -38,7 +39,15 @@ def run(steps: Sequence[Step], say: Say) -> int:
 
     Returns:
         Exit code: 0 all steps are finished, 1 some failed or could not be done, 130 stopped.
+
+    Raises:
+        UserError: the folder of the first step cannot be made.
     """
+    for step in steps[:1]:
+        try:
+            step.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise UserError(f"{step.folder} cannot be made: {err.strerror}") from err
     with Supervisor(say) as supervisor:
         progress = _Progress(len(steps), say, supervisor)
         for number, step in enumerate(steps, 1):

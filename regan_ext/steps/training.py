@@ -47,6 +47,11 @@ class Training(Step):
         return {}
 
     @property
+    def is_bound(self) -> bool:
+        """Whether the arguments in ``note`` have to be those of now."""
+        return True
+
+    @property
     @abc.abstractmethod
     def trust(self) -> bool:
         """Whether it goes on from and measures snapshots that none of the user's own runs wrote on this machine."""
@@ -69,7 +74,7 @@ class Training(Step):
 
     def standing(self) -> Standing:
         differs = difference(settings_of(noted(self.note)), self.settings)
-        if differs is not None:
+        if differs is not None and self.is_bound:
             return Standing(DIFFERS, f"was begun {differs}: choose another --out, or delete its folder")
         run = last_run(self.folder)
         if run is None:

@@ -60,6 +60,10 @@ class TicketRun(Training):
         return self.ticket.settings
 
     @property
+    def is_bound(self) -> bool:
+        return self.ticket.has_begun
+
+    @property
     def where(self) -> Mapping[str, Any]:
         return self.ticket.where
 

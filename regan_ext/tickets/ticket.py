@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
+from ..runs.chain import last_run
 from ..steps.training import difference, noted, settings_of
 from ..support.errors import UserError
 from ..support.reading import mapping
@@ -97,6 +98,11 @@ class Ticket:
         """What may change from one call to the next."""
         return {"data": self.data, "host": self.host, "gpus": self.gpus}
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything in the folder has trained: what was mistyped before that binds nobody."""
+        return any(last_run(each) is not None for each in self.folder.glob("*/"))
+
     def mask(self, title: str) -> Path:
         """The file of a mask."""
         return self.folder / f"ticket-mask-{title}.pt"
@@ -161,6 +167,6 @@ def begin(
     host = str(Path(host).absolute()) if host is not None and Path(host).is_dir() else host
     ticket = Ticket(folder, about, tuple(options), str(Path(data).absolute()), host, gpus, trust)
     differs = difference(before, ticket.settings)
-    if differs is not None:
+    if differs is not None and ticket.has_begun:
         raise UserError(f"--outdir: {folder} was begun {differs}; name another folder, or give the same options")
     return ticket
