@@ -63,6 +63,8 @@ def read(folder: Path) -> List[Shown]:
     Raises:
         UserError: there are none.
     """
+    if not folder.is_dir():  # click lets pipes and devices pass
+        raise UserError(f"{folder} is no folder")
     masks = {path.stem[len(_BEGIN) :]: path for path in folder.glob(f"{_BEGIN}*.pt")}
     runs = {path.name for path in folder.iterdir() if path.is_dir() and last_run(path) is not None}
     titles = {(f"round-{name}" if name.isdecimal() else name) for name in masks} | runs

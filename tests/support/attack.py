@@ -40,6 +40,7 @@ LISTS = ("0-9999999999", "1,,2", "5-1", "-", ",", "1-", "a-b")
 ABSURD_NUMBERS = ("nan", "1e400", "x", "", "0x10")
 
 # What a command needs to come as far as its options.
+_TICKETS = ("-n", "--host=embedded", "--outdir=tickets", "--data=data.zip", "--kimg=1")
 NEEDED: Dict[str, Sequence[str]] = {
     "train": (
         "-n",
@@ -76,6 +77,12 @@ NEEDED: Dict[str, Sequence[str]] = {
     "patch check": ("pictures",),
     "patch revert": ("pictures",),
     "patch show": (),
+    "tickets find": _TICKETS,
+    "tickets random": (*_TICKETS, "--round=1"),
+    "tickets one-shot": (*_TICKETS, "--sparsity=0.5"),
+    "tickets small-dense": (*_TICKETS, "--round=1"),
+    "tickets train": ("mask.pt", *_TICKETS),
+    "tickets show": ("pictures",),
 }
 # These would begin to work for minutes where an option turns out to be possible.
 SECONDS = 20  # a command that takes longer hangs; the slowest of those here takes two
