@@ -24,6 +24,7 @@ from support.run_folders import HOOK, add_metric, add_snapshot, make_run, tick, 
 
 from regan_ext.cli import main
 from regan_ext.hosts import embedded_train
+from regan_ext.steps.training import note_settings
 from regan_ext.support.errors import UserError
 from regan_ext.support.locks import locked
 from regan_ext.support.process import module_command
@@ -34,7 +35,6 @@ from regan_ext.tables.model import NAMES, Cell, Table, how_to_get, load, table_o
 from regan_ext.tables.results import dumps, read_file, read_folder
 from regan_ext.tables.sheet import FORMATS, Grid, Sheet
 from regan_ext.tables.show import sheet_of
-from regan_ext.tables.state import note_settings, read_standing
 from training_hooks.core import own_snapshots, random_state
 from training_hooks.nvidia import state
 from training_hooks.sparsity.operations import layer_operations
@@ -256,13 +256,13 @@ def test_mistakes_are_one_line(
 
 
 def test_nothing_there_is_fresh(tmp_path: Path) -> None:
-    assert read_standing(small_job(tmp_path)).kind == "fresh"
+    assert small_job(tmp_path).standing().kind == "fresh"
 
 
 def test_killed_before_the_first_state_is_fresh(tmp_path: Path) -> None:
     job = small_job(tmp_path)
     add_snapshot(make_run(job.folder / "00000-a", ticks_of_one_kimg(3)), 0, with_state=False)
-    assert read_standing(job).kind == "fresh"
+    assert job.standing().kind == "fresh"
 
 
 def test_a_state_makes_it_go_on(tmp_path: Path, capsys: Any) -> None:
@@ -277,10 +277,10 @@ def test_a_state_makes_it_go_on(tmp_path: Path, capsys: Any) -> None:
         **{"optimizers": {"G": optimizer, "D": optimizer}, "ranks": [rank]},
     }
     state.save(whole, first / "regan-state-000004.pt")
-    assert (read_standing(job).kind, read_standing(job).detail) == ("interrupted", "at 4 kimg")
+    assert (job.standing().kind, job.standing().detail) == ("interrupted", "at 4 kimg")
     going_on = {"resume_pkl": str(first / "network-snapshot-000004.pkl")}
     make_run(job.folder / "00001-a-resumed", [], **going_on)  # killed again before it wrote anything
-    assert (read_standing(job).kind, read_standing(job).detail) == ("interrupted", "at 4 kimg")
+    assert (job.standing().kind, job.standing().detail) == ("interrupted", "at 4 kimg")
     runner.dry_run([job])
     planted = capsys.readouterr()
     assert planted.out == "" and "network-snapshot-000004.pkl is a pickle that no run of yours wrote" in planted.err
@@ -298,12 +298,12 @@ def test_trained_and_measured_is_finished(tmp_path: Path, capsys: Any) -> None:
     add_metric(first, "fid1k_full", {0: 300.0})
     going_on = {"resume_pkl": str(first / "network-snapshot-000005.pkl")}
     second = make_run(job.folder / "00001-a-resumed", [tick(5, 6.0), tick(8, 9.0)], **going_on)
-    assert read_standing(job).kind == "finished"
+    assert job.standing().kind == "finished"
     (first / "metric-fid1k_full.jsonl").unlink()
-    found = read_standing(job)
+    found = job.standing()
     assert found.kind == "unmeasured" and "fid1k_full" in found.detail and str(second) in found.detail
     add_metric(second, "fid1k_full", {9: float("nan")})
-    assert read_standing(job).kind == "unmeasured"
+    assert job.standing().kind == "unmeasured"
     runner.dry_run([job])
     assert capsys.readouterr().out == ""
     (second / "network-snapshot-000009.pkl").write_bytes(b"planted")
@@ -321,19 +321,19 @@ def test_statistics_of_a_method_are_not_asked_of_a_run_without_it(tmp_path: Path
     job = Job(cell("digits-longer", "stylegan2-digits-100"), 0, Place(Path("data"), tmp_path))
     folder = make_run(job.folder / "00000-a", ticks_of_one_kimg(10))
     add_metric(folder, "fid5k_full", {9: 8.0})
-    assert read_standing(job).unmeasured == ["fid5k_train"]
+    assert job.standing().unmeasured == ["fid5k_train"]
     add_metric(folder, "fid5k_train", {9: 3.0})
-    assert read_standing(job).kind == "finished"
+    assert job.standing().kind == "finished"
 
 
 def test_other_arguments_than_before_are_told(tmp_path: Path) -> None:
     job = small_job(tmp_path, ("--gamma=1",))
     job.folder.mkdir(parents=True)
     note_settings(job)
-    assert read_standing(job).kind == "fresh"
+    assert job.standing().kind == "fresh"
     moved = Job(job.cell, 0, Place(Path("elsewhere"), tmp_path, "embedded", 4, ("--gamma=1",)))
-    assert read_standing(moved).kind == "fresh"
-    other = read_standing(small_job(tmp_path, ("--gamma=2",)))
+    assert moved.standing().kind == "fresh"
+    other = small_job(tmp_path, ("--gamma=2",)).standing()
     assert other.kind == "differs" and "begun with --gamma=1, now --gamma=2" in other.detail
 
 

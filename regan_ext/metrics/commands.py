@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Optional
 
 import click
 
 from ..support.numbers import FiniteFloat, Int
+from ..support.options import added
 from ..support.paths import UserPath
 from ..support.text import echo
 
@@ -21,7 +22,6 @@ BEST = click.option("--best", is_flag=False, flag_value="", metavar="[=METRIC]",
 HOST = click.option("--host", type=_TEXT, metavar="DIR",
                     help="Checkout whose classes the snapshot names.  [default: as train finds it]")  # fmt: skip
 TRUST = click.option("--trust", is_flag=True, help="Open the snapshot without asking. A pickle runs the code in it.")
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @click.group()
@@ -50,32 +50,26 @@ def detector(name: str, out: Path, seed: int, folds: int) -> None:
         echo(f"{facts['held_out_accuracy']:.2%} right of digits that were held out ({folds} folds)")
 
 
-def _measuring(command: _Command) -> _Command:
-    """The options of the commands that open a snapshot."""
-    options = [
-        click.argument("snapshot", type=_FILE, metavar="SNAPSHOT"),
-        click.option(
-            "--data", type=_TEXT, metavar="PATH", help="Training images: zip or folder.  [default: where the snapshot says]"
-        ),
-        click.option("--metricdata", type=_TEXT, metavar="PATH", help="Zip or folder of images that were not trained on."),
-        click.option(
-            "--metric-detector", "detector", type=_TEXT, metavar="FILE", help="TorchScript file of the feature network."
-        ),
-        click.option("--which", type=click.Choice(["G_ema", "G"]), default="G_ema", show_default=True, help="Network."),
-        click.option("--trunc", type=FiniteFloat(-1000, 1000), default=1.0, show_default=True, help="Truncation psi."),
-        click.option("--seed", type=_SEED, default=0, show_default=True, help="Random seed."),
-        HOST,
-        BEST,
-        TRUST,
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+# The options of the commands that open a snapshot.
+_MEASURING = added(
+    click.argument("snapshot", type=_FILE, metavar="SNAPSHOT"),
+    click.option(
+        "--data", type=_TEXT, metavar="PATH", help="Training images: zip or folder.  [default: where the snapshot says]"
+    ),
+    click.option("--metricdata", type=_TEXT, metavar="PATH", help="Zip or folder of images that were not trained on."),
+    click.option("--metric-detector", "detector", type=_TEXT, metavar="FILE", help="TorchScript file of the feature network."),
+    click.option("--which", type=click.Choice(["G_ema", "G"]), default="G_ema", show_default=True, help="Network."),
+    click.option("--trunc", type=FiniteFloat(-1000, 1000), default=1.0, show_default=True, help="Truncation psi."),
+    click.option("--seed", type=_SEED, default=0, show_default=True, help="Random seed."),
+    HOST,
+    BEST,
+    TRUST,
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+)
 
 
 @metrics.command("run", short_help="Measure a snapshot, or all of a run.")
-@_measuring
+@_MEASURING
 @click.option("--metrics", "names", default="fid5k_full", show_default=True, metavar="LIST", help="Names, with commas.")
 @click.option(
     "--all", "whole_run", is_flag=True, help="All snapshots of the run folder; what is known already is not measured."
@@ -106,7 +100,7 @@ def run_metrics(snapshot: Path, best: Optional[str], names: str, whole_run: bool
 
 
 @metrics.command("nearest", short_help="Show generated images beside their nearest training images.")
-@_measuring
+@_MEASURING
 @click.option("--out", type=_FILE, required=True, metavar="FILE.png", help="The sheet.")
 @click.option("--count", type=Int(1, 4096), default=32, show_default=True, help="Generated images.")
 @click.option("--neighbours", type=Int(1, 8), default=3, show_default=True, help="Training images beside each.")

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from ..runs.folder import Run
 from ..runs.tickets import mask_of
 
-__all__ = ["layers", "overlaps"]
+if TYPE_CHECKING:
+    from training_hooks.methods.tickets.files import Mask
 
+__all__ = ["layers", "masks_of", "overlaps"]
+
+_Masks = List[Tuple[str, "Mask"]]
 _Table = Tuple[List[str], List[Tuple[str, List[str]]]]  # head; a name, and a cell for each column
 
 
-def layers(runs: Sequence[Run], letters: Sequence[str]) -> Optional[_Table]:
+def masks_of(runs: Sequence[Run], letters: Sequence[str]) -> "_Masks":
+    """Letter and masks of each run that has some."""
+    return [(letter, mask) for run, letter in zip(runs, letters) for mask in [mask_of(run)] if mask is not None]
+
+
+def layers(found: "_Masks") -> Optional[_Table]:
     """Head and rows of the pruned share of each tensor; None where no run has masks."""
     columns: List[Tuple[str, Dict[str, str]]] = []
-    for run, letter in zip(runs, letters):
-        mask = mask_of(run)
-        if mask is not None:
-            from training_hooks.methods.tickets.prune import sparsity  # which imports torch
+    for letter, mask in found:
+        from training_hooks.methods.tickets.prune import sparsity  # which imports torch
 
-            column = {f"all of {kind}": f"{mask.sparsity(kind):.2%}" for kind in mask.networks}
-            for kind, keeps in mask.networks.items():
-                column.update({f"{kind}.{name}": f"{share:.2%}" for name, share in sparsity(keeps).items()})
-            columns.append((letter, column))
+        column = {f"all of {kind}": f"{mask.sparsity(kind):.2%}" for kind in mask.networks}
+        for kind, keeps in mask.networks.items():
+            column.update({f"{kind}.{name}": f"{share:.2%}" for name, share in sparsity(keeps).items()})
+        columns.append((letter, column))
     every = dict.fromkeys(name for _, column in columns for name in column)
     names = sorted(every, key=lambda name: not name.startswith("all "))  # the networks first
     head = ["pruned of", *(f"run {letter}" for letter, _ in columns)]
     return (head, [(name, [column.get(name, "–") for _, column in columns]) for name in names]) if columns else None
 
 
-def overlaps(runs: Sequence[Run], letters: Sequence[str]) -> Optional[_Table]:
+def overlaps(found: "_Masks") -> Optional[_Table]:
     """Head and rows of the Jaccard index of the masks of any two runs; None where no two have masks of the same parameters."""
-    found = [(letter, mask) for run, letter in zip(runs, letters) for mask in [mask_of(run)] if mask is not None]
     if len(found) < 2:
         return None
     from training_hooks.methods.tickets.prune import overlap

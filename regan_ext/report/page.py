@@ -50,6 +50,7 @@ def page(
         pictures: of each run.
     """
     letters, costs = [label(i) for i in range(len(runs))], [measure(run) for run in runs]
+    of_masks = masks.masks_of(runs, letters)
     options = all_options(runs[0]) if len(runs) == 1 else {}
     return render(
         Path(__file__).with_name("page.html"),
@@ -66,8 +67,8 @@ def page(
         channels=_channels(letters, costs),
         layers=[(letter, _layers(cost)) for letter, cost in zip(letters, costs) if cost.theory.layers],
         counts=list(COUNTS),
-        masks=masks.layers(runs, letters),
-        overlaps=masks.overlaps(runs, letters),
+        masks=masks.layers(of_masks),
+        overlaps=masks.overlaps(of_masks),
         has_ticks=any(run.ticks for run in runs),
         phases=[phase for phase in Phase if any(phase == found for bar in bars for found, _, _ in bar.spans)],
         has_turns=any(bar.turns for bar in bars),

@@ -94,8 +94,7 @@ def _joined(chain: Sequence[Run]) -> Run:
         ticks = [tick for tick in ticks if tick.kimg <= begin + _SLACK] + [_later(tick, seconds) for tick in run.ticks]
         points = {key: point for key, point in points.items() if point.kimg <= begin + _SLACK}
         points.update({(p.name, p.kimg): _in_folder(p, run) if len(chain) > 1 else p for p in run.metrics})
-        total = run.ticks[-1].get("Timing/total_sec") if run.ticks else math.nan
-        seconds += total if math.isfinite(total) else 0.0
+        seconds += run.total_sec if math.isfinite(run.total_sec) else 0.0
         notes += [f"{run.name}: {note}" if len(chain) > 1 else note for note in run.notes]
     missing = _resumed_snapshot(chain[0])
     if missing is not None:

@@ -110,7 +110,7 @@ def measure(run: Run) -> Efficiency:
         is_timed=is_timed,
         sec_per_kimg=_ratio(math.fsum(map(_seconds, clocked)), math.fsum(tick.kimg - tick.start for tick in clocked)),
         hook_percent=100 * _ratio(hook, math.fsum(map(_seconds, hooked))),
-        total_sec=math.nan if last is None else last.get("Timing/total_sec"),
+        total_sec=run.total_sec,
     )
 
 

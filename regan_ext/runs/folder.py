@@ -122,6 +122,11 @@ class Run:
         return whole(self.whole_plan.get("iterations")) or math.ceil(self.total_kimg * 1000 / self.batch)
 
     @property
+    def total_sec(self) -> float:
+        """Seconds that it and what it went on from have taken, by the last tick; NaN where that is not known."""
+        return self.ticks[-1].get("Timing/total_sec") if self.ticks else math.nan
+
+    @property
     def kimg(self) -> float:
         """Where the last tick stood; 0 before the first."""
         return self.ticks[-1].kimg if self.ticks else 0.0

@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from training_hooks.nvidia.metrics import KINDS
 
@@ -50,6 +50,12 @@ def series(points: Iterable[MetricPoint], name: str) -> List[MetricPoint]:
     """The finite values of that name in the order of their kimg, one for each kimg, the last that there is."""
     found = {point.kimg: point for point in points if point.name == name and math.isfinite(point.value)}
     return [found[kimg] for kimg in sorted(found)]
+
+
+def last_values(points: Sequence[MetricPoint]) -> Dict[str, float]:
+    """Name → the last finite value, in the order in which the names come first."""
+    found = {name: series(points, name) for name in dict.fromkeys(point.name for point in points)}
+    return {name: of_name[-1].value for name, of_name in found.items() if of_name}
 
 
 def metric_file(folder: Path, metric: str) -> Path:

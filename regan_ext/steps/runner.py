@@ -10,7 +10,7 @@ from ..support.errors import UserError
 from ..support.locks import locked
 from ..support.process import Supervisor
 from ..support.text import clock, echo
-from .step import FINISHED, Say, Step
+from .step import FINISHED, Say, Step, with_needs
 
 __all__ = ["dry_run", "run"]
 
@@ -19,7 +19,7 @@ _BUSY = "another process is at it"
 
 def dry_run(steps: Sequence[Step]) -> None:
     """Print what ``run`` would execute, and nothing else; on stderr, why others are left out."""
-    for step in steps:
+    for step in with_needs(steps):
         with locked(step.folder, create=False) as mine:
             now, reason = step.look() if mine is not None else (None, _BUSY)
         if now is None or reason is not None:
@@ -34,7 +34,7 @@ def run(steps: Sequence[Step], say: Say) -> int:
     What stops a run (Ctrl-C, SIGTERM, SIGUSR1, SIGHUP) stops the training process with a snapshot; then this ends too.
 
     Args:
-        steps: in an order in which each can begin when those before it are finished.
+        steps: those that are wanted; what they need comes before them.
         say: tells the user a line.
 
     Returns:
@@ -43,6 +43,7 @@ def run(steps: Sequence[Step], say: Say) -> int:
     Raises:
         UserError: the folder of the first step cannot be made.
     """
+    steps = with_needs(steps)
     for step in steps[:1]:
         try:
             step.folder.mkdir(parents=True, exist_ok=True)

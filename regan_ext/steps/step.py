@@ -5,12 +5,12 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..runs.folder import Run
 from ..support.process import Supervisor
 
-__all__ = ["DIFFERS", "FINISHED", "FRESH", "INTERRUPTED", "UNMEASURED", "Say", "Standing", "Step"]
+__all__ = ["DIFFERS", "FINISHED", "FRESH", "INTERRUPTED", "UNMEASURED", "Say", "Standing", "Step", "with_needs"]
 
 FRESH, INTERRUPTED, FINISHED, UNMEASURED, DIFFERS = "fresh", "interrupted", "finished", "unmeasured", "differs"
 Say = Callable[[str], None]
@@ -84,3 +84,17 @@ class Step(abc.ABC):
     def result(self, now: Standing) -> str:
         """What came out of it, once it is finished."""
         return now.detail
+
+
+def with_needs(steps: Sequence[Step]) -> List[Step]:
+    """The steps, each behind those that it needs, every one once; a step is known by its folder and name."""
+    found: Dict[Tuple[Path, str], Step] = {}
+    left = list(reversed(steps))
+    while left:
+        needed = [each for each in left[-1].after if (each.folder, each.name) not in found]
+        if needed:
+            left += reversed(needed)
+        else:
+            step = left.pop()
+            found.setdefault((step.folder, step.name), step)
+    return list(found.values())

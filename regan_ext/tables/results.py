@@ -12,10 +12,11 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from ..runs.chain import last_run
 from ..runs.folder import Run
 from ..runs.metric import MetricPoint, read_series
+from ..steps.training import noted, settings_of
 from ..support.errors import UserError
 from ..support.reading import LINES_BYTES, Damaged, mapping, number, parse, read_text
+from .command import SETTINGS_FILE
 from .model import Measure, Table
-from .state import noted, settings_of
 
 __all__ = ["Result", "dumps", "read_file", "read_folder"]
 
@@ -60,7 +61,7 @@ def read_folder(table: Table, out: Path) -> List[Result]:
             seed = re.fullmatch(r"-seed(\d+)", folder.name[len(cell.name) :])
             run = None if seed is None else last_run(folder)
             if seed is not None and run is not None and run.ticks:
-                found.append(_result(table, cell.name, int(seed[1]), noted(folder), run))
+                found.append(_result(table, cell.name, int(seed[1]), noted(folder / SETTINGS_FILE), run))
     return found
 
 
@@ -122,7 +123,7 @@ def _result(table: Table, cell: str, seed: int, note: Mapping[str, Any], run: Ru
         arguments=settings_of(note),
         kimg=run.kimg,
         finished=run.is_finished,
-        hours=run.ticks[-1].get("Timing/total_sec") / 3600,
+        hours=run.total_sec / 3600,
         values={name: tuple((point.kimg, point.value) for point in found) for name, found in measured.items() if found},
         protocols=_protocols(run.folder),
         machine=mapping(note.get("machine")),

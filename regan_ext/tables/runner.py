@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
 from ..steps import runner
-from ..steps.step import FINISHED, Say, Step
+from ..steps.runner import dry_run
+from ..steps.step import FINISHED, Say
 from ..support.errors import UserError
 from .command import Job, Place
 from .model import Cell, how_to_get
@@ -37,18 +38,4 @@ def run(jobs: Sequence[Job], say: Say) -> int:
     if missing:
         steps = dict.fromkeys(how_to_get(path.name, path.parent) for path in missing)
         raise UserError(f"there is no {', '.join(map(str, missing))}; make it with: {'; '.join(steps)}")
-    return runner.run(_with_needs(jobs), say)
-
-
-def dry_run(jobs: Sequence[Job]) -> None:
-    """``steps.runner.dry_run`` of what ``run`` does."""
-    runner.dry_run(_with_needs(jobs))
-
-
-def _with_needs(steps: Sequence[Step]) -> List[Step]:
-    """The steps, each behind those that it needs, once."""
-    found: Dict[str, Step] = {}
-    for step in steps:
-        for each in (*_with_needs(step.after), step):
-            found.setdefault(f"{each.folder}: {each.name}", each)
-    return list(found.values())
+    return runner.run(jobs, say)

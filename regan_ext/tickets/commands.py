@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 import click
 
 from ..support.errors import UserError
 from ..support.numbers import SEED, FiniteFloat, Int
+from ..support.options import added
 from ..support.paths import UserPath
 from ..support.text import echo, terminal
 
@@ -22,21 +23,10 @@ __all__ = ["tickets"]
 _FOLDER = UserPath(path_type=Path)
 _SHARE = FiniteFloat(0, 1, min_open=True, max_open=True)
 _ROUNDS = Int(1, 1000)
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 _OF_TRAIN = {"ignore_unknown_options": True}
 _RULE = ("networks", "share", "score", "source", "scope")
 
-
-def _added(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
-    def add(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-_RUNS = _added(
+_RUNS = added(
     click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="TRAIN_OPTION..."),
     click.option("--outdir", type=_FOLDER, required=True, metavar="DIR", help="Folder of the ticket, with one for each run."),
     click.option("--data", type=UserPath(), metavar="ZIP", help="Training images.  [default: as DIR was begun]"),
@@ -45,7 +35,7 @@ _RUNS = _added(
     click.option("-n", "--dry-run", is_flag=True, help="Print what would be done, and how long it takes if that is known."),
     click.option("--trust", is_flag=True, help="Also open snapshots in DIR that none of your own runs wrote on this machine."),
 )
-_RULES = _added(
+_RULES = added(
     click.option("--networks", type=click.Choice(["both", "G", "D"]), help="Which are pruned.  [default: both]"),
     click.option("--share", type=_SHARE, help="Of the weights kept, that a round prunes.  [default: 0.2]"),
     click.option(
@@ -60,7 +50,7 @@ _RULES = _added(
     click.option("--scope", metavar="WHICH", help="convolutions, weights, or patterns of names.  [default: convolutions]"),
     click.option("--preset", type=click.Choice(["reference"]), help="As the public code: G alone, raw, from its average."),
 )
-_LEVEL = _added(
+_LEVEL = added(
     click.option("--round", "round_", type=_ROUNDS, metavar="INT", help="As many weights as the ticket of this round."),
     click.option("--sparsity", type=_SHARE, help="Or this share of the weights in scope pruned."),
 )
@@ -208,15 +198,15 @@ def _begun(outdir: Path, preset: Optional[str], **given: Any) -> "Tuple[Ticket, 
     return begin(outdir, rule.arguments, **given), rule
 
 
-def _do(steps: "List[Step]", dry_run: bool) -> int:
+def _do(wanted: "Step", dry_run: bool) -> int:
     from ..steps import runner
 
     if not dry_run:
-        return runner.run(steps, echo)
+        return runner.run([wanted], echo)
     from .show import estimate
 
-    runner.dry_run(steps)
-    said = estimate(steps)
+    runner.dry_run([wanted])
+    said = estimate(wanted)
     if said is not None:
         echo(said, err=True)
     return 0

@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, List, Mapping, Sequence, Tuple
 
-from ..runs.folder import Run
-from ..runs.metric import series
+from ..runs.metric import last_values
 from ..steps.making import Making
 from ..steps.step import Standing, Step
 from ..steps.training import Training
@@ -84,13 +83,8 @@ class TicketRun(Training):
         return list(self.files)
 
     def result(self, now: Standing) -> str:
-        values = [] if now.run is None else _last_values(now.run)
-        return ", ".join([now.detail, *(f"{name} {value:.5g}" for name, value in values)])
-
-
-def _last_values(run: Run) -> List[Tuple[str, float]]:
-    found = ((name, series(run.metrics, name)) for name in dict.fromkeys(point.name for point in run.metrics))
-    return [(name, points[-1].value) for name, points in found if points]
+        values = {} if now.run is None else last_values(now.run.metrics)
+        return ", ".join([now.detail, *(f"{name} {value:.5g}" for name, value in values.items())])
 
 
 @dataclass(frozen=True)
@@ -112,7 +106,7 @@ def _of_mask(ticket: Ticket, title: str, made: Making) -> TicketRun:
     return TicketRun(ticket, title, (f"--ticket-init={ticket.init}", f"--ticket-mask={made.path}"), (made,))
 
 
-def of_mask(ticket: Ticket, mask: Path, init: Path, transfer: bool) -> List[Step]:
+def of_mask(ticket: Ticket, mask: Path, init: Path, transfer: bool) -> TicketRun:
     """A run of somebody's mask.
 
     Args:
@@ -122,27 +116,25 @@ def of_mask(ticket: Ticket, mask: Path, init: Path, transfer: bool) -> List[Step
         transfer: whether the mask may come from other initial weights.
     """
     moved = ("--ticket-transfer=true",) if transfer else ()
-    return [TicketRun(ticket, mask.stem, (f"--ticket-init={init}", f"--ticket-mask={mask}", *moved))]
+    return TicketRun(ticket, mask.stem, (f"--ticket-init={init}", f"--ticket-mask={mask}", *moved))
 
 
-def magnitude(ticket: Ticket, rule: Rule, rounds: int) -> List[Step]:
-    """Iterative magnitude pruning with rewinding: round 0, then for each round its masks and its run."""
-    steps: List[Step] = [_round_0(ticket)]
+def magnitude(ticket: Ticket, rule: Rule, rounds: int) -> TicketRun:
+    """Iterative magnitude pruning with rewinding: the run of the last round, which needs all before it."""
+    run = _round_0(ticket)
     for number in range(1, rounds + 1):
-        made = magnitude_mask(ticket, rule, number, steps[-2:])
-        steps += [made, _of_mask(ticket, f"round-{number}", made)]
-    return steps
+        run = _of_mask(ticket, f"round-{number}", magnitude_mask(ticket, rule, number, [*run.needs, run]))
+    return run
 
 
-def one_shot(ticket: Ticket, rule: Rule, level: Level) -> List[Step]:
-    """Round 0, and a ticket that is pruned at once from its end."""
-    first, title = _round_0(ticket), f"one-shot-{level}"
-    made = one_shot_mask(ticket, rule, level, title, [first])
-    return [first, made, _of_mask(ticket, title, made)]
+def one_shot(ticket: Ticket, rule: Rule, level: Level) -> TicketRun:
+    """A ticket that is pruned at once, from the end of round 0."""
+    title = f"one-shot-{level}"
+    return _of_mask(ticket, title, one_shot_mask(ticket, rule, level, title, [_round_0(ticket)]))
 
 
-def random(ticket: Ticket, rule: Rule, level: Level, seed: int = 0, like: str = "total") -> List[Step]:
-    """Round 0, and a ticket that is drawn at random.
+def random(ticket: Ticket, rule: Rule, level: Level, seed: int = 0, like: str = "total") -> TicketRun:
+    """A ticket that is drawn at random, of the parameters that round 0 has.
 
     Args:
         ticket, rule: whose.
@@ -151,9 +143,8 @@ def random(ticket: Ticket, rule: Rule, level: Level, seed: int = 0, like: str = 
         like: see ``masks.find_random``; "counts" takes the rounds up to that of ``level``.
     """
     first, title = _round_0(ticket), f"random-{level}{'-counts' if like == 'counts' else ''}-seed{seed}"
-    before = magnitude(ticket, rule, level.round)[:-1] if like == "counts" and level.round is not None else [first]
-    made = drawn_mask(ticket, rule, level, seed, like, title, [first, *before[-1:]])
-    return [*before, made, _of_mask(ticket, title, made)]
+    counted = magnitude(ticket, rule, level.round).needs if like == "counts" and level.round is not None else ()
+    return _of_mask(ticket, title, drawn_mask(ticket, rule, level, seed, like, title, [first, *counted]))
 
 
 def magnitude_mask(ticket: Ticket, rule: Rule, number: int, needs: Sequence[Step]) -> Making:
@@ -185,10 +176,10 @@ def drawn_mask(ticket: Ticket, rule: Rule, level: Level, seed: int, like: str, t
     return Making(path, partial(masks.find_random, ticket, rule, level, seed, like, path), check, "at random", tuple(needs))
 
 
-def small_dense(ticket: Ticket, rule: Rule, level: Level) -> List[Step]:
-    """Round 0, and a dense run of as many parameters as a ticket has."""
-    first, title = _round_0(ticket), f"small-dense-{level}"
+def small_dense(ticket: Ticket, rule: Rule, level: Level) -> TicketRun:
+    """A dense run of as many parameters as a ticket has, of those that round 0 has."""
+    title = f"small-dense-{level}"
     path = ticket.folder / f"{title}.json"
     make = partial(masks.find_capacity, ticket, rule, level, path)
-    made = Making(path, make, partial(masks.check_capacity, path), "by counting parameters", (first,))
-    return [first, made, SmallDense(ticket, title, (), (made,))]
+    made = Making(path, make, partial(masks.check_capacity, path), "by counting parameters", (_round_0(ticket),))
+    return SmallDense(ticket, title, (), (made,))

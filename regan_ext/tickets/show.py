@@ -17,9 +17,9 @@ from training_hooks.methods.tickets.files import Mask, read_mask
 
 from ..runs.chain import last_run
 from ..runs.folder import Run
-from ..runs.metric import series
+from ..runs.metric import last_values
 from ..runs.tickets import mask_of
-from ..steps.step import FINISHED, Step
+from ..steps.step import FINISHED, Step, with_needs
 from ..support.errors import UserError
 from ..support.text import counted, duration
 from .plan import TicketRun
@@ -104,8 +104,6 @@ def _mask(path: Optional[Path]) -> Tuple[Optional[Mask], str]:
 def _shown(title: str, mask: Optional[Mask], other: Optional[Mask], run: Optional[Run], note: str) -> Shown:
     networks = {} if mask is None else mask.networks
     shared = {} if other is None else {kind: other.networks[kind] for kind in networks if kind in other.networks}
-    names = [] if run is None else list(dict.fromkeys(point.name for point in run.metrics))
-    points = {name: series(run.metrics, name) for name in names} if run is not None else {}
     return Shown(
         name=title,
         sparsity={} if mask is None else {kind: mask.sparsity(kind) for kind in networks},
@@ -113,8 +111,8 @@ def _shown(title: str, mask: Optional[Mask], other: Optional[Mask], run: Optiona
         layers={f"{kind}.{name}": share for kind, keeps in networks.items() for name, share in prune.sparsity(keeps).items()},
         kimg=math.nan if run is None else run.kimg,
         finished=run is not None and run.is_finished,
-        seconds=run.ticks[-1].get("Timing/total_sec") if run is not None and run.ticks else math.nan,
-        metrics={name: found[-1].value for name, found in points.items() if found},
+        seconds=math.nan if run is None else run.total_sec,
+        metrics={} if run is None else last_values(run.metrics),
         note=note,
     )
 
@@ -168,16 +166,12 @@ def _percent(share: Optional[float]) -> str:
     return "" if share is None else f"{share:.2%}"
 
 
-def estimate(steps: Sequence[Step]) -> Optional[str]:
-    """How long the runs that are left will take, by those that are finished; None where that is not known."""
-    runs = [(step, step.standing()) for step in steps if isinstance(step, TicketRun)]
-    done = [_seconds(now.run) for _, now in runs if now.kind == FINISHED and now.run is not None]
+def estimate(wanted: Step) -> Optional[str]:
+    """How long the runs that are left for it will take, by those that are finished; None where that is not known."""
+    runs = [(step, step.standing()) for step in with_needs([wanted]) if isinstance(step, TicketRun)]
+    done = [now.run.total_sec for _, now in runs if now.kind == FINISHED and now.run is not None]
     left = sum(now.kind != FINISHED for _, now in runs)
     if not done or not left or not math.isfinite(sum(done)):
         return None
     each = sum(done) / len(done)
     return f"{counted(left, 'run')} to go, about {duration(left * each)} at {duration(each)} each, as finished ones have taken."
-
-
-def _seconds(run: Run) -> float:
-    return run.ticks[-1].get("Timing/total_sec")

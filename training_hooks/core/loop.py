@@ -10,12 +10,11 @@ import weakref
 from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Union
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from .engine import Engine, name_of, of_hook, states_of
 from .hook import Hook, Round, Training
 from .random_state import random_states, set_random_states
-from .ranks import gather, rank_and_size
+from .ranks import bare, gather, rank_and_size
 from .schedule import Length
 from .state_check import difference
 from .wraps import Wraps
@@ -41,11 +40,11 @@ class _Forward:
     def __init__(self, networks: Mapping[str, torch.nn.Module]):
         self._networks = networks
         self.augment_pipe: Any = None
-        if hasattr(_bare(networks.get("G")), "synthesis"):
-            self.G_synthesis: Any = _bare(networks["G"]).synthesis
+        if hasattr(bare(networks.get("G")), "synthesis"):
+            self.G_synthesis: Any = bare(networks["G"]).synthesis
 
     def run_G(self, *args: Any, **kwargs: Any) -> Any:
-        generator = _bare(self._networks["G"])
+        generator = bare(self._networks["G"])
         synthesis = getattr(self, "G_synthesis", None)
         if synthesis is getattr(generator, "synthesis", None):
             return self._networks["G"](*args, **kwargs)
@@ -114,7 +113,7 @@ class Loop:
         rank, size = rank_and_size()
         self._forward, self._inside, self._is_closed = _Forward(networks), False, False
         training = Training(
-            {name: _bare(network) for name, network in networks.items()},
+            {name: bare(network) for name, network in networks.items()},
             {},
             batch_size=batch_size,
             total_iterations=total_iterations,
@@ -353,7 +352,3 @@ def _check(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"the method {twice} is given twice")
-
-
-def _bare(module: Any) -> Any:
-    return module.module if isinstance(module, DistributedDataParallel) else module

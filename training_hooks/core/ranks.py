@@ -7,7 +7,12 @@ from typing import Any, List, Sequence, Tuple
 
 import torch
 
-__all__ = ["average_gradients", "differs", "gather", "rank_and_size"]
+__all__ = ["average_gradients", "bare", "differs", "gather", "rank_and_size"]
+
+
+def bare(module: Any) -> Any:
+    """The module inside of the wrapper that synchronises its gradients, where it is in one."""
+    return module.module if isinstance(module, torch.nn.parallel.DistributedDataParallel) else module
 
 
 def rank_and_size() -> Tuple[int, int]:

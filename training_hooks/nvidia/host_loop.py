@@ -159,10 +159,10 @@ class HostLoop:
     @property
     def networks(self) -> Dict[str, torch.nn.Module]:
         """ "G", "D" and "G_ema", those that there are, as bare modules."""
-        from torch.nn.parallel import DistributedDataParallel as Wrapper
+        from ..core.ranks import bare
 
         found = {name: self._find(name) for name in ("G", "D", "G_ema")}
-        return {name: n.module if isinstance(n, Wrapper) else n for name, n in found.items() if n is not None}
+        return {name: bare(n) for name, n in found.items() if n is not None}
 
     @property
     def optimizers(self) -> Dict[str, torch.optim.Optimizer]:

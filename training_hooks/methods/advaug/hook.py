@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Mapping, Optional, Set, Tuple
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from ...core.hook import MAIN_PHASES, Hook, Round, Step, Training
+from ...core.ranks import bare
 from ...core.wraps import Wraps
 from .config import AdvAugConfig
 from .perturbation import ascent, drawn, goes_through, joined, size
@@ -87,7 +87,7 @@ class AdvAug(Hook):
         training.wrap("G_synthesis", keep, self.order)
         module = None if name == "synthesis" else network.get_submodule(name)
         # Bare, because the wrapper of several processes would send gradients once more in rounds that it does not send them in.
-        return Place(lambda: _bare(self._synthesis), module, module is not None, f"{kind}.{name}")
+        return Place(lambda: bare(self._synthesis), module, module is not None, f"{kind}.{name}")
 
     def on_round(self, batch: Round) -> Round:
         half = batch.phase[:1].lower()
@@ -283,7 +283,3 @@ def _first(result: Any) -> torch.Tensor:
     """The images among what run_G or a synthesis network gives."""
     images: torch.Tensor = result if isinstance(result, torch.Tensor) else result[0]
     return images
-
-
-def _bare(network: Any) -> Any:
-    return network.module if isinstance(network, DistributedDataParallel) else network

@@ -18,7 +18,7 @@ from ...core.state_check import averages
 from ...core.tensor_files import TensorFileError, load_tensors, save_tensors
 from ...sparsity.masks import count_bits, pack_bits, unpack_bits
 
-__all__ = ["Init", "Mask", "init_of", "read_init", "read_mask", "write_init", "write_mask"]
+__all__ = ["Init", "Mask", "init_of", "read_init", "read_mask", "tensors_of", "write_init", "write_mask"]
 
 _VERSION = 1
 _INIT, _MASK = "regan-ext ticket init", "regan-ext ticket mask"
@@ -111,8 +111,13 @@ def init_of(networks: Mapping[str, torch.nn.Module]) -> Init:
 
 
 def _copied(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    copied = ((name, tensor.detach().cpu()) for name, tensor in tensors_of(network).items())
+    return {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in copied}
+
+
+def tensors_of(network: torch.nn.Module) -> Dict[str, torch.Tensor]:
+    """Name → parameter or buffer."""
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
 # ---------------------------------------------------------------- files

@@ -20,7 +20,7 @@ from ...sparsity.masked_network import MaskedNetwork
 from ...sparsity.selection import listed
 from ..target import unheld
 from .config import TicketConfig
-from .files import Init, Mask, init_of, read_init, write_init
+from .files import Init, Mask, init_of, read_init, tensors_of, write_init
 from .fit import check_init, check_mask, opened_init, opened_mask
 
 __all__ = ["Tickets"]
@@ -61,7 +61,7 @@ class Tickets(Hook):
             return
         modules = {kind: module for kind, module in training.networks.items() if kind in ("G", "D")}
         trained = {kind: _shapes(dict(module.named_parameters())) for kind, module in modules.items()}
-        check_mask(self.config, self._mask, trained, {kind: _shapes(_tensors(module)) for kind, module in modules.items()})
+        check_mask(self.config, self._mask, trained, {kind: _shapes(tensors_of(module)) for kind, module in modules.items()})
         for kind, keeps in self._mask.networks.items():
             if kind not in training.optimizers:
                 raise ValueError(f"mask {self.config.mask} is of {kind}, whose optimizer the loop does not name")
@@ -99,11 +99,11 @@ class Tickets(Hook):
         init = read_init(self.config.init) if init is None else init
         if init.checksum != checksum:
             raise RuntimeError(f"the processes have read different weights in {self.config.init}")
-        check_init(self.config, init, {name: _shapes(_tensors(module)) for name, module in networks.items()})
+        check_init(self.config, init, {name: _shapes(tensors_of(module)) for name, module in networks.items()})
         self._check_begun(init)
         for name, module in networks.items():
             tensors = init.networks.get(name) or init.networks["G"]
-            for key, tensor in _tensors(module).items():
+            for key, tensor in tensors_of(module).items():
                 tensor.copy_(tensors[key])
         self._init = init.checksum
 
@@ -185,11 +185,6 @@ class Tickets(Hook):
 
 def _device(training: Training) -> torch.device:
     return next(training.networks["G"].parameters()).device
-
-
-def _tensors(module: torch.nn.Module) -> Dict[str, torch.Tensor]:
-    """Name → parameter or buffer."""
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> "Dict[str, tuple[int, ...]]":
