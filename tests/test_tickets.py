@@ -473,6 +473,7 @@ def test_iterative_pruning_with_rewinding_beats_one_shot_and_random_tickets(tmp_
     one_shot = changed(mask, networks={"G": tickets.prune_to(whole.networks["G"], first, kept)})
     random = changed(mask, networks={"G": tickets.random_mask(mask.shapes["G"], kept, seed=0)})
     by_one_shot, at_random = trained(8, one_shot)[1], trained(9, random)[1]
+    print(f"accuracy: rounds {accuracy:.2f}, one-shot {by_one_shot:.2f}, random {at_random:.2f}")  # the card's figures
     assert accuracy > by_one_shot + 0.03 > at_random + 0.2, (accuracy, by_one_shot, at_random)
 
 
