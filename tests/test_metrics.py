@@ -25,10 +25,12 @@ from support.runs import SMALL, Run, drive, finished_run
 
 from regan_ext.cli import main
 from regan_ext.data.hashes import hashes
+from regan_ext.hosts import projected_gan, stylegan2_ada
 from regan_ext.metrics import (
     check,
     content,
     digit_detector,
+    efficientnet,
     fetch,
     install,
     nearest,
@@ -625,6 +627,21 @@ def test_the_digit_detector_is_the_same_every_time(tmp_path: Path, monkeypatch: 
     assert features.shape == (300, 64) and torch.allclose(features.std(dim=0), torch.ones(64), atol=1e-2)
 
 
+def test_efficientnet_is_the_same_file_every_time_and_judges_a_picture_alone_as_among_others(tmp_path: Path) -> None:
+    files = [tmp_path / "a.pt", tmp_path / "b.pt"]
+    facts = [efficientnet.write_detector(file) for file in files]
+    assert facts[0] == facts[1] and files[0].read_bytes() == files[1].read_bytes()
+    assert facts[0]["sha256"] == hashes(files[0])["sha256"]
+    check.check_detector(files[0], ["fid5k_full", "kid5k_full", "pr5k3_full", "is10k"], 32)
+    images = torch.from_numpy(random_images(6, 0)).permute(0, 3, 1, 2)
+    network = torch.jit.load(str(files[0]))
+    together = network(images, return_features=True)
+    alone = torch.cat([network(image[None], return_features=True) for image in images])
+    assert together.shape == (6, facts[0]["features"]) and together.std() > 0.1
+    assert torch.allclose(alone, together, atol=1e-4)
+    assert torch.allclose(network(images).sum(dim=1), torch.ones(6))
+
+
 # ---------------------------------------------------------------- bad input
 
 
@@ -653,6 +670,19 @@ def test_what_cannot_be_measured_is_refused_before_training(host: Tuple[Any, Any
     check.check_settings(
         MetricSettings(str(data), str(write_detector(tmp_path / "tiny.pt")), names=("is1k",)), kwargs, construct
     )
+
+
+def test_no_host_is_measured_with_the_network_that_its_discriminator_is_made_of(host: Tuple[Any, Any], tmp_path: Path) -> None:
+    construct: Callable[..., Any] = host[1].dnnlib.util.construct_class_by_name
+    data = write_images(tmp_path / "real.zip", random_images(4, 0))
+    kwargs = {"class_name": "training.dataset.ImageFolderDataset", "path": str(data), "max_size": 4, "resolution": SIDE}
+    plain, judge = write_detector(tmp_path / "plain.pt"), tmp_path / "judge.pt"
+    facts = {check.FACTS: b'{"network": "efficientnet-lite0"}'}
+    torch.jit.save(torch.jit.load(str(plain)), str(judge), _extra_files=facts)
+    for flavour, file in ((projected_gan.FLAVOUR, plain), (stylegan2_ada.FLAVOUR, judge), (None, judge)):
+        check.check_settings(MetricSettings(detector=str(file)), kwargs, construct, flavour=flavour)
+    with pytest.raises(UserError, match=r"--metric-detector: .*efficientnet-lite0, which the discriminator of projected-gan"):
+        check.check_settings(MetricSettings(detector=str(judge)), kwargs, construct, flavour=projected_gan.FLAVOUR)
 
 
 def test_bad_options_of_run_are_one_line(host: Tuple[Any, Any], measured: Tuple[Run, Path, Path], tmp_path: Path) -> None:

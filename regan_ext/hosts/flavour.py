@@ -72,6 +72,7 @@ class Flavour:
         lacks: our own options that mean nothing here, by their parameters' names.
         packages: distributions that it needs besides those that all hosts do.
         half_alone: values of ``--cfg`` whose networks know no single precision.
+        judge: feature network that its D is made of, which no metric must use; None = its D is all its own.
         fault: what the host would fail of, in a loop's keyword arguments, with its remedy; None where there is nothing.
     """
 
@@ -101,6 +102,7 @@ class Flavour:
     lacks: Tuple[str, ...] = ()
     packages: Tuple[str, ...] = ()
     half_alone: Tuple[str, ...] = ()
+    judge: Optional[str] = None
     fault: Callable[[Mapping[str, Any]], Optional[str]] = lambda args: None
 
     @property

@@ -49,6 +49,7 @@ FLAVOUR = Flavour(
     restart=3,
     packages=("dill", "timm"),
     half_alone=("fastgan", "fastgan_lite"),
+    judge="efficientnet-lite0",
     fault=_fault,
     unfit={
         "advaug": Unfit("this host's D has many heads with many logits an image, and AdvAug needs one logit"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -9,15 +10,31 @@ from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 from training_hooks.nvidia.metrics import kind_of
 
+from ..hosts.flavour import Flavour
 from ..support.errors import UserError
 from .registry import parse
 from .settings import MetricSettings
 
-__all__ = ["check_data", "check_detector", "check_place", "check_settings", "reference_of", "too_few", "tried_detector"]
+__all__ = [
+    "FACTS",
+    "check_data",
+    "check_detector",
+    "check_place",
+    "check_settings",
+    "reference_of",
+    "too_few",
+    "tried_detector",
+]
+
+FACTS = "detector.json"  # among a detector's extra files, where it is one of ours: which network it is
 
 
 def check_settings(
-    settings: MetricSettings, dataset_kwargs: Dict[str, Any], construct: Callable[..., Any], counted: bool = False
+    settings: MetricSettings,
+    dataset_kwargs: Dict[str, Any],
+    construct: Callable[..., Any],
+    counted: bool = False,
+    flavour: Optional[Flavour] = None,
 ) -> None:
     """Refuse what cannot be measured.
 
@@ -26,10 +43,11 @@ def check_settings(
         dataset_kwargs: the host's arguments of the training set.
         construct: the host's ``construct_class_by_name``.
         counted: whether metrics are refused too that have no value for as few real images as there are.
+        flavour: family of the host; None = one whose D is all its own.
 
     Raises:
         UserError: a metric without the images that it compares with; images that are of another size, or none; a file that is
-            no detector; the first metric with too few images.
+            no detector, or is the network that the host's D is made of; the first metric with too few images.
     """
     metrics = {name: parse(name) for name in settings.names}
     for name, metric in metrics.items():
@@ -39,6 +57,7 @@ def check_settings(
         check_data(settings.data, dataset_kwargs, construct)
     if settings.detector is not None:
         check_detector(Path(settings.detector), settings.names, dataset_kwargs.get("resolution") or 64)
+        _check_judge(Path(settings.detector), flavour)
     for name, metric in metrics.items() if counted else ():
         against = "full" if metric is None else metric.against
         reference = reference_of(settings, against, dataset_kwargs)
@@ -131,6 +150,18 @@ def check_detector(path: Path, names: Sequence[str] = (), side: int = 64) -> Non
     scores = [name for name in names if name.startswith("is")]
     if scores and "no_output_bias" not in arguments:
         raise UserError(f"--metric-detector: {path} gives no probabilities (no_output_bias=True), which {scores[0]} needs")
+
+
+def _check_judge(path: Path, flavour: Optional[Flavour]) -> None:
+    """Refuse the network by which the host's D judges: its generator is trained to please it."""
+    with zipfile.ZipFile(path) as file:
+        notes = [name for name in file.namelist() if name.endswith(f"/extra/{FACTS}")]
+        network = json.loads(file.read(notes[0]))["network"] if notes else None
+    if flavour is not None and network is not None and network == flavour.judge:
+        raise UserError(
+            f"--metric-detector: {path} is {network}, which the discriminator of {flavour.name} is made of: what is trained to "
+            "please it looks better by it than it is; take Inception (regan-ext metrics fetch inception)"
+        )
 
 
 def tried_detector(path: Path, side: int = 64) -> Tuple[Any, Any]:

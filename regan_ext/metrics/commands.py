@@ -29,25 +29,40 @@ def metrics() -> None:
     """Measure a snapshot, look at its nearest training images, get or make the networks that metrics need."""
 
 
-@metrics.command("detector", short_help="Train a small feature network.")
-@click.argument("name", type=click.Choice(["digits"]))
+@metrics.command("detector", short_help="Make a feature network that needs no download.")
+@click.argument("name", type=click.Choice(["digits", "efficientnet-lite0"]))
 @click.argument("out", type=_FILE, metavar="OUT.pt")
-@click.option("--seed", type=_SEED, default=0, show_default=True, metavar="INT", help="Random seed.")
-@click.option("--folds", type=Int(0, 20), default=5, show_default=True, help="For the accuracy; 0 leaves it out.")
-def detector(name: str, out: Path, seed: int, folds: int) -> None:
-    """Train the feature network NAME and write it to OUT.pt, for --metric-detector.
+@click.option("--seed", type=_SEED, metavar="INT", help="digits: random seed.  [default: 0]")
+@click.option("--folds", type=Int(0, 20), help="digits: for the accuracy; 0 leaves it out.  [default: 5]")
+def detector(name: str, out: Path, seed: Optional[int], folds: Optional[int]) -> None:
+    """Make the feature network NAME and write it to OUT.pt, for --metric-detector. The same bytes every time.
 
     digits: a classifier of scikit-learn's 1797 handwritten digits; half a minute on one core. Printed is its accuracy on digits
     that it had not seen, over five networks trained without a fifth of them each; the one that is written has seen all.
-    """
-    from ..support.errors import writing
-    from .digit_detector import Training, train_detector
 
+    efficientnet-lite0: EfficientNet-Lite0 with its ImageNet weights, out of the packages of the extra "features".
+    """
+    from ..support.errors import UserError, writing
+
+    if name == "digits":
+        from .digit_detector import Training, train_detector
+
+        asked = Training(seed=seed or 0, folds=5 if folds is None else folds)
+        with writing(out):
+            facts = train_detector(out, asked)
+        echo(f"{out}: trained on {facts['images']} digits, {facts['training_accuracy']:.2%} of them right")
+        if asked.folds:
+            echo(f"{facts['held_out_accuracy']:.2%} right of digits that were held out ({asked.folds} folds)")
+        return
+    from .efficientnet import write_detector
+
+    for option, value in (("--seed", seed), ("--folds", folds)):
+        if value is not None:
+            raise UserError(f"{option} is for digits; {name} is not trained here")
     with writing(out):
-        facts = train_detector(out, Training(seed=seed, folds=folds))
-    echo(f"{out}: trained on {facts['images']} digits, {facts['training_accuracy']:.2%} of them right")
-    if folds:
-        echo(f"{facts['held_out_accuracy']:.2%} right of digits that were held out ({folds} folds)")
+        facts = write_detector(out)
+    echo(f"{out}: {facts['features']} features of images scaled to {facts['side']}x{facts['side']}; not for Projected GAN")
+    echo(f"SHA-256 {facts['sha256']}, which every result line repeats")
 
 
 # The options of the commands that open a snapshot.

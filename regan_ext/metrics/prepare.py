@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional
 
 from ..hosts import device as devices
 from ..hosts.compat import fixes as compat
+from ..hosts.flavour import Flavour
 from ..snapshots.open import open_snapshot
 from ..support.errors import UserError
 from .check import check_place
@@ -57,6 +58,7 @@ class Prepared:
         dataset_kwargs: the host's arguments of its training set.
         dataset: that data set.
         device: where to compute.
+        flavour: family of the host; None for the embedded one.
     """
 
     generator: Any
@@ -64,6 +66,7 @@ class Prepared:
     dataset_kwargs: Dict[str, Any]
     dataset: Any
     device: Any
+    flavour: Optional[Flavour]
 
 
 def prepare(wanted: Wanted) -> Prepared:
@@ -91,7 +94,7 @@ def prepare(wanted: Wanted) -> Prepared:
     G_kwargs: Dict[str, Any] = {"force_fp32": True} if kind == "cpu" else {}
     if wanted.trunc != 1:
         G_kwargs["truncation_psi"] = wanted.trunc
-    return Prepared(generator, G_kwargs, kwargs, _dataset(kwargs, generator), torch.device(kind))
+    return Prepared(generator, G_kwargs, kwargs, _dataset(kwargs, generator), torch.device(kind), opened.flavour)
 
 
 def absolute(path: Optional[str]) -> Optional[str]:

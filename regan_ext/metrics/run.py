@@ -109,7 +109,7 @@ def _set_up(measurement: Measurement) -> Tuple[Prepared, Any, MetricSettings]:
         known = ", ".join(metric_main.list_valid_metrics())
         raise UserError(f"--metrics: {unknown[0]} is not one of {known}, nor one of them with another number")
     construct = sys.modules["dnnlib"].util.construct_class_by_name
-    check_settings(settings, prepared.dataset_kwargs, construct, counted=True)
+    check_settings(settings, prepared.dataset_kwargs, construct, counted=True, flavour=prepared.flavour)
     install(metric_main, settings)
     return prepared, metric_main, settings
 

@@ -8,7 +8,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Dict, Optional
+from typing import IO, Any, Dict, Optional, Tuple
 
 import click
 import torch
@@ -20,6 +20,7 @@ from ..hosts import embedded
 from ..hosts.checkout import HostError
 from ..hosts.embedded_train import host_module
 from ..hosts.find import find_host
+from ..hosts.flavour import Flavour
 from ..support.errors import UserError
 from ..support.pickles import TRUST, foreign, open_pickle, unpickle
 from ..support.text import echo, printable
@@ -36,10 +37,12 @@ class Snapshot:
     Args:
         path: of the file.
         data: its content, the host's dict of networks.
+        flavour: family of the host that it was opened with; None for the embedded one.
     """
 
     path: Path
     data: Dict[str, Any]
+    flavour: Optional[Flavour] = None
 
     @property
     def kimg(self) -> Optional[int]:
@@ -79,8 +82,8 @@ def _ask(file: IO[bytes], path: Path, trust: bool) -> None:
     click.confirm(printable(f"{foreign(path)}. Do you trust it?"), abort=True, err=True)
 
 
-def _prepare_host(given: Optional[str]) -> str:
-    """Make the host's modules importable, which the pickle names; returns what to call the host."""
+def _prepare_host(given: Optional[str]) -> Tuple[str, Optional[Flavour]]:
+    """Make the host's modules importable, which the pickle names; returns what to call the host, and its family."""
     try:
         checkout, reason = find_host(given)
         if checkout is None:
@@ -89,11 +92,11 @@ def _prepare_host(given: Optional[str]) -> str:
         raise UserError(str(err)) from err
     if checkout is None:
         host_module("dnnlib")
-        return reason
+        return reason, None
     if str(checkout.path) not in sys.path:
         sys.path.insert(0, str(checkout.path))
     importlib.import_module("dnnlib")
-    return f"{checkout} ({reason})"
+    return f"{checkout} ({reason})", checkout.flavour
 
 
 def open_snapshot(path: Path, host: Optional[str], trust: bool) -> Snapshot:
@@ -110,13 +113,13 @@ def open_snapshot(path: Path, host: Optional[str], trust: bool) -> Snapshot:
     """
     with open_pickle(path) as file:
         _ask(file, path, trust)
-        where = _prepare_host(host)
+        where, flavour = _prepare_host(host)
         echo(f"Host: {where}; snapshot: {path}", err=True)
         data = unpickle(file, path)
     if not isinstance(data, dict) or "G_ema" not in data:
         what = f"a dict of {_listed(data)}" if isinstance(data, dict) and data else f"a {type(data).__name__}"
         raise UserError(f"{path} holds no G_ema but {what}: it is not a network snapshot")
-    return Snapshot(path, data)
+    return Snapshot(path, data, flavour)
 
 
 def _listed(data: Dict[Any, Any]) -> str:

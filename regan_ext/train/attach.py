@@ -216,7 +216,8 @@ class _Attachment:
             if again is not None:
                 loop_arguments.take_up(self.args, again, host, flavour, images)
             measured = replace(self.request.metrics, names=tuple(self.args.get("metrics") or ()))
-            check_settings(measured, self.args["training_set_kwargs"], host("dnnlib").util.construct_class_by_name)
+            construct = host("dnnlib").util.construct_class_by_name
+            check_settings(measured, self.args["training_set_kwargs"], construct, flavour=flavour)
             host_values.check_run_folder(values.get("outdir") or ".", description + suffix)
             if values.get("dry_run"):
                 if resumed is not None:
