@@ -50,10 +50,12 @@ setup(
         "demo": ["scikit-learn", "matplotlib>=3.7"],
         "report": ["matplotlib>=3.7"],
         "features": FEATURES,
+        "data": ["mlxtend"],
         "tensorboard": ["tensorboard"],
         "tune": ["optuna>=4"],
         "test": [
             *FEATURES,
+            "mlxtend",
             "scikit-learn",
             "matplotlib>=3.7",
             "tensorboard",

@@ -95,6 +95,7 @@ def get_set(name: str, folder: Path, accept_licence: bool, url: Optional[str]) -
 )
 @click.option("--filter", "resize", type=click.Choice(["box", "lanczos", "bicubic"]), help="For scaling.  [default: the set's]")
 @click.option("--split", metavar="PART", help="Of a set that has parts, such as test.  [default: the one to train on]")
+@click.option("--class", "only", type=Int(0), metavar="INT", help="Of a set with labels: images of this class, without labels.")
 @click.option("--count", type=COUNT, metavar="INT", help="Choose so many images, and list them beside OUT.zip.")
 @click.option("--seed", type=SEED, metavar="INT", help="With --count: which.  [default: 0; digits: the first of each class]")
 @click.option("--rest", type=_FILE, metavar="ZIP", help="Also write the images that --count did not choose.")
@@ -114,7 +115,7 @@ def get_set(name: str, folder: Path, accept_licence: bool, url: Optional[str]) -
 @click.option("--verbose", is_flag=True, help="my-images: a line for every file that is changed in any way.")
 @click.option("--quiet", is_flag=True, help="my-images: no lines about files.")
 def prepare_set(**options: Any) -> None:
-    """Make OUT.zip of SRC, the folder or archive of the data set NAME; of digits, SRC is -.
+    """Make OUT.zip of SRC, the folder or archive of the data set NAME; of digits and mnist-5k, SRC is -.
 
     NAME my-images is a folder or zip of your own: what was done to the images is counted, every file with a fault is named, and
     what can be corrected is. OUT.zip is written whole or not at all, the same bytes every time.

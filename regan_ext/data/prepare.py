@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence
 
@@ -46,8 +47,8 @@ def prepare(
         check_target(out, Path(request.source), listed=count is not None)
     report = Report((lambda line: None) if request.quiet else say, tick, request.verbose, request.strict)
     with data_set.layout.opened(request, data_set.images_of(request.split)[0]) as found, ExitStack() as stack:
-        entries = found.entries
-        _check_count(request, data_set, len(entries))
+        _check_count(request, data_set, len(found.entries))
+        entries = _of_class(found.entries, request.only, data_set)
         for name, reason in found.strays:
             report.note(name, [f"left out ({reason})"])
         everything = list(range(len(entries)))
@@ -73,7 +74,8 @@ def prepare(
         for out, part in zip(outs, parts):
             # The zip of all images has them in this order, under names of its own.
             rows = [numbered(number, entries[number].name) for number in part]
-            write_list(indices_path(out), [f"{len(part)} of {len(entries)} images of {data_set.name}, {how}"], rows)
+            which = f"{data_set.name}, {how}" if request.only is None else f"{data_set.name}, class {request.only}, {how}"
+            write_list(indices_path(out), [f"{len(part)} of {len(entries)} images of {which}"], rows)
             found.notes.append(f"The chosen images are listed in {indices_path(out)}")
     if seen.deep:
         white = 2**seen.bits - 1
@@ -81,7 +83,8 @@ def prepare(
             f"{seen.deep} images have more than 8 bits a channel; their values fill {seen.bits}: {white} is white."
         )
     lines = [_written(out, labels, plan) for out, labels in zip(outs, written)]
-    return lines + _summary(request, data_set, plan, report, written[0], found.notes)
+    lines += _summary(request, data_set, plan, report, written[0], found.notes)
+    return lines if data_set.own else [*lines, f"Licence of {data_set.name}: {data_set.licence}"]
 
 
 def _check(request: Request, data_set: DataSet, count: Optional[int]) -> None:
@@ -94,6 +97,8 @@ def _check(request: Request, data_set: DataSet, count: Optional[int]) -> None:
         raise UserError("--rest needs --count and a file of its own: it takes the images that were not chosen")
     if request.keep_duplicates and not data_set.own:
         raise UserError(f"--keep-duplicates is for my-images; of {data_set.name} every image is kept")
+    if request.only is not None and data_set.own:
+        raise UserError("--class is for known sets; of your own images, take the folder of the class")
     if request.labels != "auto" and not data_set.own:
         raise UserError(f"--labels is for my-images; those of {data_set.name} are known")
 
@@ -108,6 +113,18 @@ def _check_count(request: Request, data_set: DataSet, found: int) -> None:
             f"{request.source} holds {counted(found, 'image')}, {data_set.name}{part} has {expected}; "
             "--any-count takes it as it is"
         )
+
+
+def _of_class(entries: List[Entry], only: Optional[int], data_set: DataSet) -> List[Entry]:
+    """The images of one class, without the label that all have; all images where none is asked for."""
+    if only is None:
+        return entries
+    kept = [replace(entry, label=None) for entry in entries if entry.label == only]
+    if not kept:
+        known = sorted({entry.label for entry in entries if isinstance(entry.label, int)})
+        there = f"has the classes {known[0]} to {known[-1]}" if known else "has no classes here"
+        raise UserError(f"--class={only}: {data_set.name} {there}")
+    return kept
 
 
 def pack(entries: Sequence[Entry], archive: ImageZip, plan: Plan, report: Report) -> List[Optional[Label]]:

