@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.attack import Sandbox, attacks
 from support.damaged_scene import Scene
+from support.rehearsals import fork_rehearsals
 from support.runs import SCHEDULE, SMALL
 
 SEEDS = st.integers(0, 2**32)
@@ -19,8 +20,10 @@ BOUNDED = settings(deadline=None, derandomize=True, database=None, suppress_heal
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory, host_dir: Path) -> Sandbox:
-    return Sandbox.of_everything(tmp_path_factory.mktemp("sandbox"))
+def sandbox(tmp_path_factory: pytest.TempPathFactory, host_dir: Path) -> Iterator[Sandbox]:
+    with pytest.MonkeyPatch.context() as patch:
+        fork_rehearsals(patch)
+        yield Sandbox.of_everything(tmp_path_factory.mktemp("sandbox"))
 
 
 @pytest.fixture(scope="module")

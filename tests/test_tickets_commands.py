@@ -14,11 +14,13 @@ import pytest
 import torch
 from support.commands import call
 from support.networks import load_networks, write_networks
-from support.processes import run_python
+from support.rehearsals import fork_rehearsals, forked
 from support.run_folders import add_metric, make_run, tick
 
+from regan_ext.steps.training import difference
+from regan_ext.support.errors import UserError
 from regan_ext.support.process import Supervisor
-from regan_ext.tickets import masks
+from regan_ext.tickets import check, masks
 from regan_ext.tickets.capacity import capacity_of, parameters
 from training_hooks.methods.tickets import prune
 from training_hooks.methods.tickets.files import Mask, init_of, read_init, read_mask, write_init, write_mask
@@ -108,7 +110,17 @@ def installed(monkeypatch: pytest.MonkeyPatch, dies: Optional[int] = None) -> Tr
         trainer.event()
 
     monkeypatch.setattr(masks, "write_mask", write_mask)
+    monkeypatch.setattr(check, "rehearsed", rehearsed)
+    monkeypatch.setattr(check, "networks_of", lambda *args: {"G": Net(), "D": Net()})
     return trainer
+
+
+def rehearsed(command: Sequence[str]) -> Dict[str, Any]:
+    """What ``train -n`` would say of the options."""
+    told = dict(part.partition("=")[::2] for part in command)
+    if "--gama" in told:
+        raise UserError("No such option '--gama'.")
+    return {"metrics": told.get("--metrics", "none").replace("none", "").split()}
 
 
 def find(out: Path, capsys: Any, *options: str, command: str = "find") -> "tuple[int, str]":
@@ -159,14 +171,14 @@ def test_a_mask_is_of_the_smallest_weights_that_the_run_left(tmp_path: Path, tra
 
 
 def test_the_best_snapshot_of_a_round_may_end_it(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
-    code, output = find(tmp_path, capsys, "--rounds=1", "--from=best", "--score=raw")
+    code, output = find(tmp_path, capsys, "--rounds=1", "--from=best", "--score=raw", "--metrics=fid5k_full")
     assert code == 1 and "--from=best: " in output and "a run with --metrics keeps them" in output
     (run,) = (tmp_path / "round-0").glob("0*")
     networks = pickle.loads((run / "network-snapshot-000001.pkl").read_bytes())
     (run / "network-best-fid5k_full-dense.json").write_text(json.dumps({"value": 8.0, "kimg": 1.0}))
     networks["G"].conv.weight.data = networks["G"].conv.weight.data.flip(0)
     (run / "network-best-fid5k_full-dense.pkl").write_bytes(pickle.dumps(networks))
-    code, output = find(tmp_path, capsys, "--rounds=1", "--from=best", "--score=raw")
+    code, output = find(tmp_path, capsys, "--rounds=1", "--from=best", "--score=raw", "--metrics=fid5k_full")
     size, keep = networks["G"].conv.weight.detach().abs(), read_mask(tmp_path / "ticket-mask-1.pt").networks["G"]["conv.weight"]
     assert code == 0 and size[keep].min() > size[~keep].max(), output
 
@@ -227,6 +239,7 @@ def test_what_is_finished_is_left_alone_and_more_rounds_go_on(tmp_path: Path, tr
 
 
 def test_a_run_that_fails_stops_the_rounds_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    installed(monkeypatch)
     monkeypatch.setattr(Supervisor, "run", lambda *args: "exit code 2: no")
     code, output = find(tmp_path, capsys, "--rounds=1")
     assert code == 1 and "round-0: exit code 2: no" in output
@@ -248,13 +261,88 @@ def test_weights_that_are_not_finite_are_told_and_give_no_mask(tmp_path: Path, t
 def test_other_options_than_before_are_an_error_with_the_difference(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
     assert find(tmp_path, capsys, "--rounds=1")[0] == 0
     for option, told in (
-        ("--share=0.3", "was begun with --share=0.2, now --share=0.3"),
-        ("--gamma=2", "was begun with less, now --gamma=2"),
-        ("--data=faces.zip", "was begun with --data=digits.zip, now --data=faces.zip"),
+        ("--share=0.3", "(--share: 0.2 -> 0.3)"),
+        ("--gamma=2", "(--gamma: not given -> 2)"),
+        ("--data=faces.zip", "(--data: digits.zip -> faces.zip)"),
     ):
         code, output = find(tmp_path, capsys, option)
-        assert code == 2 and told in output, output
+        assert code == 2 and f"{tmp_path} was begun with other options {told}: give the same or none at all" in output, output
+    spaced = ["--host", "embedded", "--data=digits.zip", "--rounds=1", "--kimg", "1"]
+    assert call(["tickets", "find", f"--outdir={tmp_path}", *spaced], capsys)[0] == 0
     assert find(tmp_path, capsys, "--data=/elsewhere/digits.zip", "--rounds=1", "--gpus=2")[0] == 0
+
+
+@pytest.mark.parametrize("before, now, told", [
+    (["--a=1", "--b", "2"], ["--b=2", "--a=1"], None),
+    (["--a=1"], ["--a=2", "--a=1"], None),
+    (["--a=1", "--b=2", "--c"], ["--b", "-3", "--c", "--d=4"], "--a: 1 -> not given, --b: 2 -> -3, --d: not given -> 4"),
+    ([], ["--rg"], "--rg: not given -> given"),
+    (None, ["--a=1"], None),
+])  # fmt: skip
+def test_only_what_differs_is_told(before: Optional[List[str]], now: List[str], told: Optional[str]) -> None:
+    assert difference(before, now) == told
+
+
+@pytest.mark.parametrize("command, options, told", [
+    ("find", ["--gama=2"], "train: No such option '--gama'."),
+    ("find", ["--scope=nothing.*"], "--scope: of G: scope pattern 'nothing.*' matches no parameter"),
+    ("find", ["--rounds=99"], "--rounds=99: 4 of the 216 weights of G in scope would be left, and its 8 output channels "
+     "keep one each; at most --rounds=16 can be had"),
+    ("random", ["--sparsity=0.99"], "at most --sparsity=0.9629 can be had"),
+    ("one-shot", ["--round=40"], "at most --round=16 can be had"),
+    ("small-dense", ["--sparsity=0.9999", "--scope=conv.weight,fc.weight"], "small-dense: already --cbase=8 has 78 parameters"),
+    ("find", ["--from=best"], "--from=best takes the best snapshot of a run with one of --metrics, and --metrics=none"),
+])  # fmt: skip
+def test_what_cannot_be_is_told_before_anything_trains(
+    command: str, options: List[str], told: str, tmp_path: Path, trainer: Trainer, capsys: Any
+) -> None:
+    for more in ([], ["-n"]):
+        code, output = find(tmp_path / "out", capsys, *options, *more, command=command)
+        assert code == 2 and told in output and output.count("\n") == 1, output
+    assert not trainer.commands and not (tmp_path / "out").exists()
+
+
+def test_the_most_rounds_that_are_told_can_be_had(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    assert find(tmp_path, capsys, "--rounds=16")[0] == 0
+
+
+def test_a_folder_inside_that_of_another_ticket_is_refused(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    assert find(tmp_path, capsys, "--rounds=1")[0] == 0
+    for inner in ("round-0", "further/ticket"):
+        code, output = find(tmp_path / inner, capsys, "-n")
+        assert code == 2 and f"lies in {tmp_path}, which is the folder of another ticket" in output
+
+
+def test_damaged_initial_weights_are_one_line_with_the_remedy(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    init = tmp_path / "ticket-init.pt"
+    init.write_bytes(b"PK")
+    code, output = find(tmp_path, capsys)
+    assert code == 4 and output.startswith(f"Error: {init}: not a ticket") and output.endswith("; delete it\n")
+    init.unlink()
+    assert find(tmp_path, capsys, "--rounds=1")[0] == 0
+    (tmp_path / "ticket-mask-1.pt").unlink()
+    whole = init.read_bytes()
+    for change in (lambda: init.write_bytes(whole[:-9]), init.unlink):
+        change()
+        for more in ([], ["-n"]):
+            code, output = find(tmp_path, capsys, *more)
+            assert code == 4 and output.startswith(f"Error: {init}: ") and "bring back a copy of it" in output
+        code, output = call(["tickets", "show", str(tmp_path)], capsys)
+        assert code == 4 and "round-0" in output and output.splitlines()[-1].startswith(f"Error: {init}: ")
+    trainer.commands.clear()
+    init.write_bytes(whole)
+    assert find(tmp_path, capsys, "--rounds=1")[0] == 0 and not trainer.commands  # the mask alone was made
+    (tmp_path / "ticket.json").write_text("{")
+    code, output = call(["tickets", "find", f"--outdir={tmp_path}"], capsys)
+    assert code == 4 and output.startswith(f"Error: {tmp_path / 'ticket.json'} is no JSON") and output.count("\n") == 1
+
+
+def test_weights_of_another_ticket_are_told_before_anything_trains(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
+    assert find(tmp_path, capsys, "--rounds=1")[0] == 0
+    networks = {"G": Net(), "D": Net()}
+    write_init(init_of(networks), tmp_path / "ticket-init.pt")
+    code, output = find(tmp_path, capsys, "--rounds=2", "-n")
+    assert code == 2 and f"ticket-mask-1.pt was found with other weights than {tmp_path / 'ticket-init.pt'} holds" in output
 
 
 def test_what_was_mistyped_before_anything_has_trained_binds_nobody(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
@@ -272,25 +360,25 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, trainer: Train
 
 
 def test_a_damaged_mask_and_one_of_another_ticket_are_named(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
-    assert find(tmp_path, capsys)[0] == 0
-    first, second = tmp_path / "ticket-mask-1.pt", tmp_path / "ticket-mask-2.pt"
+    folder = tmp_path / "one"
+    assert find(folder, capsys)[0] == 0
+    first, second = folder / "ticket-mask-1.pt", folder / "ticket-mask-2.pt"
     kept = second.read_bytes()
     second.write_bytes(kept[:-100])
-    code, output = find(tmp_path, capsys, "--rounds=3")
-    assert code == 1 and f"{second}: " in output and "delete it to have it made anew" in output
-    assert "ticket-mask-3.pt: waits for ticket-mask-2.pt" in output
+    code, output = find(folder, capsys, "--rounds=3")
+    assert code == 4 and output.startswith(f"Error: {second}: ") and output.endswith("; delete it to have it made anew\n")
     second.write_bytes(kept)
     assert find(tmp_path / "other", capsys, "--score=raw", "--share=0.4")[0] == 0
     shutil.copy(tmp_path / "other" / "ticket-mask-1.pt", first)
-    code, output = find(tmp_path, capsys)
-    assert code == 1 and f"{first} was found by kind magnitude" in output and "share 0.4" in output
+    code, output = find(folder, capsys)
+    assert code == 2 and f"{first} was found by kind magnitude" in output and "share 0.4" in output
     first.unlink()
-    assert find(tmp_path, capsys)[0] == 0  # the same as before, so that the second still follows from it
+    assert find(folder, capsys)[0] == 0  # the same as before, so that the second still follows from it
     mask = read_mask(first)
     turned = {kind: {name: keep.flip(0) for name, keep in keeps.items()} for kind, keeps in mask.networks.items()}
     write_mask(Mask(turned, 1, mask.rule, mask.init, mask.before), first)
-    code, output = find(tmp_path, capsys)
-    assert code == 1 and f"{second} was pruned from another mask than {first} holds" in output
+    code, output = find(folder, capsys)
+    assert code == 2 and f"{second} was pruned from another mask than {first} holds" in output
 
 
 @pytest.mark.parametrize("arguments, told", [
@@ -342,7 +430,7 @@ def test_small_dense_networks_have_the_parameters_that_a_ticket_keeps(tmp_path: 
     assert "--cbase=8" in find(tmp_path, capsys, "--sparsity=0.999", command="small-dense")[1]
     (tmp_path / "small-dense-2.json").write_text('{"cbase": 4')
     code, output = find(tmp_path, capsys, "--round=2", command="small-dense")
-    assert code == 1 and f"{tmp_path / 'small-dense-2.json'} " in output and "delete it to have it made anew" in output
+    assert code == 4 and f"{tmp_path / 'small-dense-2.json'} " in output and "delete it to have it made anew" in output
 
 
 def test_the_largest_capacity_that_is_not_too_large() -> None:
@@ -386,7 +474,8 @@ def test_what_is_known_of_the_rounds_is_shown(tmp_path: Path, trainer: Trainer, 
     assert lines[3]["overlap"]["G"] == prune.overlap(masks_[2].networks["G"], masks_[1].networks["G"])
     (tmp_path / "ticket-mask-2.pt").write_bytes(b"PK")
     code, output = call(["tickets", "show", str(tmp_path), "--layers"], capsys)
-    assert code == 0 and "G.conv.weight" in output and "damaged" in output and "80" in output
+    assert code == 4 and "G.conv.weight" in output and "damaged" in output and "80" in output
+    assert output.splitlines()[-1].startswith(f"Error: {tmp_path / 'ticket-mask-2.pt'}: ") and "made anew" in output
 
 
 def test_a_report_has_the_masks_of_all_rounds_and_what_they_share(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
@@ -434,10 +523,11 @@ def test_a_chain_of_the_real_loop(
     """Round 0, its masks, and round 1, through the real commands: the pickle has its zeros exactly, and all else moves."""
 
     def run(supervisor: Supervisor, command: Sequence[str], log: Path, handles: Sequence[int] = ()) -> Optional[str]:
-        ended = run_python(["-m", "regan_ext", *command[list(command).index("train") :]])
-        return ended.stdout[-2000:] if ended.returncode else None
+        ended = forked(command)
+        return ended.stdout.decode()[-2000:] if ended.returncode else None
 
     monkeypatch.setattr(Supervisor, "run", run)
+    fork_rehearsals(monkeypatch)
     small = [
         "--device=cpu",
         "--cfg=cifar",
@@ -450,6 +540,8 @@ def test_a_chain_of_the_real_loop(
         "--metrics=none",
     ]
     arguments = ["tickets", "find", f"--outdir={tmp_path}", "--host=embedded", f"--data={data_zip}", "--rounds=1", *small]
+    code, output = call([*arguments, "--scope=b*"], capsys)
+    assert code == 2 and "Error: --scope: of G: scope pattern 'b*'" in output and not list(tmp_path.iterdir()), output
     code, output = call(arguments, capsys)
     assert code == 0, output
     init, mask = read_init(tmp_path / "ticket-init.pt"), read_mask(tmp_path / "ticket-mask-1.pt")

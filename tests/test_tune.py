@@ -543,7 +543,7 @@ def test_a_dry_run_of_train_is_understood(monkeypatch: pytest.MonkeyPatch) -> No
 
     def answer(code: int, out: str, err: str = "") -> Optional[Plan]:
         done = subprocess.CompletedProcess([], code, out.encode(), err.encode())
-        monkeypatch.setattr(training.subprocess, "run", lambda *a, **k: done)
+        monkeypatch.setattr(subprocess, "run", lambda *a, **k: done)
         return training.dry_run(["train"])
 
     assert answer(0, f"\nTraining options:\n{json.dumps(args)}\n\nOutput directory: x\n") == Plan(18750, 16, 300, 75)

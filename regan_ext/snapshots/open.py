@@ -25,7 +25,7 @@ from ..support.errors import UserError
 from ..support.pickles import TRUST, foreign, open_pickle, unpickle
 from ..support.text import echo, printable
 
-__all__ = ["Snapshot", "open_snapshot"]
+__all__ = ["Snapshot", "open_snapshot", "prepare_host"]
 
 _NEEDED = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping", "synthesis")
 
@@ -82,8 +82,18 @@ def _ask(file: IO[bytes], path: Path, trust: bool) -> None:
     click.confirm(printable(f"{foreign(path)}. Do you trust it?"), abort=True, err=True)
 
 
-def _prepare_host(given: Optional[str]) -> Tuple[str, Optional[Flavour]]:
-    """Make the host's modules importable, which the pickle names; returns what to call the host, and its family."""
+def prepare_host(given: Optional[str]) -> Tuple[str, Optional[Flavour]]:
+    """Make a host's modules importable, which its pickles name.
+
+    Args:
+        given: as ``--host`` has it; None = as train finds it.
+
+    Returns:
+        What to call the host, and its family; None for the embedded one.
+
+    Raises:
+        UserError: there is none.
+    """
     try:
         checkout, reason = find_host(given)
         if checkout is None:
@@ -113,7 +123,7 @@ def open_snapshot(path: Path, host: Optional[str], trust: bool) -> Snapshot:
     """
     with open_pickle(path) as file:
         _ask(file, path, trust)
-        where, flavour = _prepare_host(host)
+        where, flavour = prepare_host(host)
         echo(f"Host: {where}; snapshot: {path}", err=True)
         data = unpickle(file, path)
     if not isinstance(data, dict) or "G_ema" not in data:

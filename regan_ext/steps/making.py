@@ -10,7 +10,9 @@ from ..support.errors import UserError
 from ..support.process import Supervisor
 from .step import DIFFERS, FINISHED, FRESH, Say, Standing, Step
 
-__all__ = ["Making"]
+__all__ = ["ANEW", "Making"]
+
+ANEW = "delete it to have it made anew"
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,7 @@ class Making(Step):
         if not self.path.exists():
             return Standing(FRESH)
         wrong = self.check()
-        return (
-            Standing(FINISHED, str(self.path))
-            if wrong is None
-            else Standing(DIFFERS, f"{wrong}; delete it to have it made anew")
-        )
+        return Standing(FINISHED, str(self.path)) if wrong is None else Standing(DIFFERS, f"{wrong}; {ANEW}")
 
     def preview(self, now: Standing) -> str:
         return f"# {self.path} is made {self.how}"

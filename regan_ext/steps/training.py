@@ -75,7 +75,9 @@ class Training(Step):
     def standing(self) -> Standing:
         differs = difference(settings_of(noted(self.note)), self.settings)
         if differs is not None and self.is_bound:
-            return Standing(DIFFERS, f"was begun {differs}: choose another --out, or delete its folder")
+            return Standing(
+                DIFFERS, f"was begun with other options ({differs}): give the same, choose another --out, or delete its folder"
+            )
         run = last_run(self.folder)
         if run is None:
             return Standing(FRESH)
@@ -133,11 +135,27 @@ def _newest(folder: Path) -> Optional[Path]:
 
 
 def difference(before: Optional[Sequence[str]], now: Sequence[str]) -> Optional[str]:
-    """How the arguments that something was begun with differ from those of now; None where they do not, or are not known."""
-    if before is None or tuple(before) == tuple(now):
-        return None
-    was, given = ([o for o in these if o not in those] for these, those in ((before, now), (now, before)))
-    return f"with {' '.join(was) or 'less'}, now {' '.join(given) or 'less'}"
+    """What of the arguments that something was begun with is other now, such as "--gamma: 1 -> 2"; None where nothing is, or
+    where they are not known. The order does not matter, nor whether they were typed as ``--x=1`` or as ``--x 1``.
+    """
+    was, given = _values(now if before is None else before), _values(now)
+    flags = [flag for flag in dict.fromkeys([*was, *given]) if was.get(flag) != given.get(flag)]
+    absent = "not given"
+    return ", ".join(f"{flag}: {was.get(flag, absent)} -> {given.get(flag, absent)}" for flag in flags) or None
+
+
+def _values(arguments: Sequence[str]) -> Dict[str, str]:
+    """Flag → value, as typed last; "given" where it has none."""
+    values: Dict[str, str] = {}
+    before = ""
+    for argument in arguments:
+        if before and not argument.startswith("--"):
+            values[before], before = argument, ""
+            continue
+        flag, equals, value = argument.partition("=")
+        values[flag] = value if equals else "given"
+        before = "" if equals else flag
+    return values
 
 
 def note_settings(step: Training) -> None:

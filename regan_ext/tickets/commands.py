@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Tuple
 
@@ -14,8 +15,9 @@ from ..support.paths import UserPath
 from ..support.text import echo, terminal
 
 if TYPE_CHECKING:
-    from ..steps.step import Step
+    from .check import Wish
     from .masks import Level
+    from .plan import TicketRun
     from .ticket import Rule, Ticket
 
 __all__ = ["tickets"]
@@ -61,8 +63,10 @@ def tickets() -> None:
     """Find GAN tickets: train, prune, rewind, again and again; and what they are compared with.
 
     TRAIN_OPTIONs are those of regan-ext train, and the same in all runs of a folder; a folder that was begun knows them. The
-    same command goes on where it was stopped or killed. Exit code: 0 all is finished, 1 something failed, 2 a mistake,
-    130 stopped.
+    same command goes on where it was stopped or killed.
+
+    Exit code: 0 all is finished, 1 something failed, 2 a mistake, 4 a file of DIR is damaged, 130 stopped. After 2
+    and 4 nothing was begun.
     """
 
 
@@ -77,10 +81,12 @@ def find(ctx: click.Context, rounds: int, dry_run: bool, **given: Any) -> None:
     Round r's run in DIR/round-r is its ticket, trained. DIR/ticket-mask-r.pt is its mask, DIR/ticket-init.pt what all begin
     with; with --resume=PKL of train that is the network in PKL.
     """
+    from .check import Wish
+    from .masks import Level
     from .plan import magnitude
 
     ticket, rule = _begun(**given)
-    ctx.exit(_do(magnitude(ticket, rule, rounds), dry_run))
+    ctx.exit(_do(magnitude(ticket, rule, rounds), dry_run, Wish(rule, Level(rounds), f"--rounds={rounds}")))
 
 
 @tickets.command("random", context_settings=_OF_TRAIN, short_help="Train a random ticket.")
@@ -100,13 +106,14 @@ def find_random(
     ctx: click.Context, round_: Optional[int], sparsity: Optional[float], like: str, mask_seed: int, dry_run: bool, **given: Any
 ) -> None:
     """Train a ticket of as many weights, drawn at random, from the same initial weights."""
+    from .check import Wish
     from .plan import random
 
-    level = _level(round_, sparsity)
+    level, option = _level(round_, sparsity)
     if like == "counts" and round_ is None:
         raise UserError("--like=counts takes the numbers of a round's ticket: give --round instead of --sparsity")
     ticket, rule = _begun(**given)
-    ctx.exit(_do(random(ticket, rule, level, mask_seed, like), dry_run))
+    ctx.exit(_do(random(ticket, rule, level, mask_seed, like), dry_run, Wish(rule, level, option)))
 
 
 @tickets.command("one-shot", context_settings=_OF_TRAIN, short_help="Train a ticket that is pruned at once.")
@@ -116,11 +123,12 @@ def find_random(
 @click.pass_context
 def find_one_shot(ctx: click.Context, round_: Optional[int], sparsity: Optional[float], dry_run: bool, **given: Any) -> None:
     """Train a ticket that is pruned from the end of round 0 in one step, and rewound."""
+    from .check import Wish
     from .plan import one_shot
 
-    level = _level(round_, sparsity)
+    level, option = _level(round_, sparsity)
     ticket, rule = _begun(**given)
-    ctx.exit(_do(one_shot(ticket, rule, level), dry_run))
+    ctx.exit(_do(one_shot(ticket, rule, level), dry_run, Wish(rule, level, option)))
 
 
 @tickets.command("small-dense", context_settings=_OF_TRAIN, short_help="Train dense networks of as many parameters.")
@@ -130,11 +138,12 @@ def find_one_shot(ctx: click.Context, round_: Optional[int], sparsity: Optional[
 @click.pass_context
 def find_small_dense(ctx: click.Context, round_: Optional[int], sparsity: Optional[float], dry_run: bool, **given: Any) -> None:
     """Train dense networks with the largest --cbase that has no more parameters than the ticket keeps."""
+    from .check import Wish
     from .plan import small_dense
 
-    level = _level(round_, sparsity)
+    level, option = _level(round_, sparsity)
     ticket, rule = _begun(**given)
-    ctx.exit(_do(small_dense(ticket, rule, level), dry_run))
+    ctx.exit(_do(small_dense(ticket, rule, level), dry_run, Wish(rule, level, option)))
 
 
 @tickets.command("train", context_settings=_OF_TRAIN, short_help="Train a ticket with other options, or on other data.")
@@ -152,9 +161,9 @@ def train_mask(
 ) -> None:
     """Train the ticket MASK, a ticket-mask-….pt, in a folder of its name in DIR."""
     from .plan import of_mask
-    from .ticket import begin
+    from .ticket import INIT_FILE, begin
 
-    init = (init or (outdir / "ticket-init.pt" if transfer else mask.with_name("ticket-init.pt"))).absolute()
+    init = (init or (outdir / INIT_FILE if transfer else mask.with_name(INIT_FILE))).absolute()
     if not transfer and not init.is_file():
         raise UserError(
             f"--init: there is no {init}; name the file that round 0 has written, or give --transfer for other weights"
@@ -171,24 +180,31 @@ def show(folder: Path, layers: bool, as_json: bool) -> None:
     """Print what is known of the tickets in DIR.
 
     Overlap is the Jaccard index of a mask with that of the round before: weights that both keep per weight that one keeps.
+
+    Exit code: 0, 2 there are none, 4 one of their files is damaged.
     """
+    from ..train.faults import FilesFault
     from .show import dumps, read, tables
 
     found = read(folder)
     if as_json:
         echo(dumps(found), nl=False)
-        return
-    console = terminal(width=None if terminal().is_terminal else 200)
-    for table in tables(found, layers):
-        console.print(table)
+    else:
+        console = terminal(width=None if terminal().is_terminal else 200)
+        for table in tables(found, layers):
+            console.print(table)
+    notes = [each.note for each in found if each.note]
+    if notes:
+        raise FilesFault("; ".join(notes))
 
 
-def _level(round_: Optional[int], sparsity: Optional[float]) -> "Level":
+def _level(round_: Optional[int], sparsity: Optional[float]) -> "Tuple[Level, str]":
+    """How many weights the ticket keeps, and the option that says so."""
     from .masks import Level
 
     if (round_ is None) == (sparsity is None):
         raise UserError("give either --round or --sparsity: how many weights the ticket keeps")
-    return Level(round_, sparsity or 0.0)
+    return Level(round_, sparsity or 0.0), f"--sparsity={sparsity:g}" if round_ is None else f"--round={round_}"
 
 
 def _begun(outdir: Path, preset: Optional[str], **given: Any) -> "Tuple[Ticket, Rule]":
@@ -198,14 +214,17 @@ def _begun(outdir: Path, preset: Optional[str], **given: Any) -> "Tuple[Ticket, 
     return begin(outdir, rule.arguments, **given), rule
 
 
-def _do(wanted: "Step", dry_run: bool) -> int:
+def _do(wanted: "TicketRun", dry_run: bool, wish: "Optional[Wish]" = None) -> int:
     from ..steps import runner
+    from .check import check
+    from .plan import SmallDense
 
+    cbase = check(wanted, wish)
     if not dry_run:
         return runner.run([wanted], echo)
     from .show import estimate
 
-    runner.dry_run([wanted])
+    runner.dry_run([replace(wanted, cbase=cbase) if isinstance(wanted, SmallDense) else wanted])
     said = estimate(wanted)
     if said is not None:
         echo(said, err=True)

@@ -23,7 +23,10 @@ from ..support.reading import Damaged, mapping, read_json, whole
 from .capacity import capacity_of, parameters
 from .ticket import Rule, Ticket
 
-__all__ = ["Level", "check_capacity", "check_mask", "find_capacity", "find_next", "find_one_shot", "find_random", "rule_of"]
+__all__ = [
+    "Level", "capacity", "check_capacity", "check_mask", "find_capacity", "find_next", "find_one_shot", "find_random",
+    "rule_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -140,14 +143,29 @@ def find_capacity(ticket: Ticket, rule: Rule, level: Level, path: Path) -> None:
         UserError: see ``find_next``, or there are no networks that small.
     """
     networks = _end_of(ticket, rule, 0)
-    keeps = _dense(read_init(ticket.init), networks, rule).networks
-    dense = sum(map(parameters, networks.values()))
-    wanted = dense - sum(_numel(keep) - level.kept(_numel(keep), rule.share) for keep in keeps.values())
-    base, count = capacity_of(list(networks.values()), wanted)
+    numels = {kind: _numel(keep) for kind, keep in _dense(read_init(ticket.init), networks, rule).networks.items()}
     with whole_file(path) as file:
-        file.write(
-            json.dumps({"cbase": base, "parameters": count, "wanted": wanted, "dense": dense}, indent=2).encode() + b"\n"
-        )
+        file.write(json.dumps(capacity(networks, numels, rule, level), indent=2).encode() + b"\n")
+
+
+def capacity(networks: Mapping[str, torch.nn.Module], numels: Mapping[str, int], rule: Rule, level: Level) -> Dict[str, int]:
+    """What is known of dense networks with as many parameters as a ticket keeps.
+
+    Args:
+        networks: those that are pruned, by name.
+        numels: number of their weights in scope.
+        rule, level: of the ticket.
+
+    Returns:
+        "cbase", "parameters", how many were "wanted", and how many the networks have "dense".
+
+    Raises:
+        UserError: there are no networks that small.
+    """
+    dense = sum(map(parameters, networks.values()))
+    wanted = dense - sum(numel - level.kept(numel, rule.share) for numel in numels.values())
+    base, count = capacity_of(list(networks.values()), wanted)
+    return {"cbase": base, "parameters": count, "wanted": wanted, "dense": dense}
 
 
 def _numel(keeps: Mapping[str, torch.Tensor]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, List, Mapping, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from ..runs.metric import last_values
 from ..steps.making import Making
@@ -15,10 +15,11 @@ from ..support.process import module_command
 from ..support.reading import mapping, read_json
 from . import masks
 from .masks import Level
-from .ticket import SETTINGS_FILE, Rule, Ticket
+from .ticket import Rule, Ticket
 
 __all__ = [
-    "TicketRun", "drawn_mask", "magnitude", "magnitude_mask", "of_mask", "one_shot", "one_shot_mask", "random", "small_dense",
+    "SmallDense", "TicketRun", "drawn_mask", "magnitude", "magnitude_mask", "of_mask", "one_shot", "one_shot_mask",
+    "random", "small_dense",
 ]  # fmt: skip
 
 
@@ -52,7 +53,7 @@ class TicketRun(Training):
 
     @property
     def note(self) -> Path:
-        return self.ticket.folder / SETTINGS_FILE
+        return self.ticket.note
 
     @property
     def settings(self) -> Tuple[str, ...]:
@@ -89,12 +90,18 @@ class TicketRun(Training):
 
 @dataclass(frozen=True)
 class SmallDense(TicketRun):
-    """A run of dense networks with less capacity, which a file says."""
+    """A run of dense networks with less capacity, which a file says.
+
+    Args:
+        cbase: the capacity, where the file is yet to be made; None = not known.
+    """
+
+    cbase: Optional[int] = None
 
     def own_options(self) -> List[str]:
         (making,) = self.needs
         assert isinstance(making, Making)
-        return [f"--cbase={mapping(read_json(making.path)).get('cbase')}" if making.path.exists() else "--cbase=(solved for)"]
+        return [f"--cbase={mapping(read_json(making.path)).get('cbase') if making.path.exists() else self.cbase}"]
 
 
 def _round_0(ticket: Ticket) -> TicketRun:
@@ -176,7 +183,7 @@ def drawn_mask(ticket: Ticket, rule: Rule, level: Level, seed: int, like: str, t
     return Making(path, partial(masks.find_random, ticket, rule, level, seed, like, path), check, "at random", tuple(needs))
 
 
-def small_dense(ticket: Ticket, rule: Rule, level: Level) -> TicketRun:
+def small_dense(ticket: Ticket, rule: Rule, level: Level) -> SmallDense:
     """A dense run of as many parameters as a ticket has, of those that round 0 has."""
     title = f"small-dense-{level}"
     path = ticket.folder / f"{title}.json"

@@ -19,10 +19,13 @@ from ..runs.chain import last_run
 from ..runs.folder import Run
 from ..runs.metric import last_values
 from ..runs.tickets import mask_of
+from ..steps.making import ANEW
 from ..steps.step import FINISHED, Step, with_needs
 from ..support.errors import UserError
 from ..support.text import counted, duration
+from .check import init_fault
 from .plan import TicketRun
+from .ticket import INIT_FILE, Ticket
 
 __all__ = ["Shown", "dumps", "estimate", "read", "tables"]
 
@@ -43,7 +46,7 @@ class Shown:
         finished: whether it has reached its budget.
         seconds: measured time of all its jobs; NaN where there is none.
         metrics: name → last value.
-        note: what is wrong with the file of its mask; "" for nothing.
+        note: what is wrong with the file of its mask, and how to mend it; "" for nothing.
     """
 
     name: str
@@ -58,7 +61,7 @@ class Shown:
 
 
 def read(folder: Path) -> List[Shown]:
-    """The runs of a ticket's folder and its masks, rounds first.
+    """The runs of a ticket's folder and its masks, rounds first; before them its initial weights where these are damaged.
 
     Raises:
         UserError: there are none.
@@ -80,7 +83,8 @@ def read(folder: Path) -> List[Shown]:
         if mask is None and run is not None and not note:
             mask = mask_of(run)  # of another folder
         found.append(_shown(title, mask, other, run, note))
-    return found
+    fault = init_fault(Ticket(folder, (), (), ""))
+    return found if fault is None else [Shown(INIT_FILE, note=fault), *found]
 
 
 def _parts(title: str) -> Tuple[str, int]:
@@ -98,7 +102,7 @@ def _mask(path: Optional[Path]) -> Tuple[Optional[Mask], str]:
     try:
         return (None if path is None else read_mask(path)), ""
     except (TensorFileError, OSError) as err:
-        return None, str(err)
+        return None, f"{err}; {ANEW}"
 
 
 def _shown(title: str, mask: Optional[Mask], other: Optional[Mask], run: Optional[Run], note: str) -> Shown:
@@ -131,7 +135,7 @@ def tables(found: Sequence[Shown], layers: bool = False) -> List[Table]:
     rows = [
         [
             each.name,
-            each.note or _trained(each),
+            "damaged" if each.note else _trained(each),
             *(_percent(each.sparsity.get(kind)) for kind in kinds),
             *(_percent(each.overlap.get(kind)) for kind in kinds),
             *(f"{each.metrics[name]:.5g}" if name in each.metrics else "" for name in metrics),

@@ -9,11 +9,13 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 from ..runs.chain import last_run
 from ..steps.training import difference, noted, settings_of
 from ..support.errors import UserError
-from ..support.reading import mapping
+from ..support.reading import Damaged, mapping, read_json
+from ..train.faults import FilesFault
 
-__all__ = ["REFERENCE", "SETTINGS_FILE", "Rule", "Ticket", "begin", "rule_of_folder"]
+__all__ = ["INIT_FILE", "REFERENCE", "SETTINGS_FILE", "Rule", "Ticket", "begin", "rule_of_folder"]
 
 SETTINGS_FILE = "ticket.json"
+INIT_FILE = "ticket-init.pt"
 # Options that would make a run another than its folder says, and how to say what they would say.
 _RESERVED = {
     "--resume=latest": "runs that were interrupted go on anyway",
@@ -86,7 +88,12 @@ class Ticket:
     @property
     def init(self) -> Path:
         """The weights that all runs begin with."""
-        return self.folder / "ticket-init.pt"
+        return self.folder / INIT_FILE
+
+    @property
+    def note(self) -> Path:
+        """The file that says what the folder was begun with."""
+        return self.folder / SETTINGS_FILE
 
     @property
     def settings(self) -> Tuple[str, ...]:
@@ -134,6 +141,14 @@ def _known(before: Sequence[str]) -> Dict[str, Any]:
     return found
 
 
+def _noted(path: Path) -> Mapping[str, Any]:
+    """What is written down of a folder; empty where nothing is."""
+    try:
+        return mapping(read_json(path)) if path.exists() else {}
+    except Damaged as err:
+        raise FilesFault(f"{path} {err}; delete it, and give all options as the folder was begun with") from err
+
+
 def begin(
     folder: Path,
     about: Tuple[str, ...],
@@ -152,21 +167,27 @@ def begin(
 
     Raises:
         UserError: options that are the command's own, no data, or the folder was begun with others.
+        FilesFault: what it was begun with cannot be read.
     """
     for option in options:
         flag = option if option in _RESERVED else option.split("=")[0]
         if flag in _RESERVED:
             raise UserError(f"{flag} cannot be given to the runs of a ticket: {_RESERVED[flag]}")
-    note = noted(folder / SETTINGS_FILE)
+    note = _noted(folder / SETTINGS_FILE)
     before, where = settings_of(note), mapping(note.get("where"))
     if before is not None and not options:
         options = before[len(about) + 1 :]
     data, host, gpus = data or where.get("data"), host or where.get("host"), gpus or where.get("gpus")
     if data is None:
         raise UserError("--data is missing: the zip or folder of the training images")
+    outer = next((parent for parent in folder.absolute().parents if (parent / SETTINGS_FILE).exists()), None)
+    if outer is not None:
+        raise UserError(f"--outdir: {folder} lies in {outer}, which is the folder of another ticket; name one outside of it")
     host = str(Path(host).absolute()) if host is not None and Path(host).is_dir() else host
     ticket = Ticket(folder, about, tuple(options), str(Path(data).absolute()), host, gpus, trust)
     differs = difference(before, ticket.settings)
     if differs is not None and ticket.has_begun:
-        raise UserError(f"--outdir: {folder} was begun {differs}; name another folder, or give the same options")
+        raise UserError(
+            f"--outdir: {folder} was begun with other options ({differs}): give the same or none at all, or name another folder"
+        )
     return ticket

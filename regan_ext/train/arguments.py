@@ -22,7 +22,7 @@ from . import disk, methods, options, resume, resume_options
 from .resume_networks import fetch, open_networks, read_networks, shapes_of
 from .setups import Setup
 
-__all__ = ["HostModule", "check_batch", "edit", "load_on_cpu", "set_up", "take_up"]
+__all__ = ["HostModule", "check_batch", "edit", "load_on_cpu", "networks_of", "set_up", "take_up"]
 
 HostModule = Callable[[str], Any]  # the host's module of a name, such as "dnnlib"
 _KEEPERS = ["training_hooks.observers.best.keep_best"]
@@ -135,10 +135,10 @@ def edit(
     if any(fix.name == "betas" and fix.is_present() for fix in compat.FIXES):
         for key in ("G_opt_kwargs", "D_opt_kwargs"):
             compat.float_betas(args[key])
-    networks = _networks(host, args, flavour)
+    networks = networks_of(host, args, flavour)
     shapes = {kind: shapes_of(network) for kind, network in networks.items()}
     if methods.tell(args, request, flavour, shapes):
-        networks = _networks(host, args, flavour)
+        networks = networks_of(host, args, flavour)
     trained = {kind: parameter_shapes(network) for kind, network in networks.items()}
     zeros = {kind: _zeros(network) for kind, network in networks.items()} if request.methods and found is None else {}
     is_resumed = bool(args.get("resume_pkl")) or (found is not None and found.goes_on)
@@ -253,7 +253,7 @@ def take_up(
         UserError: it was trained with other options or on other images.
     """
     resume.unless_other_images(found, args, images)
-    _restore(args, found, _networks(host, args, flavour), flavour)
+    _restore(args, found, networks_of(host, args, flavour), flavour)
 
 
 def _restore(args: Any, found: resume.Resume, networks: Mapping[str, Any], flavour: Flavour) -> None:
@@ -280,8 +280,17 @@ def _zeros(network: Any) -> Tuple[str, ...]:
     return tuple(name for name, p in network.named_parameters() if p.ndim >= 2 and not p.any())
 
 
-def _networks(host: HostModule, args: Any, flavour: Flavour) -> Dict[str, Any]:
-    """ "G" and "D", made by the host's own classes."""
+def networks_of(host: HostModule, args: Any, flavour: Flavour) -> Dict[str, Any]:
+    """ "G" and "D", made by the host's own classes.
+
+    Args:
+        host: the host whose loop will run.
+        args: keyword arguments of the loop.
+        flavour: family of hosts that it is of.
+
+    Raises:
+        UserError: they need a package that is not installed.
+    """
     util = host("dnnlib").util
     dataset = util.construct_class_by_name(**args["training_set_kwargs"])
     known = dict(c_dim=dataset.label_dim, img_resolution=dataset.resolution, img_channels=dataset.num_channels)

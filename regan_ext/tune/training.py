@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
@@ -16,8 +13,9 @@ from training_hooks.nvidia import host_loop as loop
 from ..runs.folder import Run
 from ..runs.job import by_kimg
 from ..runs.metric import MetricPoint
+from ..steps.rehearsal import rehearsed
 from ..support.errors import UserError
-from ..support.process import error_of, module_command
+from ..support.process import module_command
 from ..train.presets import fill
 
 __all__ = ["Plan", "Refused", "Training", "dry_run", "tidy"]
@@ -128,13 +126,10 @@ def dry_run(command: Sequence[str]) -> Plan:
     Raises:
         Refused: it does not take them.
     """
-    # Apart from this terminal: one that Ctrl-C ends would look like one that refuses.
-    apart = os.name == "posix"
-    done = subprocess.run([*command, "-n"], stdin=subprocess.DEVNULL, capture_output=True, check=False, start_new_session=apart)
-    output, errors = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    if done.returncode:
-        raise Refused(error_of(f"{output}\n{errors}"))
-    args = json.JSONDecoder().raw_decode(output[output.index("{", output.index("Training options:")) :])[0]
+    try:
+        args = rehearsed(command)
+    except UserError as err:
+        raise Refused(err.message) from err
     batch, total = args["batch_size"], args["total_kimg"]
     iterations = -(-int(total * 1000) // batch)
     return Plan(iterations, batch, total, max(1, int(total / loop.kimg_per_tick(args))))

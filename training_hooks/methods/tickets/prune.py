@@ -18,7 +18,7 @@ from ...sparsity.selection import SelectionError, listed, parameter_shapes, sele
 from .files import Init, Mask
 
 __all__ = [
-    "SCOPES", "SCORES", "counts", "dense", "dense_mask", "following", "kept_after", "overlap", "prune", "prune_to",
+    "SCOPES", "SCORES", "counts", "dense", "dense_mask", "following", "kept_after", "least", "overlap", "prune", "prune_to",
     "random_mask", "scores", "selected", "sparsity",
 ]  # fmt: skip
 
@@ -121,6 +121,11 @@ def kept_after(numel: int, share: float, rounds: int) -> int:
     for _ in range(rounds):
         numel -= pruned_count(numel, share)
     return numel
+
+
+def least(shapes: Mapping[str, Sequence[int]]) -> int:
+    """Fewest entries that a mask of these shapes keeps: one of every output channel."""
+    return sum(shape[0] for shape in shapes.values() if len(shape) >= 2)
 
 
 def prune_to(keeps: Keeps, sizes: Keeps, kept: int) -> Dict[str, torch.Tensor]:
