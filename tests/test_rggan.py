@@ -304,13 +304,13 @@ def test_dense_sparse_dense_without_a_step_is_the_identity() -> None:
         mine.iterate()
     mine.decide(False).iterate().iterate()
     before, sparse = mine.weights(), mine.decide(True)
-    with mine.loop.iteration():
-        assert mine.rg.is_sparse() and not same(before, sparse.weights())
-        assert 0.1 < 1 - mine.rg.networks["G"].kept() < 0.4
-        assert mine.networks["G_ema"][0].weight.eq(0).equal(mine.networks["G"][0].weight.eq(0))  # type: ignore[index, union-attr, operator]
+    mine.loop.begin_iteration()
+    assert mine.rg.is_sparse() and not same(before, sparse.weights())
+    assert 0.1 < 1 - mine.rg.networks["G"].kept() < 0.4
+    assert mine.networks["G_ema"][0].weight.eq(0).equal(mine.networks["G"][0].weight.eq(0))  # type: ignore[index, union-attr, operator]
     mine.decide(False)
-    with mine.loop.iteration():
-        assert same(before, mine.weights()) and not mine.rg.is_sparse()
+    mine.loop.begin_iteration()
+    assert same(before, mine.weights()) and not mine.rg.is_sparse()
     assert mine.loop.end_tick()["RG/switches"] == 3
 
 

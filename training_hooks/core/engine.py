@@ -86,6 +86,7 @@ class Engine:
         report: takes name and value of a statistic; the host's own ``training_stats.report0``.
         ends_tick: whether the iteration that is being trained is the last of its tick.
         begin: called when an iteration begins, before its events.
+        stepped: called after the events of an optimizer step.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Engine:
         report: Callable[[str, float], Any] = lambda name, value: None,
         ends_tick: Callable[[], bool] = lambda: True,
         begin: Callable[[], None] = lambda: None,
+        stepped: Callable[[Step], Any] = lambda step: None,
     ):
         self.hooks: List[Hook] = sorted(hooks, key=lambda hook: hook.order)
         self.training = training
@@ -103,7 +105,7 @@ class Engine:
         self.is_extra = False
         self._phase, self._round = "", 0
         self._first = ""  # the network whose main phase an iteration begins with
-        self._report, self._ends_tick, self._begin = report, ends_tick, begin
+        self._report, self._ends_tick, self._begin, self._stepped = report, ends_tick, begin, stepped
         self._started = False
         self._handles: List[Any] = []  # of what is registered at the optimizers
 
@@ -128,8 +130,8 @@ class Engine:
         if configured_lr is not None:
             self.training.configured_lr[network] = configured_lr
         self._handles += [
-            optimizer.register_step_pre_hook(lambda *_: self._step(network, before=True)),
-            optimizer.register_step_post_hook(lambda *_: self._step(network, before=False)),
+            optimizer.register_step_pre_hook(lambda opt, *_: self._step(network, opt, before=True)),
+            optimizer.register_step_post_hook(lambda opt, *_: self._step(network, opt, before=False)),
         ]
 
     def enter_phase(self, phase: str) -> None:
@@ -204,7 +206,9 @@ class Engine:
         """Whether any hook has the networks that it reconfigures sparse at the moment."""
         return any(hook.is_sparse() for hook in self.hooks)
 
-    def _step(self, network: str, before: bool) -> None:
+    def _step(self, network: str, optimizer: torch.optim.Optimizer, before: bool) -> None:
+        if _leaves_out(optimizer):
+            return
         if self.iteration < 0:
             raise RuntimeError(
                 "no iteration has begun: steps belong into `with loop.iteration():`, and with manual=True the loop calls "
@@ -214,3 +218,12 @@ class Engine:
         step = Step(network, f"{network}reg" if self.is_extra else phase, self.iteration)
         for hook in self.hooks:
             (hook.before_step if before else hook.after_step)(step)
+        if not before:
+            self._stepped(step)
+
+
+def _leaves_out(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a step of a fused optimizer does nothing, because a ``GradScaler`` has found gradients that are not finite. For
+    all other optimizers the scaler itself leaves the step out."""
+    found = getattr(optimizer, "found_inf", None)
+    return isinstance(found, torch.Tensor) and bool(found)

@@ -74,13 +74,19 @@ class LearningRates:
         Raises:
             RuntimeError: something has.
         """
+        if len(self._optimizer.param_groups) != len(self.base):
+            raise RuntimeError(
+                f"the optimizer of {self._network} had {len(self.base)} groups of parameters when training began and has "
+                f"{len(self._optimizer.param_groups)} now; add them all before the hook is attached"
+            )
         if self._of_loop:
             return
         for group, lr in zip(self._optimizer.param_groups, self._expected):
             if group["lr"] != lr:
                 raise RuntimeError(
                     f"the learning rate of {self._network} was set to {float(group['lr']):g}, but the hook sets it at every "
-                    f"iteration, here to {float(lr):g}; leave out the scheduler or what else sets it, or detach() the hook"
+                    f"iteration, here to {float(lr):g}; leave out the scheduler or what else sets it, or let the phases scale "
+                    f"what it sets: Loop(..., scheduled=[{self._network!r}]), attach(..., scheduled=True)"
                 )
 
     def _now(self) -> List[float]:

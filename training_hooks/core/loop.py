@@ -11,8 +11,9 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Union
 
 import torch
 
+from .averages import Average, averaged
 from .engine import Engine, name_of, of_hook, states_of
-from .hook import Hook, Round, Training
+from .hook import Hook, Round, Step, Training
 from .random_state import random_states, set_random_states
 from .ranks import bare, gather, rank_and_size
 from .schedule import Length
@@ -22,6 +23,7 @@ from .wraps import Wraps
 __all__ = ["Loop", "warn"]
 
 _VERSION = 1
+_PATIENCE = 256  # iterations that may begin in turn without a step of the network that counts them
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _followed: "weakref.WeakSet[torch.optim.Optimizer]" = weakref.WeakSet()  # optimizers that a loop is at work on
 
@@ -37,7 +39,7 @@ def warn(message: str) -> None:
 class _Forward:
     """The parts of the forward pass, by the names that they have in a host's loss."""
 
-    def __init__(self, networks: Mapping[str, torch.nn.Module]):
+    def __init__(self, networks: Mapping[str, Any]):
         self._networks = networks
         self.augment_pipe: Any = None
         if hasattr(bare(networks.get("G")), "synthesis"):
@@ -48,9 +50,12 @@ class _Forward:
         synthesis = getattr(self, "G_synthesis", None)
         if synthesis is getattr(generator, "synthesis", None):
             return self._networks["G"](*args, **kwargs)
+        outer = self._networks["G"]
+        if isinstance(outer, torch.nn.DataParallel) and len(outer.device_ids) > 1:
+            raise RuntimeError("whole channels cannot be spread by DataParallel; put G into DistributedDataParallel")
         vars(generator)["synthesis"] = synthesis  # before the registered one, for the call
         try:
-            return self._networks["G"](*args, **kwargs)
+            return getattr(outer, "_orig_mod", outer)(*args, **kwargs)  # what was compiled has all channels
         finally:
             del vars(generator)["synthesis"]
 
@@ -73,22 +78,29 @@ class Loop:
             ... loop.run_D(batch.real_img) ...
             with loop.extra_step():                steps of regularisation alone
                 d_opt.step()                       before_step / after_step  Step("D", "Dreg", i)
+        (loop.follow()                             once, in the place of all the blocks)
         statistics = loop.end_tick(metrics)        on_report(); on_metrics(values, kimg) where some are given; on_tick()
         torch.save(loop.state_dict(), path)
         loop.close()
+
+    An iteration is one main step of G's optimizer; of D's, where there is none of G. A block without one, such as one of D
+    alone or one whose step a ``GradScaler`` has left out, is part of the iteration that goes on with the next block.
 
     A method that only prunes needs ``iteration`` alone. Those that change what G or D compute with need ``round``, ``run_G``
     and ``run_D`` in the place of the tensors and networks themselves. In a run of several processes each makes its loop after
     ``torch.distributed.init_process_group``.
 
     Args:
-        networks: "G", "D" and, where there is one, its average "G_ema", bare or in ``DistributedDataParallel``; others may be
-            among them and become part of the state.
-        optimizers: "G", "D" or both → what trains that network.
+        networks: "G", "D" and, where there is one, its average "G_ema", bare, in ``DataParallel`` or
+            ``DistributedDataParallel``, or compiled; others may be among them and become part of the state. "G_ema" may also
+            be what keeps the average, or its tensors, see ``training_hooks.core.averages``.
+        optimizers: "G", "D" or both → what trains that network, also as Lightning or Accelerate wrap it.
         methods: hooks, such as ``Reconfiguration(ratio=0.3, interval=100)``.
         batch_size: images per iteration over all processes; None = not known.
         total_iterations: length of the run in iterations, or a ``Length``; None = not known.
         iterations_per_epoch: iterations of an epoch, by which lengths in epochs are measured; None = not known.
+        scheduled: those of "G" and "D" whose learning rate a scheduler or the loop itself sets, so that phases scale what it
+            sets; none by default.
         seed: what methods draw at random follows it; 0 by default, the same in every process.
 
     Raises:
@@ -98,22 +110,31 @@ class Loop:
 
     def __init__(
         self,
-        networks: Mapping[str, torch.nn.Module],
+        networks: Mapping[str, Average],
         optimizers: Mapping[str, torch.optim.Optimizer],
         methods: Sequence[Hook],
         *,
         batch_size: Optional[int] = None,
         total_iterations: Union[int, Length, None] = None,
         iterations_per_epoch: Optional[int] = None,
+        scheduled: Sequence[str] = (),
         seed: int = 0,
     ):
-        _check(networks, optimizers, methods)
+        given: Dict[str, Any] = {name: (bare(network), {}) for name, network in networks.items() if name != "G_ema"}
+        if "G_ema" in networks:
+            given["G_ema"] = averaged(networks["G_ema"], given.get("G", given.get("D", (torch.nn.Module(), {})))[0])
+        optimizers = {name: _inner(optimizer) for name, optimizer in optimizers.items()}
+        _check({name: network for name, (network, _) in given.items()}, optimizers, methods, scheduled)
         if isinstance(total_iterations, Length):
             total_iterations = total_iterations.iterations(batch_size, iterations_per_epoch)
         rank, size = rank_and_size()
         self._forward, self._inside, self._is_closed = _Forward(networks), False, False
+        self._counters = {name: counters for name, (_, counters) in given.items() if counters}
+        self._main = "G" if "G" in optimizers else next(iter(optimizers), "")  # whose steps count
+        self._is_whole, self._waited = True, 0  # has the last iteration had its step, and since how many blocks not?
+        self._way = ""  # how iterations begin: "blocks" or "steps"; "" = it is not known
         training = Training(
-            {name: bare(network) for name, network in networks.items()},
+            {name: network for name, (network, _) in given.items()},
             {},
             batch_size=batch_size,
             total_iterations=total_iterations,
@@ -123,10 +144,10 @@ class Loop:
             seed=seed,
             wraps=Wraps(self._forward),
         )
-        self._engine = Engine(methods, training)
+        self._engine = Engine(methods, training, stepped=self._after_step)
         try:
             for name, optimizer in optimizers.items():
-                self._engine.add_optimizer(name, optimizer)
+                self._engine.add_optimizer(name, optimizer, is_rate_set=name in scheduled)
             self._engine.start()
             # Now, because a hook may keep by the name of an argument what training changes.
             self._settings = {name_of(hook): hook.binding() for hook in methods if not hook.observes}
@@ -139,16 +160,25 @@ class Loop:
 
     @contextlib.contextmanager
     def iteration(self) -> Iterator[int]:
-        """One iteration: the optimizer steps inside are its own. Gives its number, from 0."""
-        self.begin_iteration()
-        self._inside = True
+        """One iteration, or a further part of one that has not had its main step: the optimizer steps inside are its own. Gives
+        its number, from 0.
+
+        Raises:
+            RuntimeError: the loop is closed, iterations begin by themselves, one is inside of another, or the optimizer whose
+                steps count has long made none.
+        """
+        if self._inside or self._way == "steps":
+            raise RuntimeError("an iteration is inside of another one" if self._inside else "iterations begin by themselves")
+        self._begin_unless_one_goes_on()
+        self._inside, self._way = True, "blocks"
         try:
             yield self._engine.iteration
         finally:
             self._inside = False
 
     def begin_iteration(self) -> None:
-        """The same for a loop that has no place for a block: the next iteration begins.
+        """For a loop that has no place for a block: the next iteration begins, whatever has stepped in the last one. With a
+        ``GradScaler`` that is to be left out after a step that it has left out; blocks and ``follow`` do that by themselves.
 
         Raises:
             RuntimeError: the loop is closed.
@@ -156,7 +186,46 @@ class Loop:
         if self._is_closed:
             raise RuntimeError("this loop is closed")
         self._engine.enter_round("")
+        self._is_whole = not self._main
         self._engine.begin_iteration()
+
+    def _begin_unless_one_goes_on(self) -> None:
+        if self._is_whole or self._is_closed:
+            self._waited = 0
+            self.begin_iteration()
+            return
+        self._engine.enter_round("")
+        self._waited += 1
+        if self._waited >= _PATIENCE:
+            raise RuntimeError(
+                f"the optimizer of {self._main} has made no step in {self._waited} iterations; give the loop the one that "
+                f"trains {self._main}, and make its steps inside of the iterations"
+            )
+
+    def follow(self) -> None:
+        """Begin iterations by themselves, for a loop that is not one's own: the first one now, and the next one right after
+        each main step of the optimizer whose steps count.
+
+        After ``load_state_dict``, so that what is loaded goes on.
+
+        Raises:
+            RuntimeError: iterations are blocks, or the loop is closed.
+            ValueError: the loop has no optimizer.
+        """
+        if not self._main:
+            raise ValueError("to follow steps the loop needs the optimizer of G or of D")
+        if self._way == "blocks":
+            raise RuntimeError("iterations are blocks already; leave out follow(), or every `with loop.iteration():`")
+        self._way = "steps"
+        self._begin_unless_one_goes_on()
+
+    def _after_step(self, step: Step) -> None:
+        if self._way == "blocks" and not self._inside:
+            raise RuntimeError(f"{step.network}'s optimizer has stepped outside of `with loop.iteration():`; put it inside")
+        if step.network == self._main and step.is_main:
+            self._is_whole = True
+            if self._way == "steps":
+                self.begin_iteration()
 
     def round(
         self,
@@ -193,11 +262,6 @@ class Loop:
         """What ``networks["D"]`` makes of images [batch, ...] and the other arguments, as the methods have it."""
         return self._forward.run_D(images, *args, **kwargs)
 
-    @property
-    def is_extra(self) -> bool:
-        """Whether ``extra_step`` holds at the moment."""
-        return self._engine.is_extra
-
     @contextlib.contextmanager
     def extra_step(self) -> Iterator[None]:
         """Optimizer steps inside are steps of regularisation alone ("Greg", "Dreg")."""
@@ -233,7 +297,7 @@ class Loop:
                 raise ValueError(
                     "metrics are told with the number of images so far, so the loop has to be given its batch_size"
                 )
-            self._engine.measured(measured, (self._engine.iteration + 1) * training.batch_size / 1000)
+            self._engine.measured(measured, (self._engine.iteration + self._is_whole) * training.batch_size / 1000)
         self._engine.end_tick()
         return statistics
 
@@ -252,7 +316,9 @@ class Loop:
         return {
             "version": _VERSION,
             "iteration": self._engine.iteration + 1,
+            "is_whole": self._is_whole,
             "networks": {name: network.state_dict() for name, network in training.networks.items()},
+            "averages": self._counters,
             "optimizers": {name: optimizer.state_dict() for name, optimizer in training.optimizers.items()},
             "methods": states_of(self._engine.hooks),
             "settings": self._settings,
@@ -281,6 +347,9 @@ class Loop:
         self._check_states(state)
         for name, values in state.get("networks", {}).items():
             training.networks[name].load_state_dict(values)
+        for name, counters in state.get("averages", {}).items():
+            for each, value in counters.items():
+                self._counters[name][each].copy_(value)
         for name, values in state.get("optimizers", {}).items():
             training.optimizers[name].load_state_dict(values)
         unknown = set(state["methods"]) - set(map(name_of, self._engine.hooks))
@@ -290,9 +359,11 @@ class Loop:
             found = of_hook(state["methods"], type(hook))
             if found is not None:
                 hook.load_state_dict(found)
-        self._engine.iteration = state["iteration"] - 1
+        self._engine.iteration, self._is_whole = state["iteration"] - 1, state.get("is_whole", True)
         if random is not None:
             set_random_states(random[training.rank], self._device)
+        if self._way == "steps":
+            self._begin_unless_one_goes_on()
 
     def _check_settings(self, state: Mapping[str, Any]) -> None:
         """Check that the methods have the settings that they had. One that the state does not have had its default."""
@@ -332,11 +403,25 @@ class Loop:
         return next(parameters, torch.empty(0)).device
 
 
+def _inner(optimizer: Any) -> Any:
+    """The optimizer inside of the wrapper that Lightning or Accelerate makes, whose steps end in its own."""
+    inner = getattr(optimizer, "optimizer", None)
+    return inner if isinstance(inner, torch.optim.Optimizer) else optimizer
+
+
 def _check(
-    networks: Mapping[str, torch.nn.Module], optimizers: Mapping[str, torch.optim.Optimizer], methods: Sequence[Hook]
+    networks: Mapping[str, Any], optimizers: Mapping[str, Any], methods: Sequence[Hook], scheduled: Sequence[str]
 ) -> None:
     """Check what a loop is given."""
+    for name, network in networks.items():
+        if not isinstance(network, torch.nn.Module):
+            raise ValueError(f"networks are modules, got a {type(network).__name__} for {name!r}")
+    unknown = [name for name in scheduled if name not in optimizers]
+    if unknown or isinstance(scheduled, str):
+        raise ValueError(f'scheduled names those of the optimizers {sorted(optimizers)}, such as ["G"], got {scheduled!r}')
     for name, optimizer in optimizers.items():
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise ValueError(f"the optimizer of {name} has to be a torch.optim.Optimizer, got a {type(optimizer).__name__}")
         if name not in ("G", "D") or name not in networks:
             raise ValueError(f'optimizers train the networks "G" and "D"; one is of {name!r}, of networks {sorted(networks)}')
         if optimizer in _followed:

@@ -11,8 +11,14 @@ __all__ = ["average_gradients", "bare", "differs", "gather", "rank_and_size"]
 
 
 def bare(module: Any) -> Any:
-    """The module inside of the wrapper that synchronises its gradients, where it is in one."""
-    return module.module if isinstance(module, torch.nn.parallel.DistributedDataParallel) else module
+    """The module inside of those that spread it over GPUs or processes and that ``torch.compile`` makes, in any order."""
+    parallel = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
+    while isinstance(module, torch.nn.Module):
+        inside = module.module if isinstance(module, parallel) else getattr(module, "_orig_mod", None)
+        if inside is None:
+            break
+        module = inside
+    return module
 
 
 def rank_and_size() -> Tuple[int, int]:

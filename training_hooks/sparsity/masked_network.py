@@ -30,10 +30,7 @@ class MaskedNetwork:
         averaged = {} if ema is None else dict(ema.named_parameters())
         lacking = [name for name in names if name not in averaged]
         if ema is not None and lacking:
-            raise ValueError(
-                f"the averaged network has no parameter {lacking[0]}; it has {', '.join(list(averaged)[:3])}, ... "
-                "(of a torch.optim.swa_utils.AveragedModel give its .module)"
-            )
+            raise ValueError(f"the averaged network has no parameter {lacking[0]}; it has {', '.join(list(averaged)[:3])}, ...")
         self.names = list(names)
         self.params: List[torch.Tensor] = [params[n] for n in names]
         self.ema: List[torch.Tensor] = [averaged[n] for n in names] if averaged else []

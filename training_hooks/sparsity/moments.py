@@ -14,7 +14,7 @@ import torch
 from .masks import zero_pruned
 
 __all__ = [
-    "check_second_moments", "clear_first_moments", "moments_of", "reset_moments", "restore_second_moments",
+    "check_second_moments", "clear_first_moments", "is_second", "moments_of", "reset_moments", "restore_second_moments",
     "save_second_moments", "second_moment",
 ]  # fmt: skip
 
@@ -31,6 +31,11 @@ def moments_of(optimizer: torch.optim.Optimizer, param: torch.Tensor) -> List[Tu
         return []
     state = optimizer.state[param]
     return [(k, v) for k, v in state.items() if isinstance(v, torch.Tensor) and v.shape == param.shape]
+
+
+def is_second(name: str) -> bool:
+    """Whether part ``name`` of an optimizer's state is a mean of squares: Adam's and RMSprop's, or AdaBelief's variance."""
+    return "sq" in name or name == "exp_avg_var"
 
 
 def check_second_moments(optimizer: torch.optim.Optimizer) -> None:
@@ -53,7 +58,7 @@ def second_moment(optimizer: torch.optim.Optimizer, param: torch.Tensor) -> Opti
         ValueError: the optimizer has stepped and keeps none.
     """
     found = dict(moments_of(optimizer, param))
-    second = next((value for key, value in found.items() if "sq" in key), None)
+    second = next((value for key, value in found.items() if is_second(key)), None)
     if second is None and optimizer.state.get(param):
         raise ValueError(f"{type(optimizer).__name__} keeps no second moments of gradients; Adam, AdamW and RMSprop do")
     return second
@@ -61,14 +66,14 @@ def second_moment(optimizer: torch.optim.Optimizer, param: torch.Tensor) -> Opti
 
 def clear_first_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor) -> None:
     """Set the moments other than second ones (momentum) of the entries that ``keep`` prunes to zero."""
-    cleared = [state for key, state in moments_of(optimizer, param) if "sq" not in key]
+    cleared = [state for key, state in moments_of(optimizer, param) if not is_second(key)]
     zero_pruned(cleared, [keep] * len(cleared))
 
 
 def save_second_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor) -> Saved:
-    """Second moments (state names with "sq") of the entries that ``keep`` prunes, each as a flat tensor."""
+    """Second moments of the entries that ``keep`` prunes, each as a flat tensor."""
     pruned = ~keep
-    return {k: v[pruned].clone() for k, v in moments_of(optimizer, param) if "sq" in k}
+    return {k: v[pruned].clone() for k, v in moments_of(optimizer, param) if is_second(k)}
 
 
 def restore_second_moments(optimizer: torch.optim.Optimizer, param: torch.Tensor, keep: torch.Tensor, saved: Saved) -> None:

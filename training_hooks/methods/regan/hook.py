@@ -33,7 +33,7 @@ from ...sparsity.masks import keep_by_quantile, keep_smallest_out
 from ...sparsity.moments import check_second_moments
 from ...sparsity.narrowing import SynthesisSwitch
 from ...sparsity.selection import parameter_shapes
-from ..target import targets, unheld
+from ..target import check_trained, targets, unheld
 from .channel_network import ChannelNetwork
 from .config import ReconfigurationConfig, upgraded
 from .memory import Memory
@@ -121,7 +121,9 @@ class Reconfiguration(OwnLoop, Hook):
             ema = training.networks.get("G_ema") if kind == "G" and config.ema == "follow" else None
             self._networks[kind] = self._network(kind, module, ema)
             _check_optimizer(kind, self._networks[kind], optimizer)
-            if config.score == "saliency" or config.turnover:
+            if training.loss is None:
+                check_trained(kind, module, self._networks[kind].names, self._networks[kind].params)
+            if config.score == "saliency" or config.turnover or config.moments == "restore":
                 check_second_moments(optimizer)
             self._memory[kind] = Memory(config, self._networks[kind], training.seed)
             self._optimizers[kind] = optimizer

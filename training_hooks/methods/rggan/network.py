@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import torch
 
 from ...sparsity import masks
-from ...sparsity.moments import moments_of
+from ...sparsity.moments import is_second, moments_of
 from .config import RESTART
 from .thresholds import Threshold
 
@@ -84,7 +84,7 @@ class ParkedTensor:
         for name, moment in moments_of(optimizer, self.param):
             if policy == "reset":
                 moment.masked_fill_(fresh, 0)
-            elif "sq" in name:
+            elif is_second(name):
                 saved = self.saved.get(name, torch.zeros_like(moment))
                 self.saved[name] = torch.where(gone, moment, torch.where(fresh, 0.0, saved))
                 moment.copy_(torch.where(fresh, saved, moment))
