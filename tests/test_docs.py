@@ -12,6 +12,7 @@ from typing import Iterator, List, Tuple
 import click
 import pytest
 from click.testing import CliRunner
+from support import frameworks
 from support.checkout_like import make_checkout
 from support.processes import TESTS, run_command
 from support.runs import Run
@@ -37,7 +38,9 @@ def test_every_snippet_is_of_a_kind_that_is_run() -> None:
 
 
 @pytest.mark.parametrize("page, code", snippets("python"), ids=lambda value: value[:24])
-def test_python_snippets_run(page: str, code: str) -> None:
+def test_python_snippets_run(page: str, code: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    frameworks.provide(monkeypatch)
+    monkeypatch.chdir(tmp_path)
     exec(compile(code, page, "exec", dont_inherit=True), {"__name__": "snippet"})
 
 

@@ -10,7 +10,7 @@ from ..method import Preset
 from ..setting import Config, setting
 from ..target import check_patterns
 
-__all__ = ["PRESETS", "QUIRKS", "ReconfigurationConfig", "upgraded"]
+__all__ = ["LOOP_QUIRKS", "PRESETS", "QUIRKS", "ReconfigurationConfig", "upgraded"]
 
 #: What the StyleGAN2 code published with the paper does otherwise than the paper → what it is.
 QUIRKS = {
@@ -21,6 +21,9 @@ QUIRKS = {
     "long-first": "make the first sparse phase longer by one iteration",
     "forget-lazy": "from the second sparse iteration on, use the learning rate without lazy regularisation's factor",
 }  # fmt: skip
+
+#: The same of the SNGAN, ProGAN and AutoGAN code, beside "quantile" and "late". They are for loops that know their epochs.
+LOOP_QUIRKS = {"epochs": "choose the masks anew at the first step of every sparse epoch, not once per phase"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class ReconfigurationConfig(Config):
         channel_min: least number of channels of each feature map that stay; 8 by default.
         importance: norm of which weights ranks channels, see ``training_hooks.sparsity.channels.choose_channels``.
         mapping: with channels, the mapping network stays "dense" (default), or its single weights are pruned ("weight").
-        quirks: names of ``QUIRKS``, departures of the published code from the paper; none by default.
+        quirks: names of ``QUIRKS`` and ``LOOP_QUIRKS``, departures of the published code from the paper; none by default.
 
     Raises:
         ValueError: a value out of range; the message begins with the field's name.
@@ -127,7 +130,7 @@ class ReconfigurationConfig(Config):
         needs=("granularity", "channel"),
     )  # fmt: skip
     quirks: Tuple[str, ...] = setting(
-        (), "Departures of the published code from the paper.", choices=tuple(QUIRKS), is_hidden=True, told="none"
+        (), "Departures of the published code from the paper.", choices=(*QUIRKS, *LOOP_QUIRKS), is_hidden=True, told="none"
     )
 
     def check(self) -> None:

@@ -106,6 +106,8 @@ class Reconfiguration(OwnLoop, Hook):
         lengths: Dict[str, Any] = {name: length.iterations(*each) for name, length in self._lengths.items()}
         config = self.config = dataclasses.replace(self.config, **lengths)
         self._training = training
+        if "epochs" in config.quirks and not training.iterations_per_epoch:
+            raise ValueError("the quirk epochs needs a loop of one's own that is given its iterations_per_epoch")
         self.schedule = config.schedule(training.total_iterations)
         if training.rank == 0 and training.run_dir is not None and training.batch_size and training.total_iterations:
             self._lines = PhaseLines(training.batch_size, training.total_iterations)
@@ -268,7 +270,12 @@ class Reconfiguration(OwnLoop, Hook):
         return step.is_main or "main-steps" not in self.config.quirks
 
     def _refreshes(self, step: Step) -> bool:
-        return "refresh" in self.config.quirks and self._networks[step.network].sparse and step.is_main
+        assert self._training is not None and self._span is not None
+        if not (self._networks[step.network].sparse and step.is_main):
+            return False
+        into = step.iteration - self._span.start
+        per_epoch = self._training.iterations_per_epoch if "epochs" in self.config.quirks else None
+        return "refresh" in self.config.quirks or (per_epoch is not None and into > 0 and step.iteration % per_epoch == 0)
 
     def _begin(self, iteration: int) -> None:
         assert self.schedule is not None
