@@ -136,6 +136,44 @@ def nearest(snapshot: Path, best: Optional[str], out: Path, count: int, neighbou
         echo(line)
 
 
+@metrics.command("floors", short_help="What distances real images have among themselves.")
+@click.argument("data", type=_FILE, metavar="DATA")
+@click.option(
+    "--metricdata", type=_FILE, required=True, metavar="PATH", help="Zip or folder of images that were not trained on."
+)
+@click.option("--metric-detector", "detector", type=_FILE, required=True, metavar="FILE", help="TorchScript file.")
+@click.option("--most", type=Int(16, 4000), default=2000, show_default=True, help="Take so many images of either at most.")
+@click.option("--draws", type=Int(2, 1000), default=50, show_default=True, help="How often chance is asked.")
+@click.option("--seed", type=_SEED, default=0, show_default=True, metavar="INT", help="Random seed.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+def floors(device: str, as_json: bool, **options: Any) -> None:
+    """Print how far DATA, a zip or folder of training images, and the images of --metricdata lie from each other, and how far
+    their halves, blurred images and noise do: between which numbers one of a generator can lie.
+
+    Kernel distance first. A Fréchet distance has a bias that depends on the number of images: the mean of what chance makes.
+
+    Exit code: 0 printed, 2 something wrong with the options or the images.
+    """
+    import json
+
+    from ..data.show import images_bar
+    from ..hosts.device import resolve
+    from ..support.errors import UserError
+    from .floors import Wanted, measure, show
+
+    try:
+        kind = resolve(device)
+    except ValueError as err:
+        raise UserError(f"--device: {err}") from err
+    with images_bar("images") as tick:
+        found = measure(Wanted(device=kind, **options), tick)
+    if not as_json:
+        show(found)
+    for floor in found if as_json else ():
+        echo(json.dumps(floor.to_dict()))
+
+
 @metrics.command("fetch", short_help="Put NVIDIA's detectors where the host looks for them.")
 @click.argument("name", type=click.Choice(["inception", "vgg16"]), default="inception")
 @click.option("--from", "source", type=_FILE, metavar="FILE", help="The file.  [default: download it from NVIDIA]")

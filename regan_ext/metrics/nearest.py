@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from ..snapshots.sample import to_uint8
 from ..support.errors import UserError
 from ..support.pictures import contact_sheet, write_png
 from .check import check_data, check_detector
+from .features import Describe, feature_function
 from .prepare import Prepared, Wanted, absolute, prepare
 
 __all__ = ["nearest_to", "run", "share_of_close"]
@@ -30,7 +31,6 @@ __all__ = ["nearest_to", "run", "share_of_close"]
 _BATCH = 32
 _SIDE = 32  # pixels to which images are reduced where pixels are compared
 _CELL, _GAP, _ACROSS = 64, 12, 4
-_Describe = Callable[[torch.Tensor], torch.Tensor]
 
 
 def run(wanted: Wanted, out: Path, count: int, neighbours: int) -> List[str]:
@@ -102,7 +102,7 @@ def share_of_close(points: torch.Tensor, training: torch.Tensor) -> float:
     return close / len(points)
 
 
-def _space(detector: Optional[str], prepared: Prepared) -> Tuple[str, _Describe]:
+def _space(detector: Optional[str], prepared: Prepared) -> Tuple[str, Describe]:
     """What distances are between, in words, and the function that gives it for uint8 images [N, C, H, W]."""
     if detector is None:
         side = min(_SIDE, prepared.generator.img_resolution)
@@ -111,18 +111,10 @@ def _space(detector: Optional[str], prepared: Prepared) -> Tuple[str, _Describe]
             return torch.nn.functional.adaptive_avg_pool2d(images.float(), side).flatten(1)
 
         return f"their pixels at {side}x{side}", pixels
-    network = torch.jit.load(detector, map_location=prepared.device).eval()
-
-    def features(images: torch.Tensor) -> torch.Tensor:
-        colour = images.repeat(1, 3, 1, 1) if images.shape[1] == 1 else images
-        with torch.no_grad():
-            found: torch.Tensor = network(colour.to(prepared.device), return_features=True)
-        return found.float().cpu()
-
-    return f"the features of {Path(detector).name}", features
+    return f"the features of {Path(detector).name}", feature_function(Path(detector), prepared.device)
 
 
-def _described(batches: "Iterator[torch.Tensor] | Sequence[torch.Tensor]", describe: _Describe) -> torch.Tensor:
+def _described(batches: "Iterator[torch.Tensor] | Sequence[torch.Tensor]", describe: Describe) -> torch.Tensor:
     return torch.cat([describe(batch) for batch in batches])
 
 

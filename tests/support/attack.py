@@ -65,6 +65,7 @@ NEEDED: Dict[str, Sequence[str]] = {
     "metrics run": ("run",),
     "metrics nearest": ("run", "--out=sheet.png"),
     "metrics detector": ("digits", "out.pt"),
+    "metrics floors": ("data.zip", "--metricdata=data.zip", "--metric-detector=garbage.pkl"),
     "metrics fetch": ("inception", "--from=garbage.pkl"),
     "tables list": (),
     "tables run": ("digits-few-shot", "--dry-run"),
