@@ -494,15 +494,15 @@ def test_the_real_loop_keeps_two_ranks_equal_and_leaves_nothing_behind(train: An
 
 
 @pytest.mark.parametrize("options, said", [
-    (["--advaug=g,e"], "--advaug: halves 'e' is none of g, d"),
+    (["--advaug=g,e"], "--advaug: 'e' is none of g, d"),
     (["--advaug=d", "--advaug-step=-0.01"], "--advaug-step: -0.01 is not in the range 0<=x<=1000"),
     (["--advaug=d", "--advaug-steps=0"], "--advaug-steps: 0 is not in the range 1<=x<=100"),
     (["--advaug=d", "--advaug-weight=-1"], "--advaug-weight: -1.0 is not in the range"),
     (["--advaug=d", "--advaug-noise=0.1", "--advaug-steps=2"], "--advaug-noise: noise is drawn once and takes no steps"),
-    (["--advaug=d", "--advaug-d=b32.conv0"], "--advaug-d: place_d 'b32.conv0' is no layer of D with weights; there are b"),
-    (["--advaug=d", "--advaug-d=b4"], "--advaug-d: place_d 'b4' is no layer of D"),
-    (["--advaug=g", "--advaug-g=mapping.fc0"], "--advaug-g: place_g 'mapping.fc0' is no layer of G"),
-    (["--advaug=d", "--advaug-g=b4"], "--advaug-g: place_g says where g is perturbed, and g is not among the halves"),
+    (["--advaug=d", "--advaug-d=b32.conv0"], "--advaug-d: 'b32.conv0' is no layer of D with weights; there are b"),
+    (["--advaug=d", "--advaug-d=b4"], "--advaug-d: 'b4' is no layer of D"),
+    (["--advaug=g", "--advaug-g=mapping.fc0"], "--advaug-g: 'mapping.fc0' is no layer of G"),
+    (["--advaug=d", "--advaug-g=b4"], "--advaug-g: --advaug-g says where g is perturbed, and it is not"),
     (["--advaug-step=0.1"], "--advaug-step needs --advaug"),
 ])  # fmt: skip
 def test_mistakes_are_told_in_one_line(options: List[str], said: str, data_zip: Path, tmp_path: Path) -> None:

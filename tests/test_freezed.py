@@ -179,11 +179,11 @@ def test_all_ranks_have_the_frozen_layers_of_the_pickle(train: Any, came: Path, 
 
 
 @pytest.mark.parametrize("options, said", [
-    (["--freeze-d=8"], "--freeze-d: layers would be frozen as they were drawn at random; give --resume=PICKLE"),
+    (["--freeze-d=8"], "--freeze-d: they would be frozen as they were drawn at random; give --resume=PICKLE"),
     (["--freeze-d=8", "--freezed=3", "--resume={came}"], "the host's own option for it says 3, and this one 7"),
-    (["--freeze-d=32", "--resume={came}"], "--freeze-d: layers: D has no block of resolution 32; those that can be frozen"),
-    (["--freeze-d=3blocks", "--resume={came}"], "--freeze-d: layers: D has fewer blocks than 3"),
-    (["--freeze-d=-4"], "--freeze-d: layers must be one resolution of D such as 32"),
+    (["--freeze-d=32", "--resume={came}"], "--freeze-d: D has no block of resolution 32; those that can be frozen"),
+    (["--freeze-d=3blocks", "--resume={came}"], "--freeze-d: D has fewer blocks than 3"),
+    (["--freeze-d=-4"], "--freeze-d: must be one resolution of D such as 32"),
 ])  # fmt: skip
 def test_mistakes_are_told_in_one_line(options: List[str], said: str, came: Path, data_zip: Path, tmp_path: Path) -> None:
     from click.testing import CliRunner

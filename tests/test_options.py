@@ -250,6 +250,25 @@ def test_no_option_takes_an_empty_value(option):
     assert option in refusal("--regan-ratio=0.3", "--regan-granularity=channel", f"{option}=")
 
 
+def test_what_is_off_has_no_settings():
+    for switch, setting, told in (
+        ({"advaug": ()}, {"advaug_noise": 1.0}, "--advaug-noise does nothing beside --advaug=none, which is off"),
+        (
+            {"ticket_init": ""},
+            {"ticket_transfer": True},
+            "--ticket-transfer does nothing beside --ticket-init=none, which is off",
+        ),
+    ):
+        assert not options.resolve(switch).methods
+        with pytest.raises(click.UsageError, match=told):
+            options.resolve({**switch, **setting})
+
+
+def test_a_ratio_of_zero_is_off_and_says_what_does_nothing(capsys):
+    assert not options.resolve({"regan_ratio": 0.0, "regan_interval": Length(5, "it")}).methods
+    assert capsys.readouterr().err == "Note: --regan-ratio=0 is off, so --regan-interval does nothing.\n"
+
+
 def test_a_ratio_of_zero_is_off():
     assert configured("--regan-ratio=0") is None
     assert configured("--regan-preset=few-shot", "--regan-ratio=0") is None

@@ -166,7 +166,7 @@ def test_a_million_kimg_is_newer_than_less(tmp_path: Path, keep: int, left: List
 def test_other_options_are_listed(whole: Run, copied: Path, capsys: Any) -> None:
     code, output = outcome(whole, copied, capsys, "--regan-ratio=0.5", "--cmax=32", "--seed=1")
     assert code == 2
-    for part in ("ratio was 0.3, is 0.5", "channel_max was 16, is 32", "random_seed was 0, is 1"):
+    for part in ("--regan-ratio was 0.3, is 0.5", "channel_max was 16, is 32", "random_seed was 0, is 1"):
         assert part in output
     assert "copy it into another folder" in output and output.count("ratio was") == 1
 
@@ -214,7 +214,7 @@ def test_what_may_differ_between_two_parts_of_a_run(whole: Run, capsys: Any) -> 
     assert differs(options(reconfiguration), options(stability, *looking_on, reconfiguration)) == ""
     assert differs(options(apa), options({**apa, "settings": {"target": 0.6}})) == ""
     assert differs(options(apa_of_0_1), options(apa)) == ""
-    assert differs(options(apa), options({**apa, "settings": {"target": 0.5}})) == "APA's target was 0.6, is 0.5"
+    assert differs(options(apa), options({**apa, "settings": {"target": 0.5}})) == "--apa-target was 0.6, is 0.5"
     assert differs(options(apa, reconfiguration), options(reconfiguration, apa)) == ""
     assert differs(options(reconfiguration), plain) == "Re-GAN was on, is off"
     assert differs(options(reconfiguration), options(reconfiguration, apa)) == "APA was off, is on"

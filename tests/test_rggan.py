@@ -736,7 +736,7 @@ def test_a_run_goes_on_with_the_metric_and_the_selection_that_it_began_with(
     common += [f"--metric-detector={detector}", f"--resume={scripted.snapshot(1)}", "-n"]
     assert call(common, capsys)[0] == 0
     for options, said in (
-        (["--metrics=kid1k_full,fid1k_full"], "RG-GAN's metric was fid1k_full, is kid1k_full"),
+        (["--metrics=kid1k_full,fid1k_full"], "--rg-metric was fid1k_full, is kid1k_full"),
         (["--rg-exclude=none"], "exclude was None, is []"),
     ):
         code, output = call([*common, *options], capsys)

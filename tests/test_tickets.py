@@ -548,7 +548,7 @@ def test_a_run_of_a_round_goes_on_bit_for_bit_and_with_no_other_mask(
     result = CliRunner().invoke(
         main, ["train", "--host=embedded", *common, *of_round_2(moved), f"--resume={second.snapshot(1)}"]
     )
-    assert result.exit_code == 2 and "GAN tickets's mask_checksum was" in result.output
+    assert result.exit_code == 2 and "--ticket-mask-checksum was" in result.output
 
 
 @pytest.mark.parametrize("options, said", [
@@ -562,6 +562,7 @@ def test_a_run_of_a_round_goes_on_bit_for_bit_and_with_no_other_mask(
     (["--ticket-init={init}", "--cmax=8"], "ticket-init.pt is of other networks: G."),
     (["--ticket-init={init}", "--ticket-mask={mask}", "--freezed=4", "--resume={networks}"], "which is frozen in this run"),
     (["--ticket-init={init}", "--ticket-transfer=true"], "transfer needs mask"),
+    (["--ticket-init={init}", "--resume={copy}"], "has other weights than the snapshot of --resume (G.synthesis."),
     (["--ticket-init={init}", "--rg", "--metrics=fid5k_full"], "--ticket-init cannot be combined with --rg"),
     (["--ticket-init={init}", "--regan-ratio=0.3"], "--ticket-init cannot be combined with --regan-ratio"),
 ])  # fmt: skip
@@ -570,6 +571,7 @@ def test_mistakes_are_told_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     places = {"init": rounds["folder"] / "ticket-init.pt", "mask": rounds["folder"] / "ticket-mask-2.pt"}
+    places["copy"] = Path(shutil.copy(rounds["run"].snapshot(1), rounds["folder"] / "copy.pkl"))  # without a state
     common = ["train", "--host=embedded", "--outdir=runs", f"--data={data_zip}", *SMALL]
     given = [each.format(**places, networks=rounds["run"].snapshot(1)) for each in options]
     result = CliRunner().invoke(main, [*common, *given])

@@ -17,13 +17,18 @@ from support.networks import load_networks, write_networks
 from support.rehearsals import fork_rehearsals, forked
 from support.run_folders import add_metric, make_run, tick
 
+from regan_ext.runs.plan import write_plan
 from regan_ext.steps.training import difference
 from regan_ext.support.errors import UserError
 from regan_ext.support.process import Supervisor
 from regan_ext.tickets import check, masks
 from regan_ext.tickets.capacity import capacity_of, parameters
+from training_hooks.methods.method import Facts
 from training_hooks.methods.tickets import prune
+from training_hooks.methods.tickets.config import TicketConfig
 from training_hooks.methods.tickets.files import Mask, init_of, read_init, read_mask, write_init, write_mask
+from training_hooks.methods.tickets.outlook import outlook
+from training_hooks.sparsity.selection import parameter_shapes
 
 
 class Net(torch.nn.Module):
@@ -83,8 +88,18 @@ class Trainer:
                 p.data += torch.rand(p.shape, generator=draw) * 0.1 * (1 + len(keeps))
                 p.data *= keeps.get("G" if kind == "G_ema" else kind, {}).get(key, 1)
         folder = make_run(outdir / name, [tick(1, 1.0)], kimg=1, **of_ticket(told.get("ticket-mask", "")))
+        write_plan(folder, {"methods": {"ticket": planned(networks, told)}})
         (folder / "network-snapshot-000001.pkl").write_bytes(pickle.dumps(networks))
         self.event()
+
+
+def planned(networks: Dict[str, Any], told: Dict[str, str]) -> Any:
+    """What the plan of a run says of its ticket; of one without, nothing."""
+    if "ticket-init" not in told:
+        return {}
+    shapes = {kind: parameter_shapes(networks[kind]) for kind in ("G", "D")}
+    config = TicketConfig(told["ticket-init"], told.get("ticket-mask", ""), "ticket-transfer" in told)
+    return outlook(config, Facts(10, 100, shapes, shapes, {})).values
 
 
 def of_ticket(mask: str) -> Dict[str, Any]:
@@ -488,7 +503,10 @@ def test_a_report_has_the_masks_of_all_rounds_and_what_they_share(tmp_path: Path
     shared = f"{prune.overlap(first.networks['D'], second.networks['D']):.2%}"
     assert code == 0 and "Masks of tickets" in page, output
     assert re.search(rf"D\.conv\.weight\s+{pruned[0]}\s+{pruned[1]}\s", page)
-    assert re.search(rf"D of run B\s+–\s+{shared}\s+D of run C\s+{shared}\s+–\s", page)
+    one, two = "D of run B, ticket of round 1", "D of run C, ticket of round 2"
+    assert re.search(rf"{one}\s+–\s+{shared}\s+{two}\s+{shared}\s+–\s", page)
+    said = ["round 0 of a ticket, dense", "ticket of round 1, 80.1 % kept", "ticket of round 2, 64.4 % kept"]
+    assert re.search(r"method\s+" + r"\s+".join(said), page)
     (moved / "ticket-mask-1.pt").unlink()
     code, output = call(["report", str(next(moved.glob("round-1/0*"))), f"--out={tmp_path / 'one.html'}"], capsys)
     assert code == 0 and "Masks of tickets" not in (tmp_path / "one.html").read_text("utf-8")

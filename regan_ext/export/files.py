@@ -24,7 +24,10 @@ from ..snapshots.open import Snapshot
 from ..support.errors import UserError
 from ..support.reading import mapping
 
-__all__ = ["generators", "masked", "masks_of_state", "write_dense", "write_safetensors", "write_sparse", "write_state_dict"]
+__all__ = [
+    "generators", "masked", "masks_of_state", "ticket_run", "write_dense", "write_safetensors", "write_sparse",
+    "write_state_dict",
+]  # fmt: skip
 
 DEFAULT_RATIO = 0.3
 Tensors = Dict[str, torch.Tensor]
@@ -121,7 +124,7 @@ def write_sparse(snapshot: Snapshot, path: Path, ratio: Optional[float]) -> List
             magnitude at ``DEFAULT_RATIO``. A snapshot of a ticket has its zeros already, and stays as it is without one.
     """
     if ratio is None:
-        ticket = _ticket(snapshot.path)
+        ticket = ticket_run(snapshot.path)
         if ticket is not None:
             return _write_ticket(snapshot, path, ticket)
     state, lines = states.state_path(snapshot.path), []
@@ -147,7 +150,7 @@ def write_sparse(snapshot: Snapshot, path: Path, ratio: Optional[float]) -> List
     return lines
 
 
-def _ticket(path: Path) -> Optional[Run]:
+def ticket_run(path: Path) -> Optional[Run]:
     """The run that a snapshot lies in the folder of, where it is one of a ticket with masks."""
     try:
         run = read_run(path.parent)

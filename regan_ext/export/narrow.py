@@ -16,7 +16,7 @@ from training_hooks.sparsity.selection import parameter_shapes
 
 from ..snapshots.open import Snapshot
 from ..support.errors import UserError
-from .files import generators, masked, masks_of_state
+from .files import generators, masked, masks_of_state, ticket_run
 
 __all__ = ["write_narrow"]
 
@@ -96,6 +96,11 @@ def _prune_by_state(snapshot: Snapshot, networks: Networks, layout: Layout) -> s
         if alone:
             raise UserError(
                 f"{snapshot.path} has pruned channels in {alone[0]} only; add --which={alone[0]} to drop those from both"
+            )
+        if ticket_run(snapshot.path) is not None:
+            raise UserError(
+                f"{snapshot.path} has no dead channel: this ticket still reads every one; a ticket that keeps less may have "
+                "some, --to=sparse takes this one as it is, and --ratio prunes channels now"
             )
         raise UserError(
             f"{snapshot.path} has no pruned channel; take a snapshot of a sparse phase of a run with "

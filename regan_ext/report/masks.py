@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
 __all__ = ["layers", "masks_of", "overlaps"]
 
-_Masks = List[Tuple[str, "Mask"]]
+_Masks = List[Tuple[str, "Mask"]]  # name of the run, its masks
 _Table = Tuple[List[str], List[Tuple[str, List[str]]]]  # head; a name, and a cell for each column
 
 
-def masks_of(runs: Sequence[Run], letters: Sequence[str]) -> "_Masks":
-    """Letter and masks of each run that has some."""
-    return [(letter, mask) for run, letter in zip(runs, letters) for mask in [mask_of(run)] if mask is not None]
+def masks_of(runs: Sequence[Run], names: Sequence[str]) -> "_Masks":
+    """Name and masks of each run that has some."""
+    return [(name, mask) for run, name in zip(runs, names) for mask in [mask_of(run)] if mask is not None]
 
 
 def layers(found: "_Masks") -> Optional[_Table]:
     """Head and rows of the pruned share of each tensor; None where no run has masks."""
     columns: List[Tuple[str, Dict[str, str]]] = []
-    for letter, mask in found:
+    for run, mask in found:
         from training_hooks.methods.tickets.prune import sparsity  # which imports torch
 
         column = {f"all of {kind}": f"{mask.sparsity(kind):.2%}" for kind in mask.networks}
         for kind, keeps in mask.networks.items():
             column.update({f"{kind}.{name}": f"{share:.2%}" for name, share in sparsity(keeps).items()})
-        columns.append((letter, column))
+        columns.append((run, column))
     every = dict.fromkeys(name for _, column in columns for name in column)
     names = sorted(every, key=lambda name: not name.startswith("all "))  # the networks first
-    head = ["pruned of", *(f"run {letter}" for letter, _ in columns)]
+    head = ["pruned of", *(run for run, _ in columns)]
     return (head, [(name, [column.get(name, "–") for _, column in columns]) for name in names]) if columns else None
 
 
@@ -45,10 +45,10 @@ def overlaps(found: "_Masks") -> Optional[_Table]:
 
     rows = []
     for kind in ("G", "D"):
-        of_kind = [(letter, mask.networks[kind]) for letter, mask in found if kind in mask.networks]
-        for letter, keeps in of_kind:
+        of_kind = [(run, mask.networks[kind]) for run, mask in found if kind in mask.networks]
+        for run, keeps in of_kind:
             shapes = {name: keep.shape for name, keep in keeps.items()}
             alike = {o: other for o, other in of_kind if {name: keep.shape for name, keep in other.items()} == shapes}
-            cells = [f"{overlap(keeps, alike[o]):.2%}" if o in alike and o != letter else "–" for o, _ in found]
-            rows.append((f"{kind} of run {letter}", cells))
-    return ["kept by both, of kept by one", *(f"run {letter}" for letter, _ in found)], rows
+            cells = [f"{overlap(keeps, alike[o]):.2%}" if o in alike and o != run else "–" for o, _ in found]
+            rows.append((f"{kind} of {run}", cells))
+    return ["kept by both, of kept by one", *(run for run, _ in found)], rows

@@ -9,8 +9,9 @@ from training_hooks.methods.method import Entry
 from training_hooks.nvidia.seams import without_seams
 
 from ..runs.folder import Run
+from ..support.reading import mapping
 
-__all__ = ["all_options", "differing_options", "method_names"]
+__all__ = ["all_options", "differing_options", "method_names", "run_name"]
 
 
 def differing_options(runs: Sequence[Run]) -> List[Tuple[str, List[str]]]:
@@ -29,7 +30,26 @@ def all_options(run: Run) -> Dict[str, str]:
 
 def method_names(run: Run) -> List[str]:
     """The methods of a run with their settings, such as "DiffAugment color,translation"."""
-    return [f"{each.method.title} {_described(each)}".strip() for each in run.methods if each.method is not None]
+    return [
+        ", ".join(_told(run, each)) or f"{each.method.title} {_described(each)}".strip()
+        for each in run.methods
+        if each.method is not None
+    ]
+
+
+def run_name(run: Run, letter: str) -> str:
+    """Such as "run A", and where a method says what the run is, "run A, ticket of round 2"."""
+    return ", ".join([f"run {letter}", *(each[0] for each in (_told(run, entry) for entry in run.methods) if each)])
+
+
+def _told(run: Run, entry: Entry) -> Tuple[str, ...]:
+    """What a method says that the run is, of what it has planned; empty where it says nothing."""
+    if entry.method is None or entry.method.told is None:
+        return ()
+    try:
+        return entry.method.told(mapping(mapping(run.whole_plan.get("methods")).get(entry.name)))
+    except (AttributeError, KeyError, TypeError, ValueError):  # damaged, or of another version
+        return ()
 
 
 def _described(entry: Entry) -> str:

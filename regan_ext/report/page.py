@@ -23,7 +23,7 @@ from ..support.text import duration, three_digits
 from . import masks
 from .charts import Chart, PhaseBar, label
 from .drawing import DASHES
-from .options import all_options, differing_options, method_names
+from .options import all_options, differing_options, method_names, run_name
 from .pictures import RunPictures
 
 __all__ = ["page"]
@@ -50,7 +50,8 @@ def page(
         pictures: of each run.
     """
     letters, costs = [label(i) for i in range(len(runs))], [measure(run) for run in runs]
-    of_masks = masks.masks_of(runs, letters)
+    names = [run_name(run, letter) for run, letter in zip(runs, letters)]
+    of_masks = masks.masks_of(runs, names)
     options = all_options(runs[0]) if len(runs) == 1 else {}
     return render(
         Path(__file__).with_name("page.html"),
@@ -58,7 +59,7 @@ def page(
         version=__version__,
         when=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         runs=runs,
-        names=[f"run {letter}" for letter in letters],
+        names=names,
         dashes=DASHES,
         facts=_facts(runs),
         notes=_notes(runs, letters),

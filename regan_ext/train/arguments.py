@@ -63,7 +63,9 @@ def set_up(
     if found.state is None:
         networks = read_networks(found.snapshot) if dry_run else open_networks(found.snapshot, host)
         if networks is not None:
-            found = resume.continuation(replace(found, shapes=networks.shapes), networks, args, flavour, images)
+            found = resume.continuation(
+                replace(found, shapes=networks.shapes, sums=networks.sums), networks, args, flavour, images
+            )
     if found.goes_on:
         found = resume.unless_over(found, args["total_kimg"])
     if not found.goes_on:
@@ -84,7 +86,8 @@ def _begin(pickle_or_url: Optional[str], host: HostModule, dry_run: bool) -> Opt
         echo(f"Dry run: {pickle_or_url} was not downloaded, so what it holds was not looked at.", err=True)
         return None
     snapshot = fetch(pickle_or_url, host)
-    return resume.Resume(snapshot, shapes=open_networks(snapshot, host).shapes)
+    networks = open_networks(snapshot, host)
+    return resume.Resume(snapshot, shapes=networks.shapes, sums=networks.sums)
 
 
 def load_on_cpu(args: Any, workers: Optional[int]) -> None:
@@ -142,7 +145,8 @@ def edit(
     trained = {kind: parameter_shapes(network) for kind, network in networks.items()}
     zeros = {kind: _zeros(network) for kind, network in networks.items()} if request.methods and found is None else {}
     is_resumed = bool(args.get("resume_pkl")) or (found is not None and found.goes_on)
-    of_methods, plan = methods.add(args, request, list(hooks), flavour, shapes, trained, zeros, is_resumed)
+    begun = {} if found is None or found.goes_on else found.sums
+    of_methods, plan = methods.add(args, request, list(hooks), flavour, shapes, trained, zeros, is_resumed, begun)
     args["abort_fn"] = stop.Stopper()
     args["data_loader_kwargs"]["worker_init_fn"] = stop.OutliveSignals()
     args["progress_fn"] = Ticker(

@@ -22,6 +22,7 @@ from . import options
 __all__ = ["add", "configured", "tell"]
 
 _Shapes = Mapping[str, Mapping[str, Tuple[int, ...]]]  # network → name of a weight or bias → shape
+_UNKNOWN: Mapping[str, Mapping[str, int]] = {}
 _OBSERVERS = "training_hooks.observers"
 
 
@@ -76,6 +77,7 @@ def add(
     trained: _Shapes,
     zeros: Mapping[str, Tuple[str, ...]],
     is_resumed: bool = False,
+    begun: Mapping[str, Mapping[str, int]] = _UNKNOWN,
 ) -> Tuple[str, Any]:
     """Put the hooks of the methods, what goes with them, and the seams that they need into a loop's keyword arguments.
 
@@ -88,6 +90,7 @@ def add(
         trained: the same without those that are frozen.
         zeros: "G" and "D" → names of the weights that are all zero when the run begins, as far as that is known.
         is_resumed: whether the networks come from a snapshot.
+        begun: see ``Facts``.
 
     Returns:
         The suffix of the run's description, and the plan: iterations, batch size, and "methods", what each plans, as JSON.
@@ -105,6 +108,7 @@ def add(
         _measured(args, request.metrics.every),
         zeros,
         is_resumed,
+        begun,
     )
     asked = configured(request, facts.batch_size)
     for method, config in asked:

@@ -54,7 +54,7 @@ class _ListType(click.ParamType):
             words = presets.words(self.setting, value) if isinstance(value, str) else value
             checked: Tuple[str, ...] = self.setting.checked(words)
         except ValueError as err:
-            self.fail(str(err), param, ctx)
+            self.fail(str(err).removeprefix(f"{self.setting.name} "), param, ctx)
         return checked
 
 
@@ -339,6 +339,12 @@ def _asked(method: Method, values: Mapping[str, Any]) -> Optional[Dict[str, Any]
     is_on = method.switch in settings if method.switch is not None else chosen is not None if switch is None else switch
     if given and not is_on:
         raise click.UsageError(f"{method.flag(next(iter(given)))} needs {_ways_on(method)}")
+    idle = [method.flag(name) for name in given if name != method.switch]
+    if idle and method.switch is not None and not settings[method.switch]:
+        off = f"{method.switch_flag}={as_text(settings[method.switch]) or 'none'}"
+        if not isinstance(settings[method.switch], (int, float)):
+            raise click.UsageError(f"{idle[0]} does nothing beside {off}, which is off; leave out one of the two")
+        echo(f"Note: {off} is off, so {', '.join(idle)} does nothing.", err=True)
     for each in method.settings:
         if each.name in given and each.needs is not None:
             name, value = each.needs
@@ -387,6 +393,15 @@ def configuration(method: Method, settings: Mapping[str, Any], batch_size: int, 
         raise of_setting(method, err, request) from err
 
 
+def _by_options(method: Method, message: str) -> str:
+    """The message of an error without names of settings that no option has, such as ``place_d`` of --advaug-d."""
+    flags = {each.name: method.flag(each.name) for each in method.settings}
+    first = re.match(r"(\w+)(?:: | (?='|must ))", message)  # which the error is told of anyway
+    if first is not None and first[1] in flags and first[1] not in flags[first[1]]:
+        message = message[first.end() :]
+    return re.sub(r"[a-z]+(?:_[a-z]+)+", lambda found: flags.get(found[0], found[0]), message)
+
+
 def of_setting(method: Method, err: ValueError, request: Optional[Request] = None) -> click.BadParameter:
     """An error of a configuration as one of the option of the setting that its message begins with, else of the switch. It
     tells which of the settings in the message are the preset's.
@@ -402,5 +417,6 @@ def of_setting(method: Method, err: ValueError, request: Optional[Request] = Non
     name = first if first in {each.name for each in method.settings} else method.switch or ""
     unasked, preset = ({}, "") if request is None else request.unasked.get(method.name, ({}, ""))
     theirs = [method.flag(each) for each in unasked if each in named]
+    message = _by_options(method, message)
     message += f"; the preset {preset} sets {', '.join(theirs)}" if theirs else ""
     return click.BadParameter(message, param_hint=method.flag(name) if name else method.switch_flag)

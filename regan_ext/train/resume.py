@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -39,6 +39,7 @@ class Resume:
         of_other_images: its state tells of other training images, so it is a beginning only.
         asked_for_folder: the user named a folder or "latest", not this snapshot.
         shapes: network → parameter name → shape, of a pickle without a state; None while it has not been opened.
+        sums: network → parameter name → checksum of its values, likewise.
         plain: what such a pickle tells of a run that can go on: "cur_nimg" (images trained on) and, where augmentation
             adapts, "augment_p"; None where it tells nothing.
     """
@@ -49,6 +50,7 @@ class Resume:
     asked_for_folder: bool = False
     of_other_images: bool = False
     shapes: "Optional[Shapes]" = None
+    sums: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     plain: Optional[Mapping[str, Any]] = None
 
     @property

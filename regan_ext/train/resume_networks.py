@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 import torch
 
 from training_hooks.core.health import non_finite
+from training_hooks.core.tensor_files import checksum
 from training_hooks.sparsity.selection import parameter_shapes
 
 from ..support.errors import UserError
@@ -34,11 +35,13 @@ class Networks:
         shapes: "G" and "D" → name of a weight or bias → shape.
         training_set: the host's arguments of its training set; None where they are not known.
         augment_p: strength of augmentation; None where there is none.
+        sums: network → name of a parameter → checksum of its values; empty where the pickle was only read.
     """
 
     shapes: Mapping[str, _Shapes]
     training_set: Optional[Mapping[str, Any]]
     augment_p: Optional[float]
+    sums: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def shapes_of(network: Any) -> _Shapes:
@@ -80,7 +83,9 @@ def open_networks(path: Path, host: HostModule) -> Networks:
             raise UserError(f"--resume: {path}: {kind}.{unsound[0]} holds NaN or an infinity; take an earlier snapshot")
     pipe = content.get("augment_pipe")
     p = None if pipe is None else float(pipe.p)
-    return Networks({kind: shapes_of(content[kind]) for kind in ("G", "D")}, content.get("training_set_kwargs"), p)
+    shapes = {kind: shapes_of(content[kind]) for kind in ("G", "D")}
+    sums = {kind: {name: checksum(each) for name, each in content[kind].named_parameters()} for kind in shapes}
+    return Networks(shapes, content.get("training_set_kwargs"), p, sums)
 
 
 def read_networks(path: Path) -> Optional[Networks]:

@@ -150,8 +150,10 @@ def _hooks_differing(saved: Mapping[str, Entry], now: Mapping[str, Entry]) -> It
         before, after = ({k: v for k, v in each[name].settings.items() if k not in free} for each in (saved, now))
         unknown = [setting for setting in before if setting not in defaults and setting not in after]
         _warn(_title(entry), {setting: before.pop(setting) for setting in unknown})
-        for line in _differing({**defaults, **before}, {**defaults, **after}):
-            yield f"{_title(entry)}'s {line}"
+        flags = {} if entry.method is None else {each.name: entry.method.flag(each.name) for each in entry.method.settings}
+        told = [{flags.get(k, k): v for k, v in {**defaults, **each}.items()} for each in (before, after)]
+        for line in _differing(*told):
+            yield line if entry.method is not None else f"{_title(entry)}'s {line}"
 
 
 def _defaults(entry: Entry) -> Tuple[Dict[str, Any], Set[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
@@ -10,7 +11,18 @@ import torch
 
 from .files import whole_file
 
-__all__ = ["TensorFileError", "load_tensors", "save_tensors"]
+__all__ = ["TensorFileError", "checksum", "load_tensors", "save_tensors"]
+
+
+def checksum(tensor: torch.Tensor, begin: int = 0) -> int:
+    """A number that differs, but for chance, where any bit of a tensor differs.
+
+    Args:
+        tensor: of any dtype, shape and device.
+        begin: checksum of what comes before.
+    """
+    whole = tensor.detach().cpu().contiguous().reshape(-1)
+    return zlib.crc32(whole.view(torch.uint8).numpy().tobytes(), begin)
 
 
 class TensorFileError(ValueError):

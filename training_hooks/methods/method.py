@@ -77,6 +77,8 @@ class Facts:
         measured: snapshots that they are measured at; 0 without metrics.
         zeros: "G" and "D" → names of the weights that are all zero when the run begins, as far as that is known.
         is_resumed: whether the networks come from a snapshot.
+        begun: "G" and "D" of a snapshot that a new run begins from → name of a parameter → ``core.tensor_files.checksum`` of
+            its values, as far as they are known.
     """
 
     batch_size: int
@@ -88,6 +90,7 @@ class Facts:
     measured: int = 0
     zeros: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     is_resumed: bool = True
+    begun: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,8 @@ class Method:
         completed: configuration with what only the facts of the run tell, as it is written down; None = as it is.
         plan: what it will do, of its configuration and the facts of the run; None = nothing to tell.
         describe: configuration as one line for a reader; None = all settings.
+        told: values of a plan → what a run is, such as "ticket of round 2", and more of it, such as "51.2 % kept"; for methods
+            whose configuration says little. None = as ``describe``.
         presets: name → preset.
         statistics: what it reports.
         upgraded: settings that an earlier version has written, as this one has them; leaves those of this version alone.
@@ -163,6 +168,7 @@ class Method:
     completed: Optional[Callable[[Any, Facts], Any]] = None
     plan: Optional[Callable[[Any, Facts], Plan]] = None
     describe: Optional[Callable[[Any], str]] = None
+    told: Optional[Callable[[Mapping[str, Any]], Tuple[str, str]]] = None
     presets: Mapping[str, Preset] = field(default_factory=dict)
     statistics: Tuple[Statistic, ...] = ()
     upgraded: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda settings: settings

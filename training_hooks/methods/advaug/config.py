@@ -62,7 +62,7 @@ class AdvAugConfig(Config):
             raise ValueError("noise is drawn once and takes no steps; leave out step and steps")
         for half, name, default in (("g", "place_g", _PLACE_G), ("d", "place_d", _PLACE_D)):
             if getattr(self, name) != default and half not in self.halves:
-                raise ValueError(f"{name} says where {half} is perturbed, and {half} is not among the halves")
+                raise ValueError(f"{name} says where {half} is perturbed, and it is not")
 
     @property
     def is_idle(self) -> bool:

@@ -65,7 +65,7 @@ def outlook(config: FreezeDConfig, facts: Facts) -> Plan:
     """
     names = frozen(config, list(facts.shapes["D"]))
     if not facts.is_resumed:
-        raise ValueError("layers would be frozen as they were drawn at random; give --resume=PICKLE of a trained network")
+        raise ValueError("layers: they would be frozen as they were drawn at random; give --resume=PICKLE of a trained network")
     layers, of_all = _number(names), share(names, facts.shapes["D"])
     host = f", as --freezed={layers} does" if any(config.depth) else ""
     note = f"FreezeD leaves {layers} layers of D as they come, {of_all:.1%} of its weights{host}."

@@ -2,7 +2,7 @@
 
 from ..method import Method, Statistic
 from .config import TicketConfig
-from .outlook import completed, label, outlook
+from .outlook import completed, label, outlook, told
 
 METHOD = Method(
     name="ticket",
@@ -16,6 +16,7 @@ METHOD = Method(
     label=label,
     completed=completed,
     plan=outlook,
+    told=told,
     excludes=dict.fromkeys(("regan", "rg"), "each of them owns the masks of the networks"),
     statistics=(
         Statistic("Ticket/round", "Round of the ticket", "round", "", "how often its masks have been pruned; 0 is dense",

@@ -15,7 +15,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 import torch
 
 from ...core.state_check import averages
-from ...core.tensor_files import TensorFileError, load_tensors, save_tensors
+from ...core.tensor_files import TensorFileError, checksum, load_tensors, save_tensors
 from ...sparsity.masks import count_bits, pack_bits, unpack_bits
 
 __all__ = ["Init", "Mask", "init_of", "read_init", "read_mask", "tensors_of", "write_init", "write_mask"]
@@ -87,7 +87,7 @@ def _checksum(networks: _Tensors, shapes: Any = None) -> int:
     for kind, tensors in networks.items():
         for name, tensor in tensors.items():
             value = zlib.crc32(f"{kind} {name} {tensor.dtype} {list(tensor.shape)}".encode(), value)
-            value = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes(), value)
+            value = checksum(tensor, value)
     return value
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Mapping, Optional, Sequence
 
-from ...core.tensor_files import TensorFileError
+from ...core.tensor_files import TensorFileError, checksum
 from .config import TicketConfig
 from .files import Init, Mask, read_init, read_mask
 
-__all__ = ["check_init", "check_mask", "opened_init", "opened_mask"]
+__all__ = ["check_begun", "check_init", "check_mask", "opened_init", "opened_mask"]
 
 _Shapes = Mapping[str, Mapping[str, Sequence[int]]]  # network → name → shape
 
@@ -106,6 +106,28 @@ def check_init(config: TicketConfig, init: Init, shapes: _Shapes) -> None:
         other = _differing(wanted, found, kind, "this run", "the file")
         if other:
             raise ValueError(f"init {config.init} is of other networks: {other}")
+
+
+def check_begun(config: TicketConfig, init: Init, begun: Mapping[str, Mapping[str, int]], where: str) -> None:
+    """Check that a run that begins from a snapshot begins from the one that θ₀ is of: nobody means to throw it away.
+
+    Args:
+        config: settings of the run.
+        init: what it will begin with.
+        begun: "G" and "D" of the snapshot → name of a parameter → ``checksum`` of its values.
+        where: the snapshot, for the message.
+
+    Raises:
+        ValueError: it is another.
+    """
+    for kind, sums in begun.items():
+        tensors = init.networks.get(kind, {})
+        other = next((name for name, value in sums.items() if name not in tensors or checksum(tensors[name]) != value), None)
+        if other is not None:
+            raise ValueError(
+                f"init {config.init} has other weights than {where} ({kind}.{other} first), and a run cannot begin with both: "
+                "leave out --resume, or name a new file for the weights, with --ticket-transfer=true where there is a mask"
+            )
 
 
 def _differing(

@@ -15,13 +15,14 @@ import torch
 from ...core.hook import Hook, Step, Training
 from ...core.ranks import differs, gather
 from ...core.state_check import difference
+from ...core.tensor_files import checksum
 from ...nvidia.host_loop import HostLoop
 from ...sparsity.masked_network import MaskedNetwork
 from ...sparsity.selection import listed
 from ..target import unheld
 from .config import TicketConfig
 from .files import Init, Mask, init_of, read_init, tensors_of, write_init
-from .fit import check_init, check_mask, opened_init, opened_mask
+from .fit import check_begun, check_init, check_mask, opened_init, opened_mask
 
 __all__ = ["Tickets"]
 
@@ -108,20 +109,14 @@ class Tickets(Hook):
         self._init = init.checksum
 
     def _check_begun(self, init: Init) -> None:
-        """A run that begins from a snapshot has to begin from the one that θ₀ is of: nobody means to throw it away."""
+        """The same that is checked before a host's run, of a snapshot that was not opened then."""
         assert self._training is not None
         loop = None if self._training.loss is None else HostLoop.find()
         if loop is None or loop.resumed_from is None:
             return
-        for kind in ("G", "D"):
-            parameters = self._training.networks[kind].named_parameters()
-            other = next((name for name, p in parameters if not torch.equal(p.cpu(), init.networks[kind][name])), None)
-            if other is not None:
-                raise ValueError(
-                    f"init {self.config.init} has other weights than {loop.resumed_from} ({kind}.{other} first), and a run "
-                    "cannot begin with both: leave out --resume, or name a new file for the weights, with "
-                    "--ticket-transfer=true where there is a mask"
-                )
+        begun = {kind: self._training.networks[kind].named_parameters() for kind in ("G", "D")}
+        sums = {kind: {name: checksum(p) for name, p in parameters} for kind, parameters in begun.items()}
+        check_begun(self.config, init, sums, str(loop.resumed_from))
 
     def before_step(self, step: Step) -> None:
         if step.network in self.networks:
