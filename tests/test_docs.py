@@ -7,19 +7,20 @@ import shutil
 import subprocess
 from functools import partial
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Dict, Iterator, List, Tuple
 
 import click
 import pytest
 from click.testing import CliRunner
 from support import frameworks
 from support.checkout_like import make_checkout
+from support.detectors import FEATURES, write_detector
 from support.processes import TESTS, run_command
 from support.runs import Run
 
 from regan_ext.cli import main
 from regan_ext.hosts import embedded
-from regan_ext.metrics import digit_detector
+from regan_ext.metrics import digit_detector, efficientnet
 from regan_ext.train.options import click_options
 
 ROOT = TESTS.parent
@@ -114,12 +115,19 @@ def in_process(line: str) -> str:
     return result.output
 
 
+def stand_in(path: Path) -> Dict[str, object]:
+    """Features of no meaning and of no cost; what is described is how commands follow one another."""
+    write_detector(path, scale=0.5)
+    return {"features": FEATURES, "side": 16, "sha256": "0" * 64}
+
+
 @pytest.mark.parametrize("page, code", snippets("bash"), ids=lambda value: value[:40])
 def test_shell_snippets_run(page: str, code: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGAN_CACHE_DIR", str(embedded.cache_folder()))
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(home)
     monkeypatch.setattr(digit_detector, "Training", partial(digit_detector.Training, epochs=1))
+    monkeypatch.setattr(efficientnet, "write_detector", stand_in)
     output = said_by(prepared(code))
     if " -n " in prepared(code) and "--regan" in code:
         plan, exiting, _ = output.partition("Dry run")

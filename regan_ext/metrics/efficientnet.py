@@ -23,10 +23,10 @@ from training_hooks.core.files import whole_file
 from ..data.hashes import hashes
 from .check import FACTS
 
-__all__ = ["NAME", "LiteFeatures", "write_detector"]
+__all__ = ["NAME", "SIDE", "LiteFeatures", "write_detector"]
 
 NAME = "efficientnet-lite0"
-_SIDE = 96  # pixels; a third of the cost of 224, and still more than the few-shot sets of packages have
+SIDE = 96  # pixels; a third of the cost of 224, and still more than the few-shot sets of packages have
 _WEIGHTS = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # SHA-256
 
 
@@ -42,7 +42,7 @@ class LiteFeatures(nn.Module):
         super().__init__()
         self.body = body
         self.head = head
-        self.side = _SIDE
+        self.side = SIDE
 
     def forward(self, img: Tensor, return_features: bool = False, no_output_bias: bool = False) -> Tensor:
         """Features [N, 1280], or probabilities [N, 1000], of uint8 images [N, 3, H, W]."""
@@ -113,9 +113,9 @@ def write_detector(path: Path) -> Dict[str, Any]:
     """
     path.absolute().parent.mkdir(parents=True, exist_ok=True)
     network, weights = _network()
-    body = torch.jit.trace(_Averaged(network), torch.zeros([2, 3, _SIDE, _SIDE]))
+    body = torch.jit.trace(_Averaged(network), torch.zeros([2, 3, SIDE, SIDE]))
     head: nn.Linear = network._fc
-    facts = {"network": NAME, "features": head.in_features, "side": _SIDE, "weights_sha256": weights}
+    facts = {"network": NAME, "features": head.in_features, "side": SIDE, "weights_sha256": weights}
     content = io.BytesIO()  # a file's name would become part of its content
     frozen = torch.jit.freeze(torch.jit.script(LiteFeatures(body, head).eval()))
     torch.jit.save(frozen, content, _extra_files={FACTS: json.dumps(facts).encode()})
