@@ -185,6 +185,9 @@ class Mimicry(Trainer):
 
     def go_on(self, steps: int) -> None:
         self.steps, self.data.position = steps, 5 * steps
+        for name, network in self.networks.items():  # where the trainer looks for how far it is
+            where = str(self.folder / "checkpoints" / f"net{name}")
+            network.save_checkpoint(directory=where, global_step=steps, optimizer=self.optimizers[name])
 
 
 class _Labelled:
