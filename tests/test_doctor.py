@@ -37,7 +37,7 @@ from regan_ext.doctor import (
     gpu as doctor_gpu,
 )
 from regan_ext.doctor.findings import Finding, Gpu, Surroundings
-from regan_ext.hosts import embedded
+from regan_ext.hosts import embedded, stylegan3
 from regan_ext.hosts import patch as patching
 from regan_ext.hosts.checkout import Checkout, recognise
 from regan_ext.hosts.compat import fixes as compat
@@ -324,6 +324,9 @@ def test_fid_detector(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.status == "todo" and str(unfinished) in found.detail
     unfinished.rename(home / "downloads" / name)
     assert doctor_checks.fid_detector("FID detector", Surroundings()).status == "ok"
+    around = Surroundings(checkout=Checkout(home, stylegan3.FLAVOUR))
+    found = doctor_checks.fid_detector("FID detector", around)
+    assert found.status == "ok" and name in found.detail  # in place of the pickle that this host would download
     (home / "downloads" / (name + ".old")).write_bytes(b"")  # the host takes a file only where there is exactly one
     assert doctor_checks.fid_detector("FID detector", Surroundings()).status == "todo"
 

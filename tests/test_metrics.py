@@ -26,6 +26,7 @@ from support.runs import SMALL, Run, drive, finished_run
 from regan_ext.cli import main
 from regan_ext.data.hashes import hashes
 from regan_ext.hosts import projected_gan, stylegan2_ada
+from regan_ext.hosts.detectors import STYLEGAN3, prefix, torchscript_in_place_of
 from regan_ext.metrics import (
     check,
     content,
@@ -575,10 +576,23 @@ def test_fetch_puts_the_file_where_the_host_looks(host: Tuple[Any, Any], tmp_pat
     assert fetch.DETECTORS["vgg16"].filename == "5982b9427714baaab6e0a48ef3b1dbfd_vgg16.pt"
 
 
+def test_one_file_serves_hosts_that_would_unpickle_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path))
+    url, downloads = STYLEGAN3.format("vgg16"), tmp_path / "downloads"
+    assert torchscript_in_place_of(url) is None
+    downloads.mkdir()
+    (downloads / fetch.DETECTORS["vgg16"].filename).touch()
+    assert torchscript_in_place_of(url) == fetch.DETECTORS["vgg16"].url
+    assert torchscript_in_place_of(STYLEGAN3.format("inception-2015-12-05")) is None
+    assert torchscript_in_place_of(fetch.DETECTORS["vgg16"].url) is None  # its own host needs no other
+    (downloads / f"{prefix(url)}vgg16.pkl").touch()
+    assert torchscript_in_place_of(url) is None
+
+
 def test_a_host_finds_no_file_that_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
     source, replace, seen = write_detector(tmp_path / "mine.pt", features=2048), os.replace, []
-    folder, pattern = tmp_path / "cache" / "downloads", fetch.DETECTORS["inception"].prefix + "*"
+    folder, pattern = tmp_path / "cache" / "downloads", prefix(fetch.DETECTORS["inception"].url) + "*"
     monkeypatch.setattr(os, "replace", lambda a, b: (seen.append(list(folder.glob(pattern))), replace(a, b)))
     command("fetch", f"--from={source}")
     assert seen == [[]] and [path.name for path in folder.iterdir()] == [fetch.DETECTORS["inception"].filename]
@@ -608,7 +622,7 @@ def test_fetch_refuses_another_file_in_one_line(tmp_path: Path, monkeypatch: pyt
     assert "24 features, expected 2048" in command("fetch", f"--from={write_detector(tmp_path / 'small.pt')}", code=2)
     assert "does not exist" in command("fetch", f"--from={tmp_path / 'none.pt'}", code=2)
     assert not (tmp_path / "cache").exists()
-    other = tmp_path / "cache" / "downloads" / (fetch.DETECTORS["inception"].prefix + "other.pt")
+    other = tmp_path / "cache" / "downloads" / (prefix(fetch.DETECTORS["inception"].url) + "other.pt")
     other.parent.mkdir(parents=True)
     other.write_bytes(b"")
     assert "delete" in command("fetch", f"--from={good}", code=2)

@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any, Dict
 
 import click
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 from support import relative_loops as loops
 from support.relative_loops import Loss, training_loop
 
-from regan_ext.hosts import projected_gan, r3gan
+from regan_ext.export.files import write_safetensors, write_sparse
+from regan_ext.export.pictures import Picture, write_images
+from regan_ext.hosts import projected_gan, r3gan, stylegan3
 from regan_ext.hosts.checkout import of_script
+from regan_ext.snapshots.open import Snapshot
+from regan_ext.snapshots.sample import pixels
 from regan_ext.support.errors import UserError
 from regan_ext.train import arguments, ends, host_values, restart, resume
 from training_hooks.core.drawing import drawn
@@ -50,6 +57,18 @@ def assert_equal(one: Networks, other: Networks) -> None:
     for kind, network in one.items():
         theirs = other[kind].state_dict()
         assert [name for name, tensor in network.state_dict().items() if not torch.equal(tensor, theirs[name])] == []
+
+
+class Plain(torch.nn.Module):
+    """A generator without styles, called as R3GAN's is, and as FastGAN's."""
+
+    def __init__(self, classes: int = 0):
+        super().__init__()
+        self.z_dim, self.c_dim, self.img_resolution = 4, classes, 8
+        self.weight = torch.nn.Parameter(torch.randn([4 + classes, 3 * 8 * 8]))
+
+    def forward(self, z: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        return (torch.cat([z, c], 1) @ self.weight).view(-1, 3, 8, 8).tanh()
 
 
 # ---------------------------------------------------------------- the loop
@@ -245,3 +264,36 @@ def test_images_of_networks_with_noise_and_without() -> None:
     z = torch.ones(2, 3)
     for generator in (Noisy(), Plain(), copy.deepcopy(Plain())):
         assert torch.equal(drawn(generator, z, z), z)
+
+
+# ---------------------------------------------------------------- a snapshot in another form
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_a_generator_without_styles_is_drawn_and_exported(classes: int, tmp_path: Path) -> None:
+    G = Plain(classes)
+    snapshot = Snapshot(Path("network-snapshot-000001.pkl"), {"G": G, "G_ema": G}, r3gan.FLAVOUR)
+    write_images(snapshot, tmp_path / "images.png", "G_ema", Picture(range(4)), None)
+    with Image.open(tmp_path / "images.png") as sheet:
+        first = np.asarray(sheet.convert("RGB"))[:8, :8]
+    z = torch.from_numpy(np.random.RandomState(0).randn(1, 4)).float()
+    expected = pixels(G(z, torch.eye(3)[:1] if classes else torch.zeros([1, 0])).detach())[0]
+    assert np.array_equal(first, expected)
+    write_safetensors(snapshot, tmp_path / "G.safetensors", "G_ema")
+    assert torch.equal(load_file(tmp_path / "G.safetensors")["weight"], G.weight)
+    write_sparse(snapshot, tmp_path / "sparse.pkl", 0.25)
+    assert int((G.weight == 0).sum()) == G.weight.numel() // 4
+
+
+def test_what_a_generator_without_styles_cannot_be_is_said() -> None:
+    with pytest.raises(UserError, match="--trunc: this network makes no styles"):
+        Picture(range(4), trunc=0.7).check(Plain())
+    assert "channels" in str(r3gan.FLAVOUR.export_refusal("narrow", Plain()))
+    assert r3gan.FLAVOUR.export_refusal("onnx", Plain()) is None
+
+
+def test_whole_channels_are_cut_out_of_networks_of_stylegan2() -> None:
+    synthesis = {"b4": None}, {"feat_8": None}
+    for flavour in (stylegan3.FLAVOUR, projected_gan.FLAVOUR):
+        why = [flavour.export_refusal("narrow", types.SimpleNamespace(synthesis=types.SimpleNamespace(**s))) for s in synthesis]
+        assert why[0] is None and "StyleGAN2" in str(why[1])

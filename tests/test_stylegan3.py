@@ -11,10 +11,12 @@ from typing import Any, Dict, List
 import pytest
 import torch
 from support.commands import call
+from support.detectors import write_detector
 from support.parameters import parameters
 from support.processes import run_fresh_python, run_python
 from support.runs import Run, finished_run
 
+from regan_ext.data.hashes import hashes
 from regan_ext.hosts import embedded
 from regan_ext.hosts.checkout import HostError, recognise
 from training_hooks.core.state_check import averages, check_fit
@@ -118,6 +120,44 @@ def test_whole_channels_are_refused_elsewhere(cfg: str, host: Path, data_zip: Pa
     result = run_fresh_python([*REGAN_EXT, "train", *options, "--regan-granularity=channel"])
     assert result.returncode == 2 and "Traceback" not in result.stdout and not (tmp_path / "runs").exists()
     assert "channels can be pruned in StyleGAN2 synthesis networks only" in result.stdout
+
+
+@pytest.fixture(scope="module")
+def own_networks(host: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A snapshot of StyleGAN3's own networks, small and untrained."""
+    path = tmp_path_factory.mktemp("own") / "network-snapshot-000000.pkl"
+    sizes = "z_dim=16, c_dim=0, w_dim=16, img_resolution=16, img_channels=3, channel_base=64, channel_max=8, num_layers=4"
+    code = (
+        f"import pickle, sys, regan_ext; sys.path.insert(0, {str(host)!r})\n"
+        "import dnnlib; from training.networks_stylegan3 import Generator\n"
+        f"G = Generator({sizes}, margin_size=2, mapping_kwargs=dict(num_layers=2)).eval()\n"
+        f"pickle.dump(dict(G=G, G_ema=G), open({str(path)!r}, 'wb'))\n"
+    )
+    assert run_python(["-c", code]).returncode == 0
+    return path
+
+
+def test_its_own_networks_are_exported_but_for_whole_channels(own_networks: Path, host: Path) -> None:
+    for to, said in (
+        ("images", "32 images of 16x16 pixels"), ("onnx", "z [1, 16] -> image [1, 3, 16, 16]"),
+        ("narrow", "--to=narrow: does not fit stylegan3: whole channels"),
+    ):  # fmt: skip
+        before = set(own_networks.parent.iterdir())
+        result = run_python([*REGAN_EXT, "export", str(own_networks), f"--to={to}", f"--host={host}", "--trust"])
+        assert result.returncode == (2 if to == "narrow" else 0) and said in result.stdout, result.stdout
+        assert len(set(own_networks.parent.iterdir()) - before) == (to != "narrow")
+
+
+def test_one_file_of_a_detector_serves_this_host_too(whole: Run, host: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """This host would download a pickle; nothing is left in the current folder."""
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    source = write_detector(tmp_path / "inception.pt", features=2048)
+    assert run_python([*REGAN_EXT, "metrics", "fetch", f"--from={source}"]).returncode == 0
+    (tmp_path / "here").mkdir()
+    given = ["metrics", "run", str(whole.snapshot(2)), f"--host={host}", "--metrics=kid1k_full", "--device=cpu"]
+    result = run_python([*REGAN_EXT, *given], cwd=tmp_path / "here")
+    assert '"detector": "inception-2015-12-05", "detector_sha256": "' + hashes(source)["sha256"] in result.stdout, result.stdout
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_help_has_the_options_of_both(host: Path) -> None:

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 
 from ..hosts import embedded
 from ..hosts.compat import fixes as compat
+from ..hosts.detectors import DETECTORS, STYLEGAN2_ADA, downloaded, torchscript_in_place_of
 from ..hosts.download_cache import dnnlib_cache
 from ..hosts.patch import check as check_patch
 from ..hosts.patch import name_lines
@@ -31,8 +32,6 @@ __all__ = [
     "patch_state", "python", "stand_in", "writable",
 ]  # fmt: skip
 
-_DETECTOR_HASH = "a866f8d678872dcf6fcf60ddd09807ab"  # MD5 of the URL, by which the hosts find the file again
-_DETECTOR_FILE = f"{_DETECTOR_HASH}_inception-2015-12-05.pt"
 _GIB = 1024**3
 
 # What a host misses without the package, for those that it can train without.
@@ -116,8 +115,9 @@ def has_pip() -> bool:
 
 def fid_detector(name: str, around: Surroundings) -> Finding:
     """Whether FID and its like can be computed without network access."""
-    folder = dnnlib_cache() / "downloads"
-    found = sorted(folder.glob(f"{_DETECTOR_HASH}_*"))
+    inception, flavour = DETECTORS["inception"], None if around.checkout is None else around.checkout.flavour
+    url = (STYLEGAN2_ADA if flavour is None else flavour.detectors).format(inception.name)
+    found = downloaded(torchscript_in_place_of(url) or url)
     unfinished = [path for path in found if path.suffix == ".tmp"]
     if unfinished:
         detail = f"not whole, and the host takes it for the detector: {', '.join(map(str, unfinished))}"
@@ -127,7 +127,8 @@ def fid_detector(name: str, around: Surroundings) -> Finding:
     if found:
         detail = f"the host takes none of several files: {', '.join(map(str, found))}"
         return Finding(name, "todo", detail, "delete all but one of them")
-    offline = f"offline, regan-ext metrics fetch --from=FILE puts it there as {folder / _DETECTOR_FILE}"
+    target = dnnlib_cache() / "downloads" / inception.filename
+    offline = f"offline, regan-ext metrics fetch --from=FILE puts it there as {target}"
     return Finding(name, "info", f"metrics other than --metrics=none will download it from NVIDIA; {offline}")
 
 

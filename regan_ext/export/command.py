@@ -15,6 +15,7 @@ from training_hooks.core import own_snapshots
 from training_hooks.core.files import refuse_own_input, whole_path
 from training_hooks.nvidia.state import state_path
 
+from ..hosts import stylegan2_ada
 from ..snapshots.open import Snapshot, open_snapshot
 from ..support.errors import UserError
 from ..support.pickles import open_pickle
@@ -117,6 +118,10 @@ def run(export: Export) -> None:
     target = export.target()
     _check_packages(export.to, target)
     snapshot = open_snapshot(export.snapshot, export.host, export.trust)
+    flavour = snapshot.flavour or stylegan2_ada.FLAVOUR
+    refusal = flavour.export_refusal(export.to, snapshot.network(export.which or "G_ema"))
+    if refusal is not None:
+        raise UserError(f"--to={export.to}: does not fit {flavour.name}: {refusal}")
     try:
         with whole_path(target, suffix=target.suffix) as temporary:
             lines = _write(export, snapshot, temporary)

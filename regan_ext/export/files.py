@@ -21,6 +21,7 @@ from training_hooks.sparsity.selection import parameter_shapes
 from ..runs.folder import Run, read_run
 from ..runs.tickets import is_masked, mask_of
 from ..snapshots.open import Snapshot
+from ..snapshots.sample import image_channels
 from ..support.errors import UserError
 from ..support.reading import mapping
 
@@ -194,7 +195,8 @@ def write_safetensors(snapshot: Snapshot, path: Path, which: str) -> List[str]:
     from safetensors.torch import save
 
     network, tensors = snapshot.network(which), _tensors(snapshot, which)
-    metadata = {name: str(getattr(network, name)) for name in ("c_dim", "z_dim", "w_dim", "img_resolution", "img_channels")}
+    sizes = {name: getattr(network, name) for name in ("c_dim", "z_dim", "w_dim", "img_resolution") if hasattr(network, name)}
+    metadata = {name: str(size) for name, size in {**sizes, "img_channels": image_channels(network)}.items()}
     metadata["which"] = which
     if snapshot.kimg is not None:
         metadata["kimg"] = str(snapshot.kimg)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from ..snapshots.open import Snapshot
-from ..snapshots.sample import labels, latents, pixels
+from ..snapshots.sample import codes, draw, has_styles, image_channels, labels, latents, pixels
 from ..support.errors import UserError
 from ..support.pictures import contact_sheet
 from ..support.text import echo
@@ -46,17 +46,17 @@ class Picture:
             raise UserError("--class: this network knows no classes")
         if self.label is not None and not 0 <= self.label < generator.c_dim:
             raise UserError(f"--class must be from 0 to {generator.c_dim - 1}, got {self.label}")
-        if generator.img_channels not in (1, 3, 4):
-            raise UserError(f"images of {generator.img_channels} channels cannot be drawn, only of 1, 3 or 4")
+        if self.trunc != 1 and not has_styles(generator):
+            raise UserError("--trunc: this network makes no styles of latents, which truncation draws to their average")
+        if image_channels(generator) not in (1, 3, 4):
+            raise UserError(f"images of {image_channels(generator)} channels cannot be drawn, only of 1, 3 or 4")
 
-    def styles(self, generator: Any) -> torch.Tensor:
-        """The mapping network's output for every seed, [seeds, layers, w_dim]."""
+    def codes(self, generator: Any) -> torch.Tensor:
+        """What the images of all seeds are drawn from, [seeds, ...]."""
         if self.trunc != 1 and not bool(generator.mapping.w_avg.isfinite().all()):
             _measure_average(generator)
         classes = labels(generator, len(self.seeds), self.label)
-        with torch.no_grad():
-            styles: torch.Tensor = generator.mapping(latents(generator, 1, self.seeds), classes, truncation_psi=self.trunc)
-        return styles
+        return codes(generator, latents(generator, 1, self.seeds), classes, self.trunc)
 
 
 def _measure_average(generator: Any) -> None:
@@ -64,17 +64,15 @@ def _measure_average(generator: Any) -> None:
 
     The host lets a batch of uninitialised memory into it when it starts training, and what is not a number stays.
     """
-    with torch.no_grad():
-        styles = generator.mapping(latents(generator, _AVERAGED, [0]), labels(generator, _AVERAGED))
-        generator.mapping.w_avg.copy_(styles[:, 0].mean(0))
+    styles = codes(generator, latents(generator, _AVERAGED, [0]), labels(generator, _AVERAGED))
+    generator.mapping.w_avg.copy_(styles[:, 0].mean(0))
     echo(f"Truncation: the snapshot's w_avg is not finite; using the mean of {_AVERAGED} styles instead")
 
 
-def _images(generator: Any, styles: torch.Tensor) -> Iterator[np.ndarray]:
-    """uint8 images [H, W] or [H, W, channels], with fixed noise, a few at a time."""
-    for batch in styles.split(_BATCH):
-        with torch.no_grad():
-            images = generator.synthesis(batch, noise_mode="const", force_fp32=True)
+def _images(generator: Any, given: torch.Tensor) -> Iterator[np.ndarray]:
+    """uint8 images [H, W] or [H, W, channels] of codes, with fixed noise, a few at a time."""
+    for batch in given.split(_BATCH):
+        images = draw(generator, batch)
         if not bool(images.isfinite().all()):
             raise UserError("the network gives images that are not finite; its training has diverged")
         yield from pixels(images)
@@ -87,40 +85,40 @@ def write_images(snapshot: Snapshot, path: Path, which: str, picture: Picture, c
     count = len(picture.seeds)
     cycles = picture.label is None and 1 < generator.c_dim <= 16
     columns = min(count, cols or (generator.c_dim if cycles else 8))
-    size, images = generator.img_resolution, map(Image.fromarray, _images(generator, picture.styles(generator)))
+    size, images = generator.img_resolution, map(Image.fromarray, _images(generator, picture.codes(generator)))
     contact_sheet(images, count, columns).save(path, format="png")
     return [f"{which}: {count} images of {size}x{size} pixels in {columns} columns, {_said(generator, picture)}"]
 
 
 def _said(generator: Any, picture: Picture) -> str:
-    said = f"truncation {picture.trunc:g}"
+    said = f"truncation {picture.trunc:g}" if has_styles(generator) else "latents as they are"
     if generator.c_dim:
         last = min(generator.c_dim, len(picture.seeds)) - 1
         said += f", class {picture.label}" if picture.label is not None else f", classes 0 to {last} in turn"
     return said
 
 
-def _walk(styles: torch.Tensor, frames: int) -> torch.Tensor:
-    """A smooth closed curve through all styles at an even pace; frame 0 is the first style."""
+def _walk(given: torch.Tensor, frames: int) -> torch.Tensor:
+    """A smooth closed curve through all codes at an even pace; frame 0 is the first of them."""
     from scipy.interpolate import CubicSpline
 
-    closed = torch.cat([styles, styles[:1]]).numpy()
+    closed = torch.cat([given, given[:1]]).numpy()
     curve = CubicSpline(np.arange(len(closed)), closed, bc_type="periodic")
-    return torch.from_numpy(curve(np.arange(frames) * (len(styles) / frames))).float()
+    return torch.from_numpy(curve(np.arange(frames) * (len(given) / frames))).float()
 
 
 def write_video(snapshot: Snapshot, path: Path, which: str, picture: Picture, seconds: Optional[float], fps: int) -> List[str]:
     """Draw a loop through the seeds' images as MP4 or GIF, by the suffix of ``path``. Returns what to tell the user."""
     generator = snapshot.network(which).eval()
     picture.check(generator)
-    if generator.img_channels == 4:
+    if image_channels(generator) == 4:
         raise UserError("--to=video: images with an alpha channel cannot be filmed")
     if path.suffix == ".gif" and fps > _GIF_FPS:
         raise UserError(f"--fps: viewers show GIFs at {_GIF_FPS} frames per second at most, got {fps}")
     frames = round((len(picture.seeds) if seconds is None else seconds) * fps)
     if frames < 2:
         raise UserError(f"--seconds: {seconds:g} s at {fps} frames per second make less than 2 frames")
-    drawn = _images(generator, _walk(picture.styles(generator), frames))
+    drawn = _images(generator, _walk(picture.codes(generator), frames))
     with click.progressbar(drawn, length=frames, label=f"{frames} frames", file=sys.stderr) as images:
         (_write_gif if path.suffix == ".gif" else _write_mp4)(iter(images), path, fps)
     size = generator.img_resolution

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-__all__ = ["CHANNELS", "Counter", "Flavour", "Unfit"]
+from .detectors import STYLEGAN2_ADA
+
+__all__ = ["CHANNELS", "Counter", "Flavour", "Unfit", "has_other_synthesis"]
 
 #: Why whole channels do not fit some networks of a host whose ``--cfg=stylegan2`` has others.
 CHANNELS = "whole channels can be pruned in StyleGAN2 synthesis networks only, which --cfg=stylegan2 has"
@@ -17,11 +19,16 @@ class Unfit:
 
     Args:
         why: for the user, with the remedy where there is one.
-        when: whether it is so with these keyword arguments of the loop; None = whatever they are.
+        when: whether it is so with these keyword arguments of the loop or, of an export, with this generator; None = always.
     """
 
     why: str
-    when: Optional[Callable[[Mapping[str, Any]], bool]] = None
+    when: Optional[Callable[[Any], bool]] = None
+
+
+def has_other_synthesis(generator: Any) -> bool:
+    """Whether a generator has no synthesis network of StyleGAN2."""
+    return not hasattr(getattr(generator, "synthesis", None), "b4")
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class Flavour:
         of_beginning: arguments that the host makes of whether a run begins from other networks, as paths of keys.
         unfit: feature → what does not fit. A feature is a method's name ("apa"), or a value of one of its settings
             ("regan.granularity=channel").
+        exports: format of ``export`` → what does not fit.
         adaptive: argument that the host's adaptive augmentation is on with.
         counter: option for another first image; None where the command has none.
         sizes: what the loop constructs its networks with, besides what the arguments say.
@@ -73,6 +81,7 @@ class Flavour:
         packages: distributions that it needs besides those that all hosts do.
         half_alone: values of ``--cfg`` whose networks know no single precision.
         judge: feature network that its D is made of, which no metric must use; None = its D is all its own.
+        detectors: addresses of the feature networks that its metrics download, with {} for the file's name without ending.
         fault: what the host would fail of, in a loop's keyword arguments, with its remedy; None where there is nothing.
     """
 
@@ -91,6 +100,7 @@ class Flavour:
     words: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     of_beginning: Tuple[Tuple[str, ...], ...] = (("ema_rampup",), ("ada_kimg",))
     unfit: Mapping[str, Unfit] = field(default_factory=dict)
+    exports: Mapping[str, Unfit] = field(default_factory=dict)
     adaptive: str = "ada_target"
     counter: Optional[Counter] = None
     sizes: Tuple[str, ...] = ("c_dim", "img_resolution", "img_channels")
@@ -103,6 +113,7 @@ class Flavour:
     packages: Tuple[str, ...] = ()
     half_alone: Tuple[str, ...] = ()
     judge: Optional[str] = None
+    detectors: str = STYLEGAN2_ADA
     fault: Callable[[Mapping[str, Any]], Optional[str]] = lambda args: None
 
     @property
@@ -118,8 +129,11 @@ class Flavour:
 
     def refusal(self, feature: str, args: Mapping[str, Any]) -> Optional[str]:
         """Why a feature cannot be had with these keyword arguments of the loop; None where it can."""
-        found = self.unfit.get(feature)
-        return found.why if found is not None and (found.when is None or found.when(args)) else None
+        return _why(self.unfit.get(feature), args)
+
+    def export_refusal(self, to: str, generator: Any) -> Optional[str]:
+        """Why a generator cannot be exported to this format; None where it can."""
+        return _why(self.exports.get(to), generator)
 
     def set_capacity(self, args: Any, key: str, value: int) -> None:
         """Set ``key`` ("channel_base" or "channel_max") of all networks in a loop's keyword arguments."""
@@ -177,6 +191,10 @@ class Flavour:
     def missing(self, namespace: Mapping[str, Any]) -> List[str]:
         """The functions that the global names of a ``train.py`` lack."""
         return [name for name in (self.setup, self.entry) if not callable(namespace.get(name))]
+
+
+def _why(found: Optional[Unfit], given: Any) -> Optional[str]:
+    return found.why if found is not None and (found.when is None or found.when(given)) else None
 
 
 def _at(args: Any, path: Tuple[str, ...]) -> Any:

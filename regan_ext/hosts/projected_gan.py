@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Optional
 
-from .flavour import CHANNELS, Flavour, Unfit
+from .detectors import STYLEGAN3
+from .flavour import CHANNELS, Flavour, Unfit, has_other_synthesis
 
 __all__ = ["FLAVOUR"]
 
@@ -58,5 +59,7 @@ FLAVOUR = Flavour(
         "regan.granularity=channel": Unfit(CHANNELS, _is_fastgan),
         **{f"{method}.target={target}": _FROZEN for method in ("regan", "rg") for target in ("D", "both")},
     },
+    detectors=STYLEGAN3,
+    exports={"narrow": Unfit(CHANNELS, has_other_synthesis)},
     relatives={"training/networks_stylegan3_resetting.py": "stylegan-xl"},
 )  # fmt: skip

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from .detectors import STYLEGAN3
 from .flavour import Flavour, Unfit
 
 __all__ = ["FLAVOUR"]
+
+_CHANNELS = Unfit("this host's networks are no StyleGAN2 synthesis networks, which channels need")
 
 FLAVOUR = Flavour(
     name="R3GAN",
@@ -30,6 +33,8 @@ FLAVOUR = Flavour(
         "advaug": Unfit("this host's loss has no run_G and run_D, which AdvAug comes in by"),
         "apa": Unfit("this host's loss compares every fake with a real image, which APA would replace by a fake"),
         "diffaugment": Unfit("this host's loss shows D what its own --aug makes of the images, and nothing else"),
-        "regan.granularity=channel": Unfit("this host's networks are no StyleGAN2 synthesis networks, which channels need"),
+        "regan.granularity=channel": _CHANNELS,
     },
+    detectors=STYLEGAN3,
+    exports={"narrow": _CHANNELS},
 )  # fmt: skip

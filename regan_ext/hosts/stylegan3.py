@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from .flavour import CHANNELS, Flavour, Unfit
+from .detectors import STYLEGAN3
+from .flavour import CHANNELS, Flavour, Unfit, has_other_synthesis
 
 __all__ = ["FLAVOUR"]
 
@@ -30,7 +31,7 @@ FLAVOUR = Flavour(
     words={"frozen_layers": ("D_kwargs", "block_kwargs", "freeze_layers")},
     of_beginning=(("ema_rampup",), ("ada_kimg",), ("loss_kwargs", "blur_init_sigma")),
     relatives={"training/triplane.py": "eg3d", "pg_modules/projector.py": "stylegan-xl"},
-    unfit={
-        "regan.granularity=channel": Unfit(CHANNELS, _has_other_networks)
-    },
+    unfit={"regan.granularity=channel": Unfit(CHANNELS, _has_other_networks)},
+    detectors=STYLEGAN3,
+    exports={"narrow": Unfit(CHANNELS, has_other_synthesis)},
 )  # fmt: skip

@@ -174,12 +174,13 @@ def floors(device: str, as_json: bool, **options: Any) -> None:
         echo(json.dumps(floor.to_dict()))
 
 
-@metrics.command("fetch", short_help="Put NVIDIA's detectors where the host looks for them.")
+@metrics.command("fetch", short_help="Put NVIDIA's detectors where hosts look for them.")
 @click.argument("name", type=click.Choice(["inception", "vgg16"]), default="inception")
 @click.option("--from", "source", type=_FILE, metavar="FILE", help="The file.  [default: download it from NVIDIA]")
 @click.option("--sha256", metavar="HEX", help="What the file's SHA-256 has to be.")
 def fetch_detector(name: str, source: Optional[Path], sha256: Optional[str]) -> None:
-    """Put the detector NAME into the host's download cache, so that metrics work offline.
+    """Put the detector NAME into the hosts' download cache, so that metrics work offline. Hosts of StyleGAN3's shape, which
+    download it pickled, are given this file where the cache has no pickle of it.
 
     inception (inception-2015-12-05.pt): FID, KID, inception score. vgg16 (vgg16.pt): precision and recall, path length.
 

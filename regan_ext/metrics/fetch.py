@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import List, Optional
 
 from training_hooks.core.files import copy_whole
 
 from ..data.download import DownloadError, Progress, download
 from ..data.hashes import hashes
 from ..data.manifest import Archive
+from ..hosts.detectors import DETECTORS, downloaded
 from ..hosts.download_cache import dnnlib_cache
 from ..support.errors import UserError, writing
 from .check import tried_detector
 
-__all__ = ["DETECTORS", "HostDetector", "fetch"]
-
-_FOLDER = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
-
-
-@dataclass(frozen=True)
-class HostDetector:
-    """A TorchScript file that the hosts download. NVIDIA publishes no hash of it.
-
-    Args:
-        url: where from; the hosts name the file in their cache after it.
-        features: how many it gives for an image; None where that is not checked.
-    """
-
-    url: str
-    features: Optional[int]
-
-    @property
-    def filename(self) -> str:
-        """The name by which the hosts find the file again."""
-        return f"{self.prefix}{self.url.rsplit('/', 1)[1]}"
-
-    @property
-    def prefix(self) -> str:
-        """The part of the name that they look for."""
-        return hashlib.new("md5", self.url.encode(), usedforsecurity=False).hexdigest() + "_"
-
-
-DETECTORS: Dict[str, HostDetector] = {
-    "inception": HostDetector(_FOLDER + "inception-2015-12-05.pt", 2048),
-    "vgg16": HostDetector(_FOLDER + "vgg16.pt", None),
-}
+__all__ = ["DETECTORS", "fetch"]
 
 
 def fetch(name: str, source: Optional[Path], sha256: Optional[str], progress: Progress) -> List[str]:
@@ -68,7 +36,7 @@ def fetch(name: str, source: Optional[Path], sha256: Optional[str], progress: Pr
     """
     detector, folder = DETECTORS[name], dnnlib_cache() / "downloads"
     target = folder / detector.filename
-    others = [path for path in folder.glob(detector.prefix + "*") if path != target]
+    others = [path for path in downloaded(detector.url) if path != target]
     if others:
         raise UserError(f"the host takes none of several files: delete {', '.join(map(str, others))}")
     fetched: Optional[Path] = None

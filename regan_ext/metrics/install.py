@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ContextManager, Dict, Mapping, Optional
+from typing import Any, ContextManager, Dict, Iterator, Mapping, Optional
 
 import torch
 
@@ -22,6 +22,7 @@ from training_hooks.core.random_state import kept_random_states
 from training_hooks.nvidia.current import engine_or_none
 from training_hooks.nvidia.host_loop import HostLoop
 
+from ..hosts.detectors import downloaded, torchscript_in_place_of
 from .check import reference_of, too_few
 from .content import read_content
 from .protocol import Protocol, detector_sha256
@@ -69,6 +70,8 @@ class _Metrics:
         self._protocol: Optional[Protocol] = None
         self._metric = ""  # the one that is being computed
         self._easy = utils.dnnlib.EasyDict
+        # Files of TorchScript that are opened here, by their addresses or paths.
+        self._scripts = {} if settings.detector is None else {settings.detector: settings.detector}
 
     # ---------------------------------------------------------------- metric_main
 
@@ -132,10 +135,10 @@ class _Metrics:
 
     def get_feature_detector(self, url: str, device: Any = _CPU, **kwargs: Any) -> Any:
         """The host's, which asks for features without switching gradients off; which one it was is noted."""
-        loaded = self._utils._feature_detector_cache
-        if url == self._settings.detector and (url, device) not in loaded:
-            # A file of TorchScript. Hosts of StyleGAN3's shape would unpickle it.
-            loaded[url, device] = torch.jit.load(url, map_location=device).eval()
+        loaded, url = self._utils._feature_detector_cache, self._at_hand(url)
+        if url in self._scripts and (url, device) not in loaded:
+            # Hosts of StyleGAN3's shape would unpickle it.
+            loaded[url, device] = torch.jit.load(self._scripts[url], map_location=device).eval()
         detector = self._plain["get_feature_detector"](url, device=device, **kwargs)
         for parameter in detector.parameters():
             parameter.requires_grad_(False)
@@ -146,13 +149,15 @@ class _Metrics:
     def compute_feature_stats_for_dataset(self, opts: Any, detector_url: str, detector_kwargs: Any, **kwargs: Any) -> Any:
         """The host's, of the images that are to be compared with. It keeps them by the text of its arguments, which is one of
         the hashes of images and detector here: it would serve those of other images where a folder was changed in place."""
-        reference, url = self._reference(opts), self._settings.detector or detector_url
+        reference, url = self._reference(opts), self._settings.detector or self._at_hand(detector_url)
         # Before its hash is asked for, so that one process downloads it and the others wait.
         self.get_feature_detector(url, device=opts.device, num_gpus=opts.num_gpus, rank=opts.rank)
         dnnlib, path = self._utils.dnnlib, reference.get("path")
         there = isinstance(path, str) and Path(path).exists()
         content = read_content(Path(path), Path(dnnlib.make_cache_dir_path("gan-metrics"))) if there else None
         facts = {**reference, "path": path if content is None else content.sha256, "max_items": kwargs.get("max_items")}
+        if there:
+            reference["path"] = os.path.abspath(path)
         call = _known(detector_kwargs, [detector_sha256(url, dnnlib.util.open_url), detector_kwargs])
         if opts.device.type == "cpu" or (content is not None and content.images <= _FEW):
             # Starting processes that load data would take longer than the loading, and there is no pinned memory on the CPU.
@@ -160,7 +165,7 @@ class _Metrics:
         given, opts.dataset_kwargs = opts.dataset_kwargs, _known(reference, facts)
         try:
             # The loader draws a number; without that, a value depends on the seed and not on what the cache knows.
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), _in_folder(dnnlib.make_cache_dir_path()):
                 stats = self._plain["compute_feature_stats_for_dataset"](opts, url, call, **kwargs)
         finally:
             opts.dataset_kwargs = given
@@ -172,8 +177,15 @@ class _Metrics:
         """The host's, with the detector that was asked for."""
         if self._protocol is not None:
             self._protocol.generated = kwargs.get("max_items")
-        url = self._settings.detector or detector_url
+        url = self._settings.detector or self._at_hand(detector_url)
         return self._plain["compute_feature_stats_for_generator"](opts, url, *args, **kwargs)
+
+    def _at_hand(self, url: str) -> str:
+        """Address of the file that is taken for a detector's, where it need not be downloaded in another form."""
+        found = torchscript_in_place_of(url)
+        if found is not None:
+            self._scripts[found] = str(downloaded(found)[0])
+        return found or url
 
     def _reference(self, opts: Any) -> Any:
         """Arguments of the data set to compare with."""
@@ -182,6 +194,18 @@ class _Metrics:
         if fault is not None:
             raise ValueError(fault)
         return self._easy(found)
+
+
+@contextlib.contextmanager
+def _in_folder(folder: str) -> Iterator[None]:
+    """With it as the current folder, below which projected-gan keeps what it knows of real images."""
+    os.makedirs(folder, exist_ok=True)
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _share_inside(points: torch.Tensor, others: torch.Tensor, neighbours: int) -> float:

@@ -13,6 +13,7 @@ from ..hosts import device as devices
 from ..hosts.compat import fixes as compat
 from ..hosts.flavour import Flavour
 from ..snapshots.open import open_snapshot
+from ..snapshots.sample import has_styles, image_channels
 from ..support.errors import UserError
 from .check import check_place
 
@@ -88,10 +89,12 @@ def prepare(wanted: Wanted) -> Prepared:
     compat.apply(sys.modules, only=["sqrtm"])
     if kind == "cpu":
         devices.use_cpu([], 1)
+    if wanted.trunc != 1 and not has_styles(generator):
+        raise UserError("--trunc: this network makes no styles of latents, which truncation draws to their average")
     if wanted.trunc != 1 and not bool(generator.mapping.w_avg.isfinite().all()):
         raise UserError(f"--trunc: the average style of {wanted.snapshot} is not finite, so it can only be measured without")
     kwargs = _dataset_kwargs(wanted, opened.data.get("training_set_kwargs"), generator)
-    G_kwargs: Dict[str, Any] = {"force_fp32": True} if kind == "cpu" else {}
+    G_kwargs: Dict[str, Any] = {"force_fp32": True} if kind == "cpu" and has_styles(generator) else {}
     if wanted.trunc != 1:
         G_kwargs["truncation_psi"] = wanted.trunc
     return Prepared(generator, G_kwargs, kwargs, _dataset(kwargs, generator), torch.device(kind), opened.flavour)
@@ -106,11 +109,12 @@ def _dataset_kwargs(wanted: Wanted, known: Any, generator: Any) -> Dict[str, Any
     kwargs: Dict[str, Any] = {"class_name": "training.dataset.ImageFolderDataset", "max_size": None}
     kwargs.update(known if isinstance(known, dict) else {})
     if wanted.data is not None:
-        kwargs["path"] = absolute(wanted.data)
+        kwargs["path"] = wanted.data
     if "path" not in kwargs:
         raise UserError(f"{wanted.snapshot} does not say what it was trained on; give the images with --data")
     check_place("--data", str(kwargs["path"]), "" if wanted.data is not None else "; give the training images of this snapshot")
-    return {**kwargs, "resolution": generator.img_resolution, "use_labels": generator.c_dim != 0, "xflip": False}
+    sizes = {"path": absolute(str(kwargs["path"])), "resolution": generator.img_resolution}
+    return {**kwargs, **sizes, "use_labels": generator.c_dim != 0, "xflip": False}
 
 
 def _dataset(kwargs: Dict[str, Any], generator: Any) -> Any:
@@ -121,8 +125,8 @@ def _dataset(kwargs: Dict[str, Any], generator: Any) -> Any:
         label_dim = dataset.label_dim
     except (OSError, zipfile.BadZipFile, ValueError, AssertionError, IndexError, KeyError) as err:
         raise UserError(f"--data: {path} cannot be read as a data set of {generator.img_resolution} pixels ({err})") from err
-    if dataset.num_channels != generator.img_channels:
-        raise UserError(f"--data: {path} has {dataset.num_channels} channels, the network {generator.img_channels}")
+    if dataset.num_channels != image_channels(generator):
+        raise UserError(f"--data: {path} has {dataset.num_channels} channels, the network {image_channels(generator)}")
     if label_dim != generator.c_dim:
         raise UserError(f"--data: {path} has {label_dim} classes, the network {generator.c_dim}")
     return dataset

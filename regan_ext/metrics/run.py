@@ -15,13 +15,14 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 import click
 
 from ..data.decoding import Unreadable
+from ..hosts import stylegan2_ada
+from ..hosts.detectors import DETECTORS, torchscript_in_place_of
 from ..runs.metric import metric_file, points_of
 from ..support.errors import UserError
 from ..support.reading import mapping, read_lines
 from ..support.text import echo
 from .check import check_settings, reference_of
 from .content import read_content
-from .fetch import DETECTORS
 from .install import install
 from .prepare import Prepared, Wanted, absolute, prepare
 from .protocol import Protocol
@@ -156,7 +157,7 @@ def _remedy(err: BaseException) -> str:
     import requests
 
     missing = isinstance(err, requests.exceptions.RequestException)
-    name = next((name for name, known in DETECTORS.items() if known.url.rsplit("/", 1)[1] in str(err)), "inception")
+    name = next((name for name, known in DETECTORS.items() if known.name in str(err)), "inception")
     return f"; without network access: regan-ext metrics fetch {name} --from=FILE" if missing else ""
 
 
@@ -169,7 +170,8 @@ def _expected_protocol(name: str, settings: MetricSettings, prepared: Prepared) 
     dnnlib = sys.modules["dnnlib"]
     noted = Protocol(settings.network, prepared.G_kwargs)
     noted.generated = metric.generated
-    noted.detector_url = settings.detector or DETECTORS[metric.kind.detector].url
+    of_host = (prepared.flavour or stylegan2_ada.FLAVOUR).detectors.format(DETECTORS[metric.kind.detector].name)
+    noted.detector_url = settings.detector or torchscript_in_place_of(of_host) or of_host
     try:
         if metric.kind.compares:
             training = prepared.dataset_kwargs if metric.against == "train" else {**prepared.dataset_kwargs, "max_size": None}

@@ -27,7 +27,7 @@ from ..support.text import echo, printable
 
 __all__ = ["Snapshot", "open_snapshot", "prepare_host"]
 
-_NEEDED = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping", "synthesis")
+_NEEDED = ("z_dim", "c_dim", "img_resolution")  # what the generators of all hosts have
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Snapshot:
             raise UserError(f"{self.path} holds no network {which}; it holds {_listed(self.data)}")
         lacking = [name for name in _NEEDED if not hasattr(network, name)]
         if lacking:
-            raise UserError(f"{self.path}: {which} is no generator of StyleGAN2-ADA, it has no {', '.join(lacking)}")
+            raise UserError(f"{self.path}: {which} is no generator, it has no {', '.join(lacking)}")
         unsound = non_finite(network)
         if unsound:
             where = f"{len(unsound)} tensors of {which}, such as {unsound[0]}, hold NaN or an infinity"

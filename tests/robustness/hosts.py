@@ -35,7 +35,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import click
 import torch
 from common import TESTS, Run, describe, finished_run, write_small_digits
-from small_hosts import make_projected_gan_small, make_r3gan_small
+from small_hosts import make_projected_gan_small, make_r3gan_small, make_stylegan3_small
 from support.networks import assert_equal, comparable_state
 from support.parameters import parameters
 from support.processes import Program
@@ -95,11 +95,12 @@ HOSTS = {
     ),
     "stylegan3": Host(
         ("stylegan3",), "c233a91", "bc3e0854d1788a6c907015c8d9513d97975a38370e0631ab885e6a83ab23910f",
-        ("--cfg=stylegan2", *_STYLEGAN3), _OTHER_NETWORKS,
+        ("--cfg=stylegan2", *_STYLEGAN3), _OTHER_NETWORKS, prepare=make_stylegan3_small,
     ),
     "stylegan3-fun": Host(
         ("stylegan3-fun",), "2a13e7d", "c57b9e7618bb79607654a2ac8afe71fffb34dc34edad7b97469b1ce5d572bd8a",
         ("--cfg=stylegan2", *_STYLEGAN3), (*_OTHER_NETWORKS, ("--kimg=2", "--resume-kimg=1", *REGAN)),
+        prepare=make_stylegan3_small,
     ),
     "projected-gan": Host(
         ("projected-gan",), "e1c246b", "787f9eefd0321c308a06c3ad90b2e06da23c67d284a20559c336359ad59e1d24",
