@@ -72,6 +72,14 @@ def data_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same digits at 8x8, on which a run takes half of the time: for tests that do not look at layers or pictures."""
+    path = tmp_path_factory.mktemp("data") / "digits8.zip"
+    write_small_digits(path, side=8)
+    return path
+
+
+@pytest.fixture(scope="session")
 def train(host_dir: Path, data_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Run the embedded host through ``drive.py``; see there for the modes."""
 
@@ -84,15 +92,25 @@ def train(host_dir: Path, data_zip: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def regan_run(train: Any) -> Run:
-    """63 iterations in two rounds each: warm-up 0-9, sparse 10-19, dense 20-29, ..., sparse 50-59, dense 60-62."""
-    return train(*REGAN, "--batch-gpu=8")
+def train_tiny(train: Any, tiny_zip: Path) -> Any:
+    """``train`` on the digits at 8x8."""
+
+    def run(*options: str, mode: str = "probed") -> Run:
+        return train(f"--data={tiny_zip}", *options, mode=mode)
+
+    return run
 
 
 @pytest.fixture(scope="session")
-def whole(train: Any) -> Run:
+def regan_run(train: Any) -> Run:
+    """63 iterations in two rounds each: warm-up 0-9, sparse 10-19, dense 20-29, ..., sparse 50-59, dense 60-62."""
+    return train(*REGAN, "--batch-gpu=8", "--aug=ada")
+
+
+@pytest.fixture(scope="session")
+def whole(train_tiny: Any) -> Run:
     """A run of ``SCHEDULE`` with a snapshot and a state in the middle of it."""
-    return train(*SCHEDULE, "--kimg=3", mode="off")
+    return train_tiny(*SCHEDULE, "--kimg=3", mode="off")
 
 
 @pytest.fixture(scope="module")

@@ -479,9 +479,9 @@ def test_two_processes_have_the_mean_of_their_gradients(host_dir: Path, tmp_path
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_real_loop_keeps_two_ranks_equal_and_leaves_nothing_behind(train: Any, host_dir: Path) -> None:
+def test_the_real_loop_keeps_two_ranks_equal_and_leaves_nothing_behind(train_tiny: Any, host_dir: Path) -> None:
     """The host compares its ranks before each snapshot."""
-    run = train("--advaug=g,d", "--batch=256", "--aug=noaug", "--gpus=2", mode="off")
+    run = train_tiny("--advaug=g,d", "--batch=256", "--aug=noaug", "--gpus=2", mode="off")
     names = {f"AdvAug/{name}_{network}" for name in ("shift", "loss", "delta") for network in "GD"}
     assert names <= set(run.stats[-1]) and all(run.stats[-1][name]["mean"] > 0 for name in names)
     assert b"training_hooks" not in run.snapshot(1).read_bytes()

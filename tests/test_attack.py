@@ -27,8 +27,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory, host_dir: Path) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory, whole: Any, data_zip: Path) -> Scene:
-    return Scene(tmp_path_factory.mktemp("scene"), whole.folder, data_zip, [*SMALL, *SCHEDULE, "--kimg=4"])
+def scene(tmp_path_factory: pytest.TempPathFactory, whole: Any, tiny_zip: Path) -> Scene:
+    return Scene(tmp_path_factory.mktemp("scene"), whole.folder, tiny_zip, [*SMALL, *SCHEDULE, "--kimg=4"])
 
 
 @settings(BOUNDED, max_examples=120)

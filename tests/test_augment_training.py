@@ -22,7 +22,8 @@ from training_hooks.nvidia.current import engine
 # images to the first kimg, at the end of which APA has counts that it has not acted on yet.
 EVERYTHING = [
     "--DiffAugment=color,translation,cutout", "--apa", "--apa-target=-1", "--apa-kimg=2", "--apa-interval=3",
-    "--stability=true", "--target=0", "--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=4", "--batch=64", "--cond=1",
+    "--stability=true", "--aug=ada", "--target=0", "--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=4", "--batch=64",
+    "--cond=1",
 ]  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def test_stopped_and_resumed_equals_uninterrupted(everything: Run, tmp_path: Pat
 
 
 def test_watching_stability_changes_nothing(regan_run: Run, train: Any, host_dir: Path) -> None:
-    run = train(*REGAN, "--batch-gpu=8", "--stability", mode="off")
+    run = train(*REGAN, "--batch-gpu=8", "--aug=ada", "--stability", mode="off")
     assert differing(load_networks(regan_run.snapshot(1), host_dir), load_networks(run.snapshot(1), host_dir)) == []
     one, two = (states.load(states.state_path(r.snapshot(1)))["ranks"][0]["random"]["torch"] for r in (regan_run, run))
     assert torch.equal(one, two)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, List, Tuple
 
@@ -14,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from support.commands import call
+from support.processes import Program
 from support.runs import wait_for_iteration
 
 from regan_ext.cli import main
@@ -36,9 +35,8 @@ def test_size_counts_every_file_below(tmp_path: Path) -> None:
     assert size_of(tmp_path) == 1_250_000
 
 
-def begin(outdir: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "regan_ext", "demo", f"--outdir={outdir}", "--kimg=3", "--device=cpu"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def begin(outdir: Path) -> Program:
+    return Program(["-m", "regan_ext", "demo", f"--outdir={outdir}", "--kimg=3", "--device=cpu"])
 
 
 @pytest.fixture(scope="module")

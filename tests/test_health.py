@@ -36,9 +36,9 @@ def names(folder: Path, pattern: str) -> List[str]:
 
 
 def test_a_run_that_becomes_nan_ends_and_goes_on_from_its_last_sound_state(
-    whole: Run, data_zip: Path, tmp_path: Path, host_dir: Path
+    whole: Run, tiny_zip: Path, tmp_path: Path, host_dir: Path
 ) -> None:
-    folder, code, output = poisoned(data_zip, tmp_path, "--kimg=3")
+    folder, code, output = poisoned(tiny_zip, tmp_path, "--kimg=3")
     assert code == 3 and "Traceback" not in output, output[-3000:]
     assert (
         "ERROR: At 2.08 kimg " in output
@@ -53,8 +53,8 @@ def test_a_run_that_becomes_nan_ends_and_goes_on_from_its_last_sound_state(
     assert_same(whole, again, 3, host_dir)
 
 
-def test_two_processes_end_together(data_zip: Path, tmp_path: Path) -> None:
-    folder, code, output = poisoned(data_zip, tmp_path, "--kimg=4", "--gpus=2")
+def test_two_processes_end_together(tiny_zip: Path, tmp_path: Path) -> None:
+    folder, code, output = poisoned(tiny_zip, tmp_path, "--kimg=4", "--gpus=2")
     assert code == 3 and "Traceback" not in output, output[-3000:]
     assert output.count("ERROR: At 2.08 kimg") == 1
     assert names(folder, "regan-state-*")[-1] == "regan-state-000001.pt"

@@ -67,7 +67,7 @@ def written(tmp_path: Path, *folders: Path) -> Page:
 
 @pytest.fixture(scope="module")
 def plain_run(train: Any) -> Run:
-    return train(mode="off")
+    return train("--aug=ada", mode="off")
 
 
 # ---------------------------------------------------------------- real runs

@@ -621,8 +621,8 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scripted(train: Any, detector: Path) -> Run:
-    return train(*SCRIPTED, f"--metric-detector={detector}", mode="off")
+def scripted(train_tiny: Any, detector: Path) -> Run:
+    return train_tiny(*SCRIPTED, f"--metric-detector={detector}", mode="off")
 
 
 def test_in_a_hosts_loop_modes_follow_the_metric_and_snapshots_are_plain(scripted: Run, host_dir: Path) -> None:
@@ -688,7 +688,8 @@ def test_mistakes_are_told_in_one_line(
 ) -> None:
     reach = [] if any("reach" in option or "rate" in option for option in options) else ["--rg-reach=0.3@20"]
     reach = [] if "--rg-lambda=0.3" in options else reach
-    common = ["train", "--host=embedded", "-n", f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, "--metrics=fid1k_full"]
+    common = ["train", "--host=embedded", "-n", f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, "--batch=16",
+              "--metrics=fid1k_full"]  # fmt: skip
     code, output = call([*common, "--rg", *reach, *options], capsys)
     assert code == 2 and said in output.replace("'--rg", "--rg").replace("':", ":"), output
     assert output.splitlines()[-1].startswith("Error: ")
@@ -704,6 +705,7 @@ def test_a_run_that_measures_too_seldom_is_told(
         f"--outdir={tmp_path}",
         f"--data={data_zip}",
         *SMALL,
+        "--batch=16",
         "--rg",
         "--rg-reach=0.3@20",
     ]
@@ -721,7 +723,8 @@ def test_a_run_that_measures_too_seldom_is_told(
 def test_a_preset_switches_the_method_on(
     data_zip: Path, host_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    common = ["train", "--host=embedded", "-n", f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, "--metrics=fid1k_full"]
+    common = ["train", "--host=embedded", "-n", f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL, "--batch=16",
+              "--metrics=fid1k_full"]  # fmt: skip
     code, output = call([*common, "--rg-preset=reference"], capsys)
     assert code == 0 and "-rg-penalty" in output and "Preset reference: --rg-rule=penalty --rg-lambda=1e-12" in output
     code, output = call([*common, "--rg-preset=reference", "--rg=false"], capsys)

@@ -484,10 +484,10 @@ SHORT = ["--batch=64"]  # 16 iterations of a kimg, R1 in the first and path leng
 
 
 @pytest.fixture(scope="module")
-def rounds(train: Any, host_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Any]:
+def rounds(train_tiny: Any, host_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Any]:
     """Round 0 of a ticket, and the files of round 2, its masks found twice from the same networks."""
     folder = tmp_path_factory.mktemp("ticket")
-    run = train(*SHORT, f"--ticket-init={folder / 'ticket-init.pt'}", mode="off")
+    run = train_tiny(*SHORT, f"--ticket-init={folder / 'ticket-init.pt'}", mode="off")
     ends, init = load_networks(run.snapshot(1), host_dir), read_init(folder / "ticket-init.pt")
     mask = tickets.dense_mask(init, {kind: ends[kind] for kind in "GD"})
     for _ in range(2):
@@ -497,17 +497,17 @@ def rounds(train: Any, host_dir: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def second(train: Any, rounds: Dict[str, Any]) -> Run:
+def second(train_tiny: Any, rounds: Dict[str, Any]) -> Run:
     """Round 2, in two processes."""
-    return train(*SHORT, "--kimg=2", "--gpus=2", *of_round_2(rounds["folder"]), mode="off")
+    return train_tiny(*SHORT, "--kimg=2", "--gpus=2", *of_round_2(rounds["folder"]), mode="off")
 
 
 def of_round_2(folder: Path) -> List[str]:
     return [f"--ticket-init={folder / 'ticket-init.pt'}", f"--ticket-mask={folder / 'ticket-mask-2.pt'}"]
 
 
-def test_round_0_is_the_hosts_own_training(rounds: Dict[str, Any], train: Any, host_dir: Path) -> None:
-    plain, run = train(*SHORT, mode="off"), rounds["run"]
+def test_round_0_is_the_hosts_own_training(rounds: Dict[str, Any], train_tiny: Any, host_dir: Path) -> None:
+    plain, run = train_tiny(*SHORT, mode="off"), rounds["run"]
     one, other = (load_networks(each.snapshot(1), host_dir) for each in (plain, run))
     assert differing(one, other) == []
     assert run.folder.name.endswith("-ticket-r0") and run.stats[-1]["Ticket/round"]["mean"] == 0
@@ -533,7 +533,7 @@ def test_snapshots_of_all_processes_have_exact_zeros_and_weights_that_trained(
 
 
 def test_a_run_of_a_round_goes_on_bit_for_bit_and_with_no_other_mask(
-    second: Run, rounds: Dict[str, Any], host_dir: Path, tmp_path: Path, data_zip: Path
+    second: Run, rounds: Dict[str, Any], host_dir: Path, tmp_path: Path, tiny_zip: Path
 ) -> None:
     moved = tmp_path / "moved"
     moved.mkdir()
@@ -544,7 +544,7 @@ def test_a_run_of_a_round_goes_on_bit_for_bit_and_with_no_other_mask(
     assert_equal(*(comparable_state(run.snapshot(2))["optimizers"] for run in (second, again)), "optimizers")
     fewer = {**rounds["mask"].networks, "D": tickets.prune(rounds["mask"].networks["D"], rounds["init"].networks["D"], 0.1)}
     write_mask(changed(rounds["mask"], networks=fewer), moved / "ticket-mask-2.pt")
-    common = [f"--outdir={tmp_path / 'other'}", f"--data={data_zip}", *SMALL, *SHORT, "--kimg=2", "--gpus=2"]
+    common = [f"--outdir={tmp_path / 'other'}", f"--data={tiny_zip}", *SMALL, *SHORT, "--kimg=2", "--gpus=2"]
     result = CliRunner().invoke(
         main, ["train", "--host=embedded", *common, *of_round_2(moved), f"--resume={second.snapshot(1)}"]
     )
@@ -567,12 +567,12 @@ def test_a_run_of_a_round_goes_on_bit_for_bit_and_with_no_other_mask(
     (["--ticket-init={init}", "--regan-ratio=0.3"], "--ticket-init cannot be combined with --regan-ratio"),
 ])  # fmt: skip
 def test_mistakes_are_told_in_one_line(
-    options: List[str], said: str, rounds: Dict[str, Any], data_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: List[str], said: str, rounds: Dict[str, Any], tiny_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     places = {"init": rounds["folder"] / "ticket-init.pt", "mask": rounds["folder"] / "ticket-mask-2.pt"}
     places["copy"] = Path(shutil.copy(rounds["run"].snapshot(1), rounds["folder"] / "copy.pkl"))  # without a state
-    common = ["train", "--host=embedded", "--outdir=runs", f"--data={data_zip}", *SMALL]
+    common = ["train", "--host=embedded", "--outdir=runs", f"--data={tiny_zip}", *SMALL]
     given = [each.format(**places, networks=rounds["run"].snapshot(1)) for each in options]
     result = CliRunner().invoke(main, [*common, *given])
     assert result.exit_code == 2 and said in result.output.replace("\n", " "), result.output

@@ -87,7 +87,7 @@ def test_learning_rate_keeps_the_lazy_factor_and_drops_to_a_tenth_in_dense_phase
 
 
 def test_snapshot_of_a_sparse_phase_is_exactly_sparse(train: Any, host_dir: Path) -> None:
-    run = train("--regan-ratio=0.3", "--regan-interval=40", "--regan-warmup=30", mode="off")
+    run = train("--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=7", mode="off")
     networks = load_networks(run.snapshot(1), host_dir)
     for kind in ("G", "G_ema"):
         tensors = selected(networks[kind])
@@ -179,7 +179,7 @@ def pristine(train: Any, host_dir: Path) -> Dict[str, Any]:
 def test_without_a_method_the_run_is_the_hosts_own(
     train: Any, pristine: Dict[str, Any], host_dir: Path, mode: str, options: List[str]
 ) -> None:
-    run = train(*options, mode=mode)
+    run = train(*options, "--aug=ada", mode=mode)
     assert differing(pristine, load_networks(run.snapshot(1), host_dir)) == []
     assert bool(list(run.folder.glob("regan-state-*.pt"))) == ("--states=0" not in options)
 

@@ -19,7 +19,7 @@ class Case:
 
     Args:
         name: name of the method.
-        options: options that switch it on in a run of 63 iterations of 16 images.
+        options: options that switch it on in a run of 16 iterations of 64 images.
         settings: values of settings as JSON has them, each other than its default, that go together.
         bad: (setting, value) that have to be refused.
         suffix: what it adds to the name of that run's folder.
@@ -58,7 +58,7 @@ _TICKET = {
 CASES = [
     Case(
         "regan",
-        ["--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=10"],
+        ["--regan-ratio=0.3", "--regan-interval=4", "--regan-warmup=4"],
         {
             "ratio": 0.45, "interval": 77, "warmup": 13, "lr_scale": 0.5, "target": "D", "scope": "synthesis.*.weight",
             "exclude": ["*.const", "*rgb*"], "moments": "restore", "ema": "off", "finish": "sparse", "quirks": ["late"],
@@ -68,13 +68,13 @@ CASES = [
             ("lr_scale", "1:0"), ("lr_scale", "1:2:3"), ("score", "size"), ("turnover", 1.0), ("regrow", "parked"),
             ("regrow_scale", -1.0),
         ],
-        suffix="-regan0.3-g10",
+        suffix="-regan0.3-g4",
         own_loop={"ratio": 0.25, "interval": 3, "warmup": 1},
         off=["--regan-ratio=0"],
     ),
     Case(
         "rg",
-        ["--rg", "--rg-reach=0.3@40", *METRIC],
+        ["--rg", "--rg-reach=0.3@12", *METRIC],
         {
             "metric": "fid1k_full", "target": "G", "rule": "ste", "strength": 0.5, "threshold_lr": 0.1, "weights": "0.5,0.5",
             "scope": "synthesis.*.weight", "exclude": ["*.const"], "moments": "restore", "ema": "off",
@@ -84,7 +84,7 @@ CASES = [
             ("rate", 2), ("strength", -1), ("threshold_lr", 0), ("weights", "0.5,0.4"), ("weights", "1"), ("weights", "a,b"),
             ("exclude", "a"),
         ],
-        suffix="-rg0.3@40",
+        suffix="-rg0.3@12",
         own_loop={"reach": "0.3@4"},
         off=["--rg=false"],
     ),

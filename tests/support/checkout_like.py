@@ -53,6 +53,7 @@ def train_in_processes(args):
 @click.option("--snap", type=int)
 @click.option("--workers", type=int)
 @click.option("--metrics", type=lambda text: [])
+@click.option("--aug")
 @click.option("-n", "--dry-run", is_flag=True)
 @click.pass_context
 def main(ctx, outdir, dry_run, **options):

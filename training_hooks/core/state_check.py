@@ -99,6 +99,8 @@ def _of_optimizer(saved: Mapping[str, Any]) -> Iterator[bool]:
             yield len(group["betas"]) == 2 and all(_is_number(float(beta), 0) and beta < 1 for beta in group["betas"])
             yield _is_number(group["eps"], 0) and _is_number(group["weight_decay"], 0)
             yield all(group.get(name) is None or type(group[name]) is bool for name in _FLAGS)
+            # Of these no step can be taken: a leaf is not changed in place, and counts of steps stay on a GPU.
+            yield not group.get("differentiable") and (not group.get("capturable") or torch.cuda.is_available())
     known = {index for group in groups for index in group["params"]}
     for index, entry in saved["state"].items():
         yield index in known and set(entry) >= needed
