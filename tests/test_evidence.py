@@ -1,0 +1,54 @@
+"""The study of docs/evidence.md: its tables compare what the page says, and nothing else differs."""
+
+from __future__ import annotations
+
+import pytest
+from support.processes import TESTS
+
+from regan_ext.tables.model import Row, load
+
+PAGE = (TESTS.parent / "docs" / "evidence.md").read_text("utf-8")
+TABLES = ("fashion-few-shot", "emoji-few-shot")
+DIFFAUG = "-diffaug"
+
+
+def rows(name: str) -> "dict[str, Row]":
+    return {row.name: row for row in load(name).rows}
+
+
+def test_both_tables_have_the_same_arms_and_budget() -> None:
+    fashion, emoji = map(load, TABLES)
+    assert (fashion.rows, fashion.options, fashion.measures) == (emoji.rows, emoji.options, emoji.measures)
+    assert (fashion.seeds, fashion.baseline) == (emoji.seeds, emoji.baseline) == ((0, 1, 2, 3, 4), "stylegan2")
+    assert all(column.metricdata and column.detector == "lite0.pt" for table in (fashion, emoji) for column in table.columns)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_diffaugment_is_all_that_the_augmented_rows_add(table: str) -> None:
+    arms = rows(table)
+    augmented = [name for name in arms if name.endswith(DIFFAUG)]
+    assert len(augmented) == 8
+    for name in augmented:
+        row, plain = arms[name], arms[name.removesuffix(DIFFAUG)]
+        assert sorted(row.options) == sorted([*plain.options, "--DiffAugment=color,translation,cutout"])
+        assert row.ticket == plain.ticket or (name == "stylegan2-diffaug" and row.ticket is None)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_phases_are_a_quarter_and_an_eighth_and_held_out_images_steer_nothing(table: str) -> None:
+    given = dict(option.split("=", 1) for option in load(table).options)
+    kimg, checkpoint = int(given["--kimg"]), int(given["--tick"]) * int(given["--snap"])
+    assert kimg == 10 * checkpoint and "--metrics=kid1k_full,kid1k_train" in load(table).options
+    pruned = [row.options for row in load(table).rows if any(option.startswith("--regan-ratio") for option in row.options)]
+    assert len(pruned) == 8
+    for options in pruned:
+        assert {f"--regan-warmup={kimg // 4}kimg", f"--regan-interval={kimg // 8}kimg"} < {*options}
+    assert not [option for row in load(table).rows for option in row.options if "_full" in option or "_test" in option]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_page_says_what_every_row_is(table: str) -> None:
+    arms = rows(table)
+    assert all(f"`{name.removesuffix(DIFFAUG)}`" in PAGE for name in arms) and "`ROW-diffaug`" in PAGE
+    assert "`explore-diffaug`" in PAGE and "`schedule-diffaug`" in PAGE
+    assert all(file in PAGE for column in load(table).columns for file in column.files().values())
