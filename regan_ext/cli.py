@@ -12,6 +12,7 @@ from .data.commands import data
 from .metrics.commands import BEST, HOST, TRUST, metrics
 from .support.numbers import FiniteFloat, Int, SeedList
 from .support.paths import UserPath
+from .support.supervised import end_with_supervisor
 from .support.text import echo, printable_errors, terminal
 from .tables.commands import tables
 from .tickets.commands import tickets
@@ -32,6 +33,7 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="regan-ext")
 def main() -> None:
     """Re-GAN for your StyleGAN2-ADA checkout: prune and regrow the generator while it trains."""
+    end_with_supervisor()
 
 
 @main.command(

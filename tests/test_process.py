@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, List
@@ -15,6 +16,7 @@ from support.processes import TESTS
 
 from regan_ext.support import process
 from regan_ext.support.process import Supervisor, error_of, module_command
+from regan_ext.support.supervised import end_with_supervisor
 from training_hooks.nvidia import stop
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
@@ -111,6 +113,23 @@ def test_a_second_ctrl_c_ends_all_at_once(tmp_path: Path) -> None:
     assert "Ended at once, without a snapshot." in pair.end() and "snapshot\n" not in pair.log.read_text()
     assert os.read(held, 1) == b""  # nobody holds it any more
     os.close(held)
+
+
+def test_a_training_ends_with_a_snapshot_when_its_supervisor_is_killed(tmp_path: Path) -> None:
+    """Its lock would keep the same command from going on until it has trained to its end."""
+    command = "from regan_ext.cli import main\nmain(['patch', 'show'], standalone_mode=False)\n"  # as any command begins
+    pair = Pair(tmp_path / "log", command + TRAINING)
+    pair.parent.kill()
+    pair.wait_for("snapshot")
+    pair.parent.communicate(timeout=30)
+
+
+def test_a_command_of_someone_else_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = threading.active_count()
+    for number in ("", str(os.getpid())):
+        monkeypatch.setenv("REGAN_SUPERVISOR", number)
+        end_with_supervisor()
+        assert threading.active_count() == before and "REGAN_SUPERVISOR" not in os.environ
 
 
 def test_a_signal_is_noticed_before_there_is_a_process(tmp_path: Path) -> None:

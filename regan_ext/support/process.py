@@ -1,4 +1,4 @@
-"""Training processes under this one: started apart from the terminal, ended with a snapshot by what ends this one."""
+"""Training processes under this one, apart from the terminal: what ends this one, or kills it, ends them with a snapshot."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 
 from training_hooks.nvidia import stop
 
+from .supervised import ASK, environment
+
 __all__ = ["Supervisor", "error_of", "module_command"]
 
 _GRACE = 600.0  # seconds that a process has for its last snapshot and metric, before it is ended at once
 _POLL = 2.0
-# Asks for an end with a snapshot. A process may hear it however often, also after a signal that its whole group got.
-_ASK = getattr(signal, "SIGUSR1", signal.SIGTERM)
 
 
 def module_command(module: str, *arguments: str) -> List[str]:
@@ -48,7 +48,8 @@ class _Process:
 
     def __init__(self, command: Sequence[str], log: Path, handles: Sequence[int] = ()):
         # Threads that spin while they wait crawl as soon as another program uses the cores; those that never spin are slow.
-        options: Dict[str, Any] = {"env": {"GOMP_SPINCOUNT": "10000", **os.environ}, "stdin": subprocess.DEVNULL}
+        variables = {"GOMP_SPINCOUNT": "10000", **os.environ, **environment()}
+        options: Dict[str, Any] = {"env": variables, "stdin": subprocess.DEVNULL}
         if os.name == "posix":
             options.update(start_new_session=True, pass_fds=tuple(handles))
         self._log = log
@@ -71,7 +72,7 @@ class _Process:
         """Ask it to end with a snapshot. Returns at once, and may be called again."""
         if self._asked is None:
             self._asked = time.monotonic()
-        self._child.send_signal(_ASK)
+        self._child.send_signal(ASK)
 
     def kill(self) -> None:
         """End it at once, with all processes that it has started."""
