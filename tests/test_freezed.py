@@ -64,7 +64,9 @@ def test_32_is_the_papers_four_blocks_at_256_and_the_same_layers_above(networks:
 
 
 def test_the_shares_are_those_of_the_card(networks: Any) -> None:
-    shapes = shapes_of(networks.Discriminator(c_dim=0, img_resolution=256, img_channels=3, channel_base=16384))
+    D = networks.Discriminator(c_dim=0, img_resolution=256, img_channels=3, channel_base=16384)
+    shapes = shapes_of(D)
+    assert [layers(FreezeDConfig((f"{n}blocks",)), D) for n in range(1, 7)] == [4, 7, 10, 13, 16, 19]
     shares = [share(frozen(FreezeDConfig((f"{n}blocks",)), list(shapes)), shapes) for n in range(1, 7)]
     assert [round(100 * each, 1) for each in shares] == [0.5, 2.5, 10.4, 31.2, 51.9, 72.7]
     assert sum(map(math.prod, shapes.values())) == 24_001_089
@@ -123,6 +125,18 @@ def test_something_else_that_moves_a_frozen_layer_ends_the_training() -> None:
         D[0].bias.add_(1)
     with pytest.raises(RuntimeError, match=r"1 frozen tensors of D have changed \(0.bias first\)"):
         loop.end_tick()
+
+
+def test_a_state_of_other_layers_is_refused_by_their_names() -> None:
+    networks = {"D": nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 1))}
+    first, second = FreezeD(layers=["0.*"]), FreezeD(layers=["1.*"])
+    Loop(networks, {"D": torch.optim.Adam(networks["D"].parameters())}, [first])
+    state = first.state_dict()
+    FreezeD.check_state(state, networks)
+    with pytest.raises(ValueError, match=r"the state has layers=\['0\.\*'\], this run layers=\['1\.\*'\]"):
+        second.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"it has frozen 0\.bias, which D has not"):
+        FreezeD.check_state(state, {"D": nn.Linear(6, 8)})
 
 
 def test_it_needs_d_and_the_optimizer_that_trains_it() -> None:

@@ -430,6 +430,53 @@ def test_a_hosts_run_cannot_begin_with_a_snapshot_and_with_other_weights(files: 
         training_loop("pretrained.pkl", 5)
 
 
+def test_layers_that_a_host_has_frozen_stay_dense_and_are_rewound() -> None:
+    """They are buffers: what is not trained cannot make up for a hole."""
+    G, D = Small(), nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3))
+    frozen = D[0].weight.detach()
+    del D[0].weight
+    D[0].register_buffer("weight", frozen)
+    init = init_of({"G": G, "D": D})
+    assert list(tickets.dense_mask(init, {"D": D}).networks["D"]) == ["1.weight"]
+    assert torch.equal(init.networks["D"]["0.weight"], frozen)
+
+
+def drawn_networks(seed: int) -> Dict[str, Any]:
+    torch.manual_seed(seed)
+    return {"G": Small(), "D": Small()}
+
+
+def begin_rank(rank: int, folder: str) -> None:
+    """Begin with weights that are not there yet, with masks that differ between the processes, and with weights that do."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    networks, told = drawn_networks(1 + rank), []
+    optimizers: Dict[str, torch.optim.Optimizer] = {k: torch.optim.Adam(n.parameters()) for k, n in networks.items()}
+    for chosen in (
+        {"init": f"{folder}/new-init.pt"},
+        {"init": f"{folder}/ticket-init.pt", "mask": f"{folder}/ticket-mask-{rank + 1}.pt"},
+        {"init": f"{folder}/{('ticket', 'new')[rank]}-init.pt"},
+    ):
+        hook = Tickets(**chosen)
+        try:
+            hook.start(Training(networks, optimizers, rank=rank, num_ranks=2))
+            hook.on_iteration(0)
+            told.append("")
+        except RuntimeError as err:
+            told.append(str(err))
+    torch.save((told, networks["D"].conv.weight.detach()), f"{folder}/told-{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_begin_alike_or_say_so(files: Dict[str, Any], tmp_path: Path) -> None:
+    mask = read_mask(files["mask"])
+    write_mask(changed(mask, networks={"G": mask.networks["G"]}), tmp_path / "ticket-mask-2.pt")
+    torch.multiprocessing.start_processes(begin_rank, (str(tmp_path),), nprocs=2, start_method="fork")
+    (first, _), (second, weight) = (torch.load(tmp_path / f"told-{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first[0] == second[0] == "" and torch.equal(weight, drawn_networks(1)["D"].conv.weight)
+    assert all(told[1].startswith("the processes have read different masks in ") for told in (first, second))
+    assert second[2].startswith("the processes have read different weights in ")
+
+
 # ---------------------------------------------------------------- winning tickets
 
 

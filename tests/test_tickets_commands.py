@@ -135,7 +135,9 @@ def rehearsed(command: Sequence[str]) -> Dict[str, Any]:
     told = dict(part.partition("=")[::2] for part in command)
     if "--gama" in told:
         raise UserError("No such option '--gama'.")
-    return {"metrics": told.get("--metrics", "none").replace("none", "").split()}
+    layers = told.get("--freeze-d", "").split(",")
+    hooks = [{"method": "freezed", "version": 1, "settings": {"layers": layers}}] if "--freeze-d" in told else []
+    return {"metrics": told.get("--metrics", "none").replace("none", "").split(), "loss_kwargs": {"hooks": hooks}}
 
 
 def find(out: Path, capsys: Any, *options: str, command: str = "find") -> "tuple[int, str]":
@@ -273,6 +275,22 @@ def test_weights_that_are_not_finite_are_told_and_give_no_mask(tmp_path: Path, t
     assert not (tmp_path / "ticket-mask-1.pt").exists()
 
 
+@pytest.mark.parametrize("damage, told", [(lambda whole: whole[:-100], " "), (lambda whole: b"", " is empty")])
+def test_a_damaged_end_of_a_round_is_named_and_gives_no_mask(
+    damage: Any, told: str, tmp_path: Path, trainer: Trainer, capsys: Any
+) -> None:
+    find(tmp_path, capsys, "--rounds=1")
+    (snapshot,) = (tmp_path / "round-0").glob("*/network-snapshot-000001.pkl")
+    whole, mask = snapshot.read_bytes(), tmp_path / "ticket-mask-1.pt"
+    snapshot.write_bytes(damage(whole))
+    expected = read_mask(mask).checksum
+    mask.unlink()
+    code, output = find(tmp_path, capsys, "--rounds=1")
+    assert code == 1 and f"ticket-mask-1.pt: {snapshot}{told}" in output and not mask.exists(), output
+    snapshot.write_bytes(whole)
+    assert find(tmp_path, capsys, "--rounds=1")[0] == 0 and read_mask(mask).checksum == expected
+
+
 def test_other_options_than_before_are_an_error_with_the_difference(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
     assert find(tmp_path, capsys, "--rounds=1")[0] == 0
     for option, told in (
@@ -306,6 +324,7 @@ def test_only_what_differs_is_told(before: Optional[List[str]], now: List[str], 
     ("random", ["--sparsity=0.99"], "at most --sparsity=0.9629 can be had"),
     ("one-shot", ["--round=40"], "at most --round=16 can be had"),
     ("small-dense", ["--sparsity=0.9999", "--scope=conv.weight,fc.weight"], "small-dense: already --cbase=8 has 78 parameters"),
+    ("find", ["--freeze-d=conv.*"], "--freeze-d: D.conv.weight would not train, and cannot make up for what is pruned of it"),
     ("find", ["--from=best"], "--from=best takes the best snapshot of a run with one of --metrics, and --metrics=none"),
 ])  # fmt: skip
 def test_what_cannot_be_is_told_before_anything_trains(

@@ -13,6 +13,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 import torch
 
 from training_hooks.core.tensor_files import TensorFileError
+from training_hooks.methods.freezed.layers import frozen
+from training_hooks.methods.method import entries
 from training_hooks.methods.tickets import prune
 from training_hooks.methods.tickets.files import read_init, read_mask
 from training_hooks.sparsity.selection import SelectionError, parameter_shapes
@@ -27,6 +29,7 @@ from ..support.errors import UserError
 from ..support.reading import Damaged, mapping, read_json
 from ..train.arguments import networks_of
 from ..train.faults import FilesFault
+from ..train.resume_networks import shapes_of
 from . import masks
 from .masks import Level
 from .plan import SmallDense, TicketRun
@@ -147,6 +150,7 @@ def _check_masks(args: Dict[str, Any], wanted: TicketRun, wish: Wish) -> Optiona
         kind: each for kind, each in networks_of(importlib.import_module, args, flavour).items() if kind in wish.rule.kinds
     }
     shapes = {kind: _selected(kind, network, wish.rule) for kind, network in networks.items()}
+    _check_frozen(args, networks, shapes)
     if isinstance(wanted, SmallDense):
         return masks.capacity(networks, {kind: _numel(of) for kind, of in shapes.items()}, wish.rule, wish.level)["cbase"]
     for kind, of in shapes.items():
@@ -157,6 +161,17 @@ def _check_masks(args: Dict[str, Any], wanted: TicketRun, wish: Wish) -> Optiona
                 f"channels keep one each; at most {_most(_numel(of), least, wish)} can be had"
             )
     return None
+
+
+def _check_frozen(args: Mapping[str, Any], networks: Mapping[str, torch.nn.Module], shapes: Mapping[str, Any]) -> None:
+    """Check that whatever is pruned trains, or nothing makes up for the hole. What a host itself freezes is in no scope."""
+    for config in (each.config() for each in entries(args) if each.name == "freezed" and "D" in networks):
+        held = [name for name in frozen(config, list(shapes_of(networks["D"]))) if name in shapes["D"]]
+        if held:
+            raise UserError(
+                f"--freeze-d: D.{held[0]} would not train, and cannot make up for what is pruned of it; name a resolution or a "
+                "number of blocks, which stay dense where the host freezes them, or leave them out by --scope or --networks=G"
+            )
 
 
 def _most(numel: int, least: int, wish: Wish) -> str:
