@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from support.processes import TESTS
 
 from regan_ext.tables.model import Row, load
 
 PAGE = (TESTS.parent / "docs" / "evidence.md").read_text("utf-8")
+FLOORS = TESTS.parent / "docs" / "results" / "floors.jsonl"
 TABLES = ("fashion-few-shot", "emoji-few-shot")
 DIFFAUG = "-diffaug"
 
@@ -52,3 +55,15 @@ def test_the_page_says_what_every_row_is(table: str) -> None:
     assert all(f"`{name.removesuffix(DIFFAUG)}`" in PAGE for name in arms) and "`ROW-diffaug`" in PAGE
     assert "`explore-diffaug`" in PAGE and "`schedule-diffaug`" in PAGE
     assert all(file in PAGE for column in load(table).columns for file in column.files().values())
+
+
+@pytest.mark.parametrize("table, title", [*zip(TABLES, ("sneakers", "emoji"))])
+def test_the_page_has_the_floors_that_were_measured(table: str, title: str) -> None:
+    (column,) = load(table).columns
+    lines = [json.loads(line) for line in FLOORS.read_text("utf-8").splitlines()]
+    of = {line["floor"]: line for line in lines if line["protocol"]["data"] == column.data}
+    assert all(line["protocol"]["metricdata"] == column.metricdata for line in of.values())
+    chances = [f"{of[name]['kid_chance']['low']:.3f} to {of[name]['kid_chance']['high']:.3f}" for name in ("train", "halves")]
+    train, blurred, noise = (f"{of[name]['kid']:.3f}" for name in ("train", "blurred", "noise"))
+    assert f"| {' | '.join([title, train, *chances, blurred, noise])} |" in PAGE
+    assert of["train"]["kid_chance"]["high"] < 0.025  # what the page calls the least difference
