@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 from support.host_loops import hooked_loss, training_stats  # noqa: F401  the host's losses have it in their modules
 from support.networks import assert_same, differing, load_networks
-from support.runs import REGAN, Run, resumed
+from support.runs import Run, resumed
 
 from regan_ext.train import options
 from training_hooks.core.hook import Hook, Round, Training
@@ -78,12 +78,13 @@ def test_stopped_and_resumed_equals_uninterrupted(everything: Run, tmp_path: Pat
         assert values(again, name) == values(everything, name)[-1:]
 
 
-def test_watching_stability_changes_nothing(regan_run: Run, train: Any, host_dir: Path) -> None:
-    run = train(*REGAN, "--batch-gpu=8", "--aug=ada", "--stability", mode="off")
-    assert differing(load_networks(regan_run.snapshot(1), host_dir), load_networks(run.snapshot(1), host_dir)) == []
-    one, two = (states.load(states.state_path(r.snapshot(1)))["ranks"][0]["random"]["torch"] for r in (regan_run, run))
+def test_watching_stability_changes_nothing(train_tiny: Any, host_dir: Path) -> None:
+    options = ["--regan-ratio=0.3", "--regan-interval=4", "--regan-warmup=4", "--batch-gpu=32", "--aug=ada"]
+    unseen, run = (train_tiny(*options, *more, mode="off") for more in ([], ["--stability"]))
+    assert differing(load_networks(unseen.snapshot(1), host_dir), load_networks(run.snapshot(1), host_dir)) == []
+    one, two = (states.load(states.state_path(r.snapshot(1)))["ranks"][0]["random"]["torch"] for r in (unseen, run))
     assert torch.equal(one, two)
-    assert run.folder.name == regan_run.folder.name and len(values(run, "Stability/mse")) == 1
+    assert run.folder.name == unseen.folder.name and len(values(run, "Stability/mse")) == 1
 
 
 # ---------------------------------------------------------------- options

@@ -745,7 +745,7 @@ def test_a_linked_folder_is_said(tmp_path: Path) -> None:
         (["cifar10", "mine.txt", "out.zip"], "cannot be read as CIFAR-10"),
         (["digits", "mine", "out.zip"], "the source of digits is -"),
         (["digits", "-", "out.zip", "--rest=r.zip"], "--rest needs --count"),
-        (["digits", "-", "out.zip", "--count=1800"], "only 178 images of the digit 0"),
+        (["digits", "-", "out.zip", "--count=1800"], "only 178 images of the class 0"),
     ],
     ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
 )

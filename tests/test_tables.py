@@ -335,7 +335,7 @@ def test_other_arguments_than_before_are_told(tmp_path: Path) -> None:
     moved = Job(job.cell, 0, Place(Path("elsewhere"), tmp_path, "embedded", 4, ("--gamma=1",)))
     assert moved.standing().kind == "fresh"
     other = small_job(tmp_path, ("--gamma=2",)).standing()
-    assert other.kind == "differs" and "begun with --gamma=1, now --gamma=2" in other.detail
+    assert other.kind == "differs" and "begun with other options (--gamma: 1 -> 2)" in other.detail
 
 
 @pytest.mark.parametrize("extra", ["--outdir=elsewhere", "--seed=9", "--data=x.zip", "--gpus=2", "-n", "--resume=latest"])

@@ -95,7 +95,9 @@ def get_set(name: str, folder: Path, accept_licence: bool, url: Optional[str]) -
 )
 @click.option("--filter", "resize", type=click.Choice(["box", "lanczos", "bicubic"]), help="For scaling.  [default: the set's]")
 @click.option("--split", metavar="PART", help="Of a set that has parts, such as test.  [default: the one to train on]")
-@click.option("--class", "only", type=Int(0), metavar="INT", help="Of a set with labels: images of this class, without labels.")
+@click.option(
+    "--class", "only", type=Int(0, 10**6), metavar="INT", help="Of a set with labels: images of this class, without labels."
+)
 @click.option("--count", type=COUNT, metavar="INT", help="Choose so many images, and list them beside OUT.zip.")
 @click.option("--seed", type=SEED, metavar="INT", help="With --count: which.  [default: 0; digits: the first of each class]")
 @click.option("--rest", type=_FILE, metavar="ZIP", help="Also write the images that --count did not choose.")

@@ -137,6 +137,8 @@ EXTRAS = {
     "report": "report",
     "export": "export --to=safetensors, onnx and MP4 videos",
     "tune": "tune",
+    "data": "data prepare mnist-5k",
+    "features": "metrics detector efficientnet-lite0",
     "tensorboard": "the host's logs for TensorBoard",
 }
 

@@ -201,6 +201,8 @@ def _in_folder(folder: str) -> Iterator[None]:
     """With it as the current folder, below which projected-gan keeps what it knows of real images."""
     os.makedirs(folder, exist_ok=True)
     before = os.getcwd()
+    if "DNNLIB_CACHE_DIR" in os.environ:
+        os.environ["DNNLIB_CACHE_DIR"] = os.path.abspath(os.environ["DNNLIB_CACHE_DIR"])  # a relative one is meant from here
     os.chdir(folder)
     try:
         yield
