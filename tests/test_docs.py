@@ -78,7 +78,7 @@ def home(tmp_path: Path, host_dir: Path, data_zip: Path, regan_run: Run) -> Path
 
 
 # What the snippets say is longer; the last one counts.
-SHORT = "--device=cpu --cbase=256 --cmax=16 --batch=128 --aug=noaug --kimg=1 --regan-warmup=2 --regan-interval=2"
+SHORT = "--device=cpu --cbase=256 --cmax=16 --batch=128 --aug=noaug --workers=1 --kimg=1 --regan-warmup=2 --regan-interval=2"
 
 
 def prepared(code: str) -> str:
