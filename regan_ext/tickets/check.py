@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 import torch
 
 from training_hooks.core.tensor_files import TensorFileError
+from training_hooks.methods.freezed.config import FreezeDConfig
 from training_hooks.methods.freezed.layers import frozen
 from training_hooks.methods.method import entries
 from training_hooks.methods.tickets import prune
@@ -165,7 +166,8 @@ def _check_masks(args: Dict[str, Any], wanted: TicketRun, wish: Wish) -> Optiona
 
 def _check_frozen(args: Mapping[str, Any], networks: Mapping[str, torch.nn.Module], shapes: Mapping[str, Any]) -> None:
     """Check that whatever is pruned trains, or nothing makes up for the hole. What a host itself freezes is in no scope."""
-    for config in (each.config() for each in entries(args) if each.name == "freezed" and "D" in networks):
+    configs = [each.config() for each in entries(args) if "D" in networks]
+    for config in (each for each in configs if isinstance(each, FreezeDConfig)):
         held = [name for name in frozen(config, list(shapes_of(networks["D"]))) if name in shapes["D"]]
         if held:
             raise UserError(
