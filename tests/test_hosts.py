@@ -12,7 +12,7 @@ import pytest
 from support.commands import call
 from support.host_matrix import PAGE, with_matrix
 
-from regan_ext.hosts import deceived, stylegan2_ada, stylegan3, stylegan3_fun
+from regan_ext.hosts import deceived, embedded_train, r3gan, stylegan2_ada, stylegan3, stylegan3_fun
 from regan_ext.hosts.checkout import FLAVOURS, HostError, of_script, recognise
 from regan_ext.hosts.flavour import Counter, Flavour, Unfit
 from regan_ext.hosts.patch import apply
@@ -23,7 +23,7 @@ from regan_ext.train.resume_options import check
 from training_hooks.methods.method import methods
 from training_hooks.nvidia.host_loop import HostLoop
 
-CHECKS = {"doctor", "patch", "zeros", "resume", "off", "channels", "refusals", "report", "images"}
+CHECKS = {"doctor", "patch", "zeros", "resume", "off", "channels", "refusals", "report", "methods", "exports", "metrics"}
 named = pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda flavour: flavour.name)
 
 
@@ -112,13 +112,30 @@ def test_pseudo_augmentation_is_not_done_twice() -> None:
     assert "--aug=noaug" in str(refusal("apa", {"augment_kwargs": {}}))
     assert refusal("apa", {}) is None
     assert "--with-dataaug" in str(refusal("diffaugment", {"with_dataaug": False}))
-    assert refusal("diffaugment", {"with_dataaug": True}) is None and refusal("regan", {}) is None
+    assert "--aug=noaug" in str(refusal("diffaugment", {"with_dataaug": True}))
+    assert refusal("diffaugment", {"with_dataaug": True, "augment_kwargs": {}}) is None and refusal("regan", {}) is None
 
 
 def test_a_configuration_that_its_own_host_has_not_finished_is_named() -> None:
     refused = {"G_kwargs": {"extended_sgan2": True}}
     assert "--cfg=stylegan2-ext" in str(stylegan3_fun.FLAVOUR.fault(refused))
     assert stylegan3_fun.FLAVOUR.fault({"G_kwargs": {}}) is None
+
+
+@pytest.mark.parametrize(
+    "stages, data, told",
+    [
+        (4, {"resolution": 64, "use_labels": False}, "makes images of 32 pixels, and those of --data have 64"),
+        (5, {"resolution": 64, "use_labels": True}, "leave --cond out"),
+        (5, {"resolution": 64, "use_labels": False}, None),
+    ],
+)
+def test_a_preset_is_for_images_of_a_size_and_with_or_without_classes(stages: int, data: Any, told: Any) -> None:
+    G_kwargs = {"WidthPerStage": [16] * stages}
+    fault = r3gan.FLAVOUR.fault({"G_kwargs": G_kwargs, "training_set_kwargs": data})
+    assert fault is None if told is None else told in str(fault)
+    conditional = {"G_kwargs": {**G_kwargs, "ConditionEmbeddingDimension": 8}, "training_set_kwargs": data}
+    assert ("--cond=1" in str(r3gan.FLAVOUR.fault(conditional))) == (not data["use_labels"] and stages == 5)
 
 
 def test_whole_channels_need_networks_of_stylegan2() -> None:
@@ -148,6 +165,17 @@ def test_methods_and_a_loop_that_begins_later_do_not_go_together(data_zip: Path,
     code, output = dry(data_zip, capsys, "--seed=20", "--regan-ratio=0.3")
     assert code == 2 and "--seed: methods count from a run's first image; --kimg=30 without it trains as many\n" in output
     assert dry(data_zip, capsys, "--seed=20")[0] == dry(data_zip, capsys, "--regan-ratio=0.3")[0] == 0
+
+
+def test_a_loop_with_other_variables_is_refused(data_zip: Path, monkeypatch: Any, capsys: Any) -> None:
+    def training_loop(batch_size: int, total_kimg: int) -> None:
+        cur_nimg = cur_tick = batch_idx = tick_start_nimg = 0  # noqa: F841
+
+    dry(data_zip, capsys)  # puts the host's modules in place
+    monkeypatch.setattr(embedded_train.host_module("training.training_loop"), "training_loop", training_loop)
+    code, output = dry(data_zip, capsys)
+    told = "stylegan2-ada-pytorch: its training_loop has no variable kimg_per_tick, network_snapshot_ticks, done, phases, loss"
+    assert code == 2 and told in output and output.rpartition("Error: ")[2].count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["ada_stats", "apa_stats"])

@@ -192,6 +192,14 @@ def test_a_package_that_the_networks_need_is_named() -> None:
         arguments.take_up(args, found, lambda name: host, projected_gan.FLAVOUR)
 
 
+def test_networks_for_colour_are_given_no_grey_images() -> None:
+    data = types.SimpleNamespace(label_dim=0, resolution=32, num_channels=1)
+    host = types.SimpleNamespace(util=types.SimpleNamespace(construct_class_by_name=lambda: data))
+    for flavour in (projected_gan.FLAVOUR, r3gan.FLAVOUR):
+        with pytest.raises(UserError, match="are for images of 3 channels, and those of --data have 1"):
+            arguments.networks_of(lambda name: host, {"training_set_kwargs": {}}, flavour)
+
+
 def test_the_first_rates_of_a_schedule_are_those_of_the_optimizer() -> None:
     schedules = {"lr_scheduler": {"base_value": 2e-4}, "beta2_scheduler": {"base_value": 0.9}}
     found = r3gan.FLAVOUR.optimizer({"G_opt_kwargs": {"betas": [0.0, 0.0]}, **schedules}, "G")

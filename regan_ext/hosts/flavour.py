@@ -71,6 +71,7 @@ class Flavour:
         adaptive: argument that the host's adaptive augmentation is on with.
         counter: option for another first image; None where the command has none.
         sizes: what the loop constructs its networks with, besides what the arguments say.
+        channels: of the images that its networks are for; None = those of any.
         batches: batches of images that an iteration takes from the loader.
         scheduled: "lr" and "beta2" → where its first value lies, as a path of keys, in a loop that sets both right before each
             step; empty where the optimizers' arguments have them.
@@ -104,6 +105,7 @@ class Flavour:
     adaptive: str = "ada_target"
     counter: Optional[Counter] = None
     sizes: Tuple[str, ...] = ("c_dim", "img_resolution", "img_channels")
+    channels: Optional[int] = None
     batches: int = 1
     scheduled: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     rolling: Optional[str] = None

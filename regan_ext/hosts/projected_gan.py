@@ -46,6 +46,7 @@ FLAVOUR = Flavour(
     lazy={"G": None, "D": 16},
     path_length=0,
     of_beginning=(("ema_rampup",),),
+    channels=3,
     rolling="network-snapshot.pkl",
     restart=3,
     packages=("dill", "timm"),

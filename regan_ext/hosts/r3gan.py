@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any, Mapping, Optional
+
 from .detectors import STYLEGAN3
 from .flavour import Flavour, Unfit
 
 __all__ = ["FLAVOUR"]
 
 _CHANNELS = Unfit("this host's networks are no StyleGAN2 synthesis networks, which channels need")
+
+_SMALLEST = 4  # pixels of the first stage; each of the others doubles them
+
+
+def _fault(args: Mapping[str, Any]) -> Optional[str]:
+    made, data = _SMALLEST * 2 ** (len(args["G_kwargs"]["WidthPerStage"]) - 1), args["training_set_kwargs"]
+    if data["resolution"] != made:
+        remedy = f"take another, or regan-ext data prepare with --resolution={made}"
+        return f"this --preset makes images of {made} pixels, and those of --data have {data['resolution']}; {remedy}"
+    is_conditional = "ConditionEmbeddingDimension" in args["G_kwargs"]
+    if is_conditional and not data["use_labels"]:
+        return "this --preset is for classes of images; give --cond=1, and --data with labels"
+    return "this --preset knows no classes of images; leave --cond out" if data["use_labels"] and not is_conditional else None
+
 
 FLAVOUR = Flavour(
     name="R3GAN",
@@ -25,6 +41,7 @@ FLAVOUR = Flavour(
     path_length=0,
     of_beginning=(),
     sizes=("c_dim", "img_resolution"),
+    channels=3,
     batches=2,
     scheduled={"lr": ("lr_scheduler", "base_value"), "beta2": ("beta2_scheduler", "base_value")},
     choices={"preset": ("CIFAR10", "FFHQ-64", "FFHQ-256", "ImageNet-32", "ImageNet-64")},
@@ -35,6 +52,7 @@ FLAVOUR = Flavour(
         "diffaugment": Unfit("this host's loss shows D what its own --aug makes of the images, and nothing else"),
         "regan.granularity=channel": _CHANNELS,
     },
+    fault=_fault,
     detectors=STYLEGAN3,
     exports={"narrow": _CHANNELS},
 )  # fmt: skip

@@ -10,6 +10,7 @@ import click
 
 from training_hooks.core.state_check import check_fit
 from training_hooks.nvidia import stop
+from training_hooks.nvidia.host_loop import lacking
 from training_hooks.nvidia.seams import Ticker
 from training_hooks.sparsity.selection import parameter_shapes
 
@@ -131,6 +132,10 @@ def edit(
     Raises:
         click.ClickException: an option that does not go with the others, with the snapshot, or with the disk.
     """
+    unknown = lacking(host("training.training_loop").training_loop)
+    if unknown:
+        what = f"its training_loop has no variable {', '.join(unknown)}"
+        raise UserError(f"{flavour.name}: {what}, so its commit is none that can be trained; docs/hosts.md has those that can")
     fault = flavour.fault(args)
     if fault is not None:
         raise UserError(f"{flavour.name}: {fault}")
@@ -293,11 +298,14 @@ def networks_of(host: HostModule, args: Any, flavour: Flavour) -> Dict[str, Any]
         flavour: family of hosts that it is of.
 
     Raises:
-        UserError: they need a package that is not installed.
+        UserError: they need a package that is not installed, or images of more or fewer channels.
     """
     util = host("dnnlib").util
     dataset = util.construct_class_by_name(**args["training_set_kwargs"])
     known = dict(c_dim=dataset.label_dim, img_resolution=dataset.resolution, img_channels=dataset.num_channels)
+    if flavour.channels not in (None, dataset.num_channels):
+        what = f"the networks of {flavour.name} are for images of {flavour.channels} channels"
+        raise UserError(f"{what}, and those of --data have {dataset.num_channels}; save them as RGB")
     common = {name: known[name] for name in flavour.sizes}
     try:
         return {kind: util.construct_class_by_name(**args[f"{kind}_kwargs"], **common) for kind in ("G", "D")}

@@ -14,7 +14,9 @@ off       without a method, G, D and G_ema are those that the pristine host leav
 channels  whole channels are exact zeros in G and G_ema
 refusals  what HOSTS says does not fit, and a folder with half of the host: one line, exit code 2, nothing written
 report    a page with pictures of the samples
-images    ``export --to=images``
+methods   those beside Re-GAN that fit, together with it: exact zeros, their statistics, and something that they did
+exports   ``export`` to each format that the host declares; the others are refused in one line
+metrics   ``metrics run`` with a TorchScript detector gives a number, which is in the line too
 ranks     ``--ranks``: zeros and resume in two processes
 """
 
@@ -36,15 +38,27 @@ import click
 import torch
 from common import TESTS, Run, describe, finished_run, write_small_digits
 from small_hosts import make_projected_gan_small, make_r3gan_small, make_stylegan3_small
+from support.detectors import write_detector
+from support.host_matrix import FORMATS
 from support.networks import assert_equal, comparable_state
 from support.parameters import parameters
 from support.processes import Program
+
+from regan_ext.hosts.checkout import recognise
+from training_hooks.methods.method import entries, find
 
 PRISTINE = str(TESTS / "support" / "pristine.py")
 TRAINING = ["--gpus=1", "--batch=96", "--snap=1", "--tick=1", "--metrics=none"]
 REGAN = ["--regan-ratio=0.3", "--regan-interval=4", "--regan-warmup=2"]
 CHANNELS = ["--regan-granularity=channel", "--regan-channel-multiple=1", "--regan-channel-min=2"]
 TIMEOUT = 1800  # seconds of a run
+
+METHODS = ("diffaugment", "apa", "advaug", "stability")  # beside Re-GAN, of those that need no other files
+_APA = ("--apa", "--apa-target=-1", "--apa-kimg=0.1")  # p comes to 1 within the run
+_REST = ("--advaug=g,d", "--stability")
+EXPORTS = {"narrow": ["--ratio=0.5"], "images": ["--seeds=0-3"], "video": ["--seeds=0-1", "--seconds=0.2", "--fps=10"]}
+ENDINGS = {"images": ".png", "video": ".gif"}
+METRIC = "fid1k_full"
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,7 @@ class Host:
         options: of the smallest networks that have every kind of layer.
         refused: options that do not fit.
         has_channels: whether whole channels can be pruned; otherwise that is refused.
+        methods: options of the runs that have all methods which fit the host.
         prepare: changes the copy of the checkout, such as for networks that have no option to be small.
     """
 
@@ -67,6 +82,7 @@ class Host:
     options: Tuple[str, ...]
     refused: Tuple[Tuple[str, ...], ...] = ()
     has_channels: bool = True
+    methods: Tuple[Tuple[str, ...], ...] = (("--DiffAugment=color", *_APA, *_REST),)
     prepare: Optional[Callable[[Path], None]] = None
 
 
@@ -81,10 +97,12 @@ HOSTS = {
     "DiffAugment-stylegan2-pytorch": Host(
         ("DiffAugment-stylegan2-pytorch", "data-efficient-gans/DiffAugment-stylegan2-pytorch"), "0b63395",
         "3515978b51a2fa675c5ab8f68665c34fdfd68c81f367afe21e9229a409139958", _TINY,
+        methods=((*_APA, *_REST),),
     ),
     "DeceiveD": Host(
         ("DeceiveD",), "042c5c4", "04356c6d85f48145e67dc3c682d1e87e9610c1606f7359819d35a66f372dec1e", _TINY,
-        (("--apa",), ("--DiffAugment=color",)),
+        (("--apa",), ("--DiffAugment=color",), ("--aug=noaug", "--with-dataaug=true", "--DiffAugment=color")),
+        methods=(("--aug=noaug", *_APA, *_REST), ("--with-dataaug=true", "--DiffAugment=color")),
     ),
     "dvschultz/stylegan2-ada-pytorch": Host(
         ("dvschultz", "dvschultz/stylegan2-ada-pytorch"), "0e2caab",
@@ -104,12 +122,13 @@ HOSTS = {
         ("projected-gan",), "e1c246b", "787f9eefd0321c308a06c3ad90b2e06da23c67d284a20559c336359ad59e1d24",
         ("--cfg=stylegan2", *_TINY),
         (("--apa",), ("--DiffAugment=color",), ("--advaug=d",), ("--cfg=fastgan", "--fp32=0"), (*REGAN, "--regan-target=D")),
-        prepare=make_projected_gan_small,
+        methods=(("--stability",),), prepare=make_projected_gan_small,
     ),
     "R3GAN": Host(
         ("R3GAN",), "19a7ddf", "e1b614189b4fa0d6a29ef465bfcf66087cc77ae6f7581028a484ad06434016d4",
-        ("--preset=CIFAR10",), (("--apa",), ("--DiffAugment=color",), ("--advaug=d",), ("--preset=FFHQ",)),
-        has_channels=False, prepare=make_r3gan_small,
+        ("--preset=CIFAR10",),
+        (("--apa",), ("--DiffAugment=color",), ("--advaug=d",), ("--preset=FFHQ",), ("--preset=FFHQ-64",), ("--cond=1",)),
+        has_channels=False, methods=(("--stability",),), prepare=make_r3gan_small,
     ),
 }  # fmt: skip
 
@@ -206,9 +225,13 @@ class Check:
         """Asks for a run that must not come to be."""
         outdir = self.scratch / "none"
         result = self.ours("train", "--device=cpu", f"--outdir={outdir}", f"--data={self.data}", *TRAINING, *options, cwd=cwd)
+        self.assert_refused(result, outdir)
+
+    def assert_refused(self, result: "subprocess.CompletedProcess[str]", path: Path) -> None:
+        """One line, exit code 2, and nothing written to ``path``."""
         told = result.stdout.rpartition("\nError: ")[2] if "\nError: " in result.stdout else result.stdout
         is_one_line = told.removeprefix("Error: ").count("\n") == 1 and "Traceback" not in result.stdout
-        assert result.returncode == 2 and is_one_line and not outdir.exists(), (options, result.stdout[-1000:])
+        assert result.returncode == 2 and is_one_line and not path.exists(), (result.args, result.stdout[-1000:])
         click.echo(f"{self.name}: {told.strip()}", err=True)
 
     def report(self) -> None:
@@ -217,11 +240,40 @@ class Check:
         assert result.returncode == 0, result.stdout[-1000:]
         assert page.read_text(encoding="utf-8").count("data:image/png;base64,") >= 2, "no pictures of the samples"
 
-    def images(self) -> None:
-        picture = self.scratch / "images.png"
-        given = ["--to=images", "--seeds=0-3", f"--host={self.folder}", f"--out={picture}"]
-        result = self.ours("export", str(newest(self.run)), *given)
-        assert result.returncode == 0 and picture.is_file(), result.stdout[-1000:]
+    def methods(self) -> None:
+        done = set()
+        for options in self.host.methods:
+            run = self.train(*REGAN, *options, "--kimg=1")
+            assert_zeros(run, self.folder)
+            on = {entry.name for entry in entries(run.options) if entry.method is not None}
+            means = {name: value["mean"] for name, value in run.stats[-1].items() if isinstance(value, dict)}
+            known = [each.name for name in on for each in getattr(find(name), "statistics", ()) if each.is_always]
+            assert [name for name in known if not math.isfinite(means.get(name, math.nan))] == [], means
+            assert [name for name in ("APA/replaced", "Stability/mse") if name in known and not means[name] > 0] == [], means
+            done |= on & set(METHODS)
+        unfit = recognise(self.folder).flavour.unfit
+        assert done == {name for name in METHODS if name not in unfit or unfit[name].when is not None}, done
+
+    def exports(self) -> None:
+        unfit = recognise(self.folder).flavour.exports
+        for to in FORMATS:
+            file = self.scratch / f"export-{to}{ENDINGS.get(to, '.bin')}"
+            given = [f"--to={to}", f"--host={self.folder}", f"--out={file}", *EXPORTS.get(to, [])]
+            result = self.ours("export", str(newest(self.run)), *given)
+            if to in unfit and unfit[to].when is None:
+                self.assert_refused(result, file)
+            else:
+                assert result.returncode == 0 and file.stat().st_size > 0, (to, result.stdout[-1000:])
+
+    def metrics(self) -> Dict[str, float]:
+        detector = write_detector(self.scratch / "detector.pt")
+        given = [f"--metrics={METRIC}", f"--metric-detector={detector}", f"--host={self.folder}", "--device=cpu"]
+        result = self.ours("metrics", "run", str(newest(self.run)), *given)
+        assert result.returncode == 0, result.stdout[-1000:]
+        (line,) = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+        value = line["results"][METRIC]
+        assert math.isfinite(value) and value > 0, line
+        return {METRIC: round(value, 4)}
 
     def ranks(self) -> None:
         run = self.train(*REGAN, "--kimg=2", "--gpus=2")  # the hosts compare the processes' weights at each snapshot
@@ -229,12 +281,11 @@ class Check:
         self.resume(run, "--gpus=2")
 
     def results(self, names: Tuple[str, ...]) -> Dict[str, Any]:
-        """Check → true, or what went wrong."""
+        """Check → true, or what went wrong; and what a check has measured."""
         found: Dict[str, Any] = {}
         for name in names:
             try:
-                getattr(self, name)()
-                found[name] = True
+                found.update({name: True, **(getattr(self, name)() or {})})
             except Exception as err:  # whatever a host's code raises
                 found[name] = f"{type(err).__name__}: {err}"[-2000:]
             click.echo(f"{self.name}: {name}: {found[name]}", err=True)
@@ -277,7 +328,7 @@ def commit(host: Host, checkout: Path) -> Optional[str]:
     return host.commit if is_same else None
 
 
-CHECKS = ("doctor", "patch", "zeros", "resume", "off", "channels", "refusals", "report", "images")
+CHECKS = ("doctor", "patch", "zeros", "resume", "off", "channels", "refusals", "report", "methods", "exports", "metrics")
 
 
 @click.command()
@@ -300,7 +351,7 @@ def main(folder: Path, names: Tuple[str, ...], only: Tuple[str, ...], ranks: boo
             chosen = only or tuple(each for each in CHECKS if each != "channels" or HOSTS[name].has_channels)
             chosen = (*chosen, "ranks") if ranks and "ranks" not in chosen else chosen
             found = Check(name, checkout, Path(scratch)).results(chosen)
-        failed = failed or any(value is not True for value in found.values())
+        failed = failed or any(found[check] is not True for check in chosen)
         told = {"command": " ".join(["python", "tests/robustness/hosts.py", "$REGAN_TEST_HOSTS", *sys.argv[2:]])}
         facts = {"commit": commit(HOSTS[name], checkout), "options": " ".join([*TRAINING, *HOSTS[name].options]), **found}
         seconds = round(time.monotonic() - begin)

@@ -7,20 +7,31 @@ they construct is handed those, so they are read from the call stack. Imported w
 from __future__ import annotations
 
 import ctypes
+import inspect
 import math
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 if TYPE_CHECKING:
     import torch
 
     from ..core.hook import Training
 
-__all__ = ["HostLoop", "SampleGrid", "kimg_per_tick", "phase_name", "snapshots", "total_iterations"]
+__all__ = ["HostLoop", "SampleGrid", "kimg_per_tick", "lacking", "phase_name", "snapshots", "total_iterations"]
 
 _KIMG_PER_TICK = 4
+_NEEDED = (
+    "batch_size", "total_kimg", "kimg_per_tick", "network_snapshot_ticks", "batch_idx", "cur_nimg", "cur_tick",
+    "tick_start_nimg", "done", "phases", "loss", "stats_collector", "training_set_kwargs", "device",
+)  # fmt: skip
+
+
+def lacking(training_loop: Callable[..., Any]) -> List[str]:
+    """The variables without which no run can be followed, of those that a host's ``training_loop`` has not."""
+    code = inspect.unwrap(training_loop).__code__
+    return [name for name in _NEEDED if name not in (*code.co_varnames, *code.co_cellvars)]
 
 
 def kimg_per_tick(arguments: Mapping[str, Any]) -> float:
