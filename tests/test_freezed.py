@@ -197,6 +197,7 @@ def test_all_ranks_have_the_frozen_layers_of_the_pickle(train: Any, came: Path, 
     (["--freeze-d=8", "--freezed=3", "--resume={came}"], "the host's own option for it says 3, and this one 7"),
     (["--freeze-d=32", "--resume={came}"], "--freeze-d: D has no block of resolution 32; those that can be frozen"),
     (["--freeze-d=3blocks", "--resume={came}"], "--freeze-d: D has fewer blocks than 3"),
+    (["--freeze-d=*", "--resume={came}"], "--freeze-d: they are all that D has, and it would not train"),
     (["--freeze-d=-4"], "--freeze-d: must be one resolution of D such as 32"),
 ])  # fmt: skip
 def test_mistakes_are_told_in_one_line(options: List[str], said: str, came: Path, data_zip: Path, tmp_path: Path) -> None:

@@ -432,10 +432,11 @@ def test_a_hosts_run_cannot_begin_with_a_snapshot_and_with_other_weights(files: 
 
 def test_layers_that_a_host_has_frozen_stay_dense_and_are_rewound() -> None:
     """They are buffers: what is not trained cannot make up for a hole."""
-    G, D = Small(), nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3))
-    frozen = D[0].weight.detach()
-    del D[0].weight
-    D[0].register_buffer("weight", frozen)
+    held = nn.Conv2d(3, 4, 3)
+    frozen = held.weight.detach()
+    del held.weight
+    held.register_buffer("weight", frozen)
+    G, D = Small(), nn.Sequential(held, nn.Conv2d(4, 5, 3))
     init = init_of({"G": G, "D": D})
     assert list(tickets.dense_mask(init, {"D": D}).networks["D"]) == ["1.weight"]
     assert torch.equal(init.networks["D"]["0.weight"], frozen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import pickle
 import re
@@ -389,8 +390,10 @@ def test_what_was_mistyped_before_anything_has_trained_binds_nobody(tmp_path: Pa
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
     (tmp_path / "file").touch()
-    code, output = find(tmp_path / "file", capsys)
-    assert code == 2 and output.splitlines()[-1].startswith("Error: ") and "cannot be made: Not a directory" in output
+    for inside, more in itertools.product(("", "further/ticket"), ([], ["-n"])):
+        code, output = find(tmp_path / "file" / inside, capsys, *more)
+        assert code == 2 and output.startswith("Error: --outdir: ") and output.count("\n") == 1, output
+        assert f"cannot be made: {tmp_path / 'file'} is no folder" in output
 
 
 def test_a_damaged_mask_and_one_of_another_ticket_are_named(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:

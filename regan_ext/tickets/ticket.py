@@ -180,6 +180,10 @@ def begin(
     data, host, gpus = data or where.get("data"), host or where.get("host"), gpus or where.get("gpus")
     if data is None:
         raise UserError("--data is missing: the zip or folder of the training images")
+    above = (folder, *folder.absolute().parents)
+    file = next((each for each in above if each.exists() and not each.is_dir()), None)
+    if file is not None:
+        raise UserError(f"--outdir: {folder} cannot be made: {file} is no folder")
     outer = next((parent for parent in folder.absolute().parents if (parent / SETTINGS_FILE).exists()), None)
     if outer is not None:
         raise UserError(f"--outdir: {folder} lies in {outer}, which is the folder of another ticket; name one outside of it")

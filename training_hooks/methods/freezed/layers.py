@@ -61,12 +61,14 @@ def outlook(config: FreezeDConfig, facts: Facts) -> Plan:
     """What a run will do.
 
     Raises:
-        ValueError: the layers would be frozen as they are drawn at random, or there are no such layers.
+        ValueError: the layers would be frozen as they are drawn at random, there are no such layers, or no others.
     """
     names = frozen(config, list(facts.shapes["D"]))
     if not facts.is_resumed:
         raise ValueError("layers: they would be frozen as they were drawn at random; give --resume=PICKLE of a trained network")
     layers, of_all = _number(names), share(names, facts.shapes["D"])
+    if len(names) == len(facts.shapes["D"]):
+        raise ValueError("layers: they are all that D has, and it would not train; name fewer")
     host = f", as --freezed={layers} does" if any(config.depth) else ""
     note = f"FreezeD leaves {layers} layers of D as they come, {of_all:.1%} of its weights{host}."
     return Plan({"layers": layers, "share": of_all}, (note,))
