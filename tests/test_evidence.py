@@ -8,6 +8,7 @@ import pytest
 from support.processes import TESTS
 
 from regan_ext.tables.model import Row, load
+from regan_ext.tables.results import read_file
 
 PAGE = (TESTS.parent / "docs" / "evidence.md").read_text("utf-8")
 FLOORS = TESTS.parent / "docs" / "results" / "floors.jsonl"
@@ -67,3 +68,15 @@ def test_the_page_has_the_floors_that_were_measured(table: str, title: str) -> N
     train, blurred, noise = (f"{of[name]['kid']:.3f}" for name in ("train", "blurred", "noise"))
     assert f"| {' | '.join([title, train, *chances, blurred, noise])} |" in PAGE
     assert of["train"]["kid_chance"]["high"] < 0.025  # what the page calls the least difference
+
+
+def test_the_page_has_the_distances_of_the_run_that_finds_the_budget() -> None:
+    (run,) = read_file(load("fashion-few-shot"), FLOORS.with_name("fashion-overfitting.jsonl"))
+    held_out, train = (dict(run.values[name]) for name in ("kid1k_full", "kid1k_train"))
+    assert (
+        run.cell == "stylegan2-fashion-100"
+        and run.seed not in load("fashion-few-shot").seeds
+        and held_out.keys() == train.keys()
+    )
+    assert run.finished or f"stopped at {run.kimg:.0f} of 320 kimg" in PAGE
+    assert all(f"| {kimg:.0f} | {held_out[kimg]:.2f} | {train[kimg]:.2f} |" in PAGE for kimg in train)
