@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, Set
@@ -12,7 +14,7 @@ import pytest
 from support.commands import call
 from support.host_matrix import PAGE, with_matrix
 
-from regan_ext.hosts import deceived, embedded_train, r3gan, stylegan2_ada, stylegan3, stylegan3_fun
+from regan_ext.hosts import deceived, diffaugment, embedded_train, r3gan, stylegan2_ada, stylegan3, stylegan3_fun
 from regan_ext.hosts.checkout import FLAVOURS, HostError, of_script, recognise
 from regan_ext.hosts.flavour import Counter, Flavour, Unfit
 from regan_ext.hosts.patch import apply
@@ -118,8 +120,7 @@ def test_pseudo_augmentation_is_not_done_twice() -> None:
     assert "--aug=noaug" in str(refusal("apa", {"augment_kwargs": {}}))
     assert refusal("apa", {}) is None
     assert "--with-dataaug" in str(refusal("diffaugment", {"with_dataaug": False}))
-    assert "--aug=noaug" in str(refusal("diffaugment", {"with_dataaug": True}))
-    assert refusal("diffaugment", {"with_dataaug": True, "augment_kwargs": {}}) is None and refusal("regan", {}) is None
+    assert refusal("diffaugment", {"with_dataaug": True}) is None and refusal("regan", {}) is None
 
 
 def test_a_configuration_that_its_own_host_has_not_finished_is_named() -> None:
@@ -142,6 +143,11 @@ def test_a_preset_is_for_images_of_a_size_and_with_or_without_classes(stages: in
     assert fault is None if told is None else told in str(fault)
     conditional = {"G_kwargs": {**G_kwargs, "ConditionEmbeddingDimension": 8}, "training_set_kwargs": data}
     assert ("--cond=1" in str(r3gan.FLAVOUR.fault(conditional))) == (not data["use_labels"] and stages == 5)
+
+
+def test_augmentations_that_a_host_does_not_know_are_named() -> None:
+    for given, told in (("color,colour", "colour is not one of color, translation"), ("color,cutout", "None"), ("", "None")):
+        assert told in str(diffaugment.FLAVOUR.fault({"loss_kwargs": {"diffaugment": given}}))
 
 
 def test_whole_channels_need_networks_of_stylegan2() -> None:
@@ -182,6 +188,14 @@ def test_a_loop_with_other_variables_is_refused(data_zip: Path, monkeypatch: Any
     code, output = dry(data_zip, capsys)
     told = "stylegan2-ada-pytorch: its training_loop has no variable kimg_per_tick, network_snapshot_ticks, done, phases, loss"
     assert code == 2 and told in output and output.rpartition("Error: ")[2].count("\n") == 1
+
+
+def test_a_host_without_the_module_of_its_loss_does_not_begin(data_zip: Path, monkeypatch: Any, capsys: Any) -> None:
+    dry(data_zip, capsys)
+    monkeypatch.setitem(sys.modules, "training.loss", None)
+    monkeypatch.setattr(embedded_train, "host_module", importlib.import_module)
+    with pytest.raises(ModuleNotFoundError, match=r"training\.loss"):  # of which the launcher makes one line
+        dry(data_zip, capsys)
 
 
 @pytest.mark.parametrize("name", ["ada_stats", "apa_stats"])

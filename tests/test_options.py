@@ -364,6 +364,7 @@ def test_configurations_survive_json():
     [
         ("no_such_module.Hook", ["no_such_module", "PYTHONPATH"]),
         ("training_hooks.core.hook.NoSuch", ["NoSuch"]),
+        ("training_hooks.methods.diffaugment.hook.DiffAugment", ["without arguments: missing a required argument: 'policy'"]),
         ("pathlib.Path", ["pathlib.Path is not a subclass of training_hooks.core.hook.Hook"]),
         ("Hook", ["Hook"]),
         ("training_hooks.core.hook.Hook,", ["''"]),

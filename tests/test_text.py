@@ -50,6 +50,12 @@ def test_errors_of_click() -> None:
     assert SHOWN in caught.value.format_message()
 
 
+def test_an_error_whose_message_is_one_of_a_host() -> None:
+    with pytest.raises(click.UsageError) as caught, printable_errors():
+        raise click.UsageError(ValueError("--gpus must be a power of two"))  # type: ignore[arg-type]
+    assert caught.value.format_message() == "--gpus must be a power of two"
+
+
 def test_rich_shows_names_as_they_are() -> None:
     out = io.StringIO()
     console = terminal(file=out, width=200, force_terminal=True, color_system="truecolor")

@@ -18,8 +18,7 @@ FLAVOUR = replace(
     unfit={
         "apa": Unfit("the host's own APA is on; --aug=noaug turns it off", lambda args: args.get("augment_kwargs") is not None),
         "diffaugment": Unfit(
-            "this host's D is shown augmented images with --with-dataaug=true only, and without --aug=noaug",
-            lambda args: not args.get("with_dataaug") or args.get("augment_kwargs") is None,
+            "this host's D is shown augmented images with --with-dataaug=true only", lambda args: not args.get("with_dataaug")
         ),
     },
 )

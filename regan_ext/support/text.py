@@ -66,7 +66,7 @@ def printable_errors() -> Iterator[None]:
     try:
         yield
     except click.ClickException as err:
-        vars(err)["message"] = printable(err.message, "\n\t")  # which click declares final
+        vars(err)["message"] = printable(str(err.message), "\n\t")  # declared final; hosts give an exception for it
         raise
 
 

@@ -136,6 +136,9 @@ def edit(
     if unknown:
         what = f"its training_loop has no variable {', '.join(unknown)}"
         raise UserError(f"{flavour.name}: {what}, so its commit is none that can be trained; docs/hosts.md has those that can")
+    for kwargs in (args["loss_kwargs"], args.get("augment_kwargs")):
+        if kwargs:  # a host that is not whole ends here, and not in the run
+            host(kwargs["class_name"].rpartition(".")[0])
     fault = flavour.fault(args)
     if fault is not None:
         raise UserError(f"{flavour.name}: {fault}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from dataclasses import dataclass, field
@@ -94,6 +95,10 @@ class _HookType(click.ParamType):
                 self.fail(f"{name!r}: {err}; its module has to be in a folder of PYTHONPATH or of the host", param, ctx)
             if not (isinstance(found, type) and issubclass(found, Hook)):
                 self.fail(f"{name} is not a subclass of training_hooks.core.hook.Hook", param, ctx)
+            try:
+                inspect.signature(found).bind()
+            except TypeError as err:
+                self.fail(f"{name} has to be constructed without arguments: {err}", param, ctx)
         return names
 
 

@@ -127,7 +127,10 @@ HOSTS = {
     "R3GAN": Host(
         ("R3GAN",), "19a7ddf", "e1b614189b4fa0d6a29ef465bfcf66087cc77ae6f7581028a484ad06434016d4",
         ("--preset=CIFAR10",),
-        (("--apa",), ("--DiffAugment=color",), ("--advaug=d",), ("--preset=FFHQ",), ("--preset=FFHQ-64",), ("--preset=ImageNet-32",)),
+        (
+            ("--apa",), ("--DiffAugment=color",), ("--advaug=d",), ("--preset=FFHQ",), ("--preset=FFHQ-64",),
+            ("--preset=ImageNet-32",),
+        ),
         has_channels=False, methods=(("--stability",),), prepare=make_r3gan_small,
     ),
 }  # fmt: skip
