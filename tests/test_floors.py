@@ -145,8 +145,9 @@ def test_the_page_has_the_floors_that_were_measured() -> None:
     docs = Path(__file__).parent.parent / "docs"
     page = (docs / "metrics.md").read_text("utf-8")
     lines = [json.loads(line) for line in (docs / "results" / "floors.jsonl").read_text("utf-8").splitlines()]
-    assert {line["protocol"]["data"] for line in lines} == {"mnist-100.zip", "fashion-100.zip", "emoji-100.zip"}
-    for line in lines:
+    here = {"mnist-100.zip", "fashion-100.zip", "emoji-100.zip"}
+    assert {line["protocol"]["data"] for line in lines} == here | {"emoji-100-32.zip"}  # of which docs/evidence.md tells
+    for line in (each for each in lines if each["protocol"]["data"] in here):
         kid, fid = line["kid_chance"], line["fid_chance"]
         cells = [
             Path(line["protocol"]["data"]).stem,

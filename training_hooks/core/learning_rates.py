@@ -64,7 +64,16 @@ class LearningRates:
         self.set(1)
 
     def restore(self, base: Optional[Sequence[float]] = None) -> None:
-        """Go on with an optimizer that has been restored from a state, and with the base rates of the time."""
+        """Go on with an optimizer that has been restored from a state, and with the base rates of the time.
+
+        Raises:
+            ValueError: they are of another number of groups of parameters than the optimizer has.
+        """
+        if base is not None and len(base) != len(self._now()):
+            raise ValueError(
+                f"the state has learning rates of {len(base)} groups of parameters, the optimizer of {self._network} has "
+                f"{len(self._now())}"
+            )
         self.base = self.base if base is None else list(base)
         self._expected = self._now()
 

@@ -38,7 +38,7 @@ def check(state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module]) -> 
         if Phase(phase) is None or cycle < 0 or start < 0:
             raise ValueError(f"its phase {state['span']} is absurd")
     for kind, rates in state.get("base_lr", {}).items():
-        if kind not in networks or not all(0 <= rate < math.inf for rate in rates):
+        if kind not in networks or not rates or not all(0 <= rate < math.inf for rate in rates):
             raise ValueError(f"its learning rates of {kind} are absurd")
     for kind, masked in state["networks"].items():
         MaskedNetwork.check_state(masked, parameter_shapes(networks[kind]))
