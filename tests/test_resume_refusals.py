@@ -166,7 +166,7 @@ def changed(state: Any, where: Where, value: Any) -> Any:
 @pytest.mark.parametrize("where, value", [
     (("cur_nimg",), ...), (("cur_nimg",), -5), (("cur_nimg",), "many"), (("cur_nimg",), 10**30), (("batch_idx",), 1),
     (("cur_tick",), -1), (("augment_p",), math.nan), (("augment_p",), -1.0), (("augment_p",), ...),
-    (("ada_pending",), torch.ones(2)),
+    (("ada_pending",), torch.ones(2)), (("optimizers", "G", "param_groups", 0, "differentiable"), True),
     (("optimizers", "G"), ...), (("optimizers", "D", "state", 0, "exp_avg"), torch.zeros(3)),
     (("optimizers", "D", "state", 0, "exp_avg_sq"), ...), (("optimizers", "G", "param_groups", 0, "lr"), math.inf),
     (("optimizers", "G", "param_groups"), []), (("ranks",), []), (("ranks", 0, "pl_mean"), torch.tensor(math.nan)),
@@ -224,6 +224,21 @@ def test_what_a_hook_of_ones_own_keeps_is_its_own_business(config: Any) -> None:
     resume_options.check_hooks(Path("x.pt"), {"Keeper": {"config": config}}, args, {})
     with pytest.raises(UserError, match="Keeper's part is missing"):
         resume_options.check_hooks(Path("x.pt"), {}, args, {})
+
+
+@pytest.mark.parametrize("where, value", [
+    (("networks",), {}), (("networks", "G"), ...), (("memory",), "text"), (("memory",), []), (("memory", "G"), ...),
+    (("base_lr", "G"), []),
+])  # fmt: skip
+def test_a_hooks_part_without_a_network_of_its_settings_is_refused(
+    whole: Run, host_dir: Path, where: Where, value: Any
+) -> None:
+    networks = load_networks(whole.snapshot(2), host_dir)
+    networks = {kind: networks[kind].requires_grad_(True) for kind in ("G", "D")}
+    parts = states.load(whole.folder / "regan-state-000002.pt")["hooks"]
+    resume_options.check_hooks(Path("x.pt"), parts, whole.options, networks)
+    with pytest.raises(UserError, match=r"x\.pt"):
+        resume_options.check_hooks(Path("x.pt"), changed(parts, ("regan", *where), value), whole.options, networks)
 
 
 @given(data=st.data())

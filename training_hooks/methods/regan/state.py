@@ -10,6 +10,7 @@ import torch
 from ...core.schedule import Phase
 from ...sparsity.masked_network import MaskedNetwork
 from ...sparsity.selection import parameter_shapes
+from ..target import targets
 from .config import ReconfigurationConfig, upgraded
 from .memory import Memory
 
@@ -33,6 +34,9 @@ def check(state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module]) -> 
     known = {each.name for each in ReconfigurationConfig.settings()}
     settings = {name: value for name, value in upgraded(state["config"]).items() if name in known}
     config = ReconfigurationConfig.from_dict(settings)
+    kinds = set(targets(config))
+    if set(state["networks"]) != kinds or set(state.get("memory", kinds)) != kinds:  # older states have no memory
+        raise ValueError(f"its networks are not {' and '.join(sorted(kinds))}, as its settings have it")
     if state["span"] is not None:
         phase, cycle, start = state["span"]
         if Phase(phase) is None or cycle < 0 or start < 0:
