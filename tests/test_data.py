@@ -18,10 +18,11 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from support.commands import ended
 from support.data_server import Server, serving
 from support.host_images import host_reads
 
@@ -48,11 +49,7 @@ quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCh
 
 def cli(*arguments: Any, code: int = 0) -> str:
     """What ``regan-ext data`` prints; its exit code has to be ``code``, and an error one line."""
-    result: Result = CliRunner().invoke(main, ["data", *map(str, arguments)])
-    assert result.exit_code == code, result.output
-    if code:
-        assert result.stderr.count("\n") == 1 and result.stderr.startswith("Error: "), result.stderr
-    return result.output
+    return ended("data", *arguments, code=code).output
 
 
 def listing(folder: Path) -> List[str]:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support.commands import ended
 from support.host_images import host_reads
 
 from regan_ext.cli import main
@@ -22,11 +23,7 @@ from regan_ext.data.table import DATA_SETS
 
 
 def prepare(*arguments: Any, code: int = 0) -> str:
-    result = CliRunner().invoke(main, ["data", "prepare", *map(str, arguments)])
-    assert result.exit_code == code, result.output
-    if code:
-        assert result.stderr.count("\n") == 1 and result.stderr.startswith("Error: "), result.stderr
-    return result.output
+    return ended("data", "prepare", *arguments, code=code).output
 
 
 def grey(count: int, seed: int = 0) -> Any:

@@ -8,13 +8,12 @@ from typing import Any, List
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.commands import ended
 from support.detectors import write_detector
 
-from regan_ext.cli import main
 from regan_ext.metrics.distances import Distances
 from regan_ext.support.text import three_digits
 
@@ -83,12 +82,8 @@ def write_blobs(folder: Path, count: int, seed: int, mode: str = "L", side: int 
 
 
 def floors(*arguments: Any, code: int = 0) -> str:
-    result = CliRunner().invoke(main, ["metrics", "floors", *map(str, arguments)])
-    assert result.exit_code == code, result.output
-    if code:
-        assert result.stderr.count("\n") == 1 and result.stderr.startswith("Error: "), result.stderr
-        return result.stderr
-    return result.stdout
+    result = ended("metrics", "floors", *arguments, code=code)
+    return result.stderr if code else result.stdout
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.frameworks import WrappedOptimizer
 from torch import nn
 from torch.optim import swa_utils
 
@@ -287,22 +288,9 @@ def test_masks_hold_under_any_optimizer(name: str) -> None:
     assert counts[:2] == counts[4:] == [8, 8] and counts[3] <= 1  # Rprop and the like may leave one where it grew back
 
 
-class Wrapped:
-    """As Accelerate and Lightning wrap an optimizer: it is another object, which steps the one inside."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer):
-        self.optimizer = optimizer
-
-    def step(self) -> None:
-        self.optimizer.step()
-
-    def zero_grad(self) -> None:
-        self.optimizer.zero_grad()
-
-
 def test_a_wrapped_optimizer_is_the_one_inside() -> None:
     G = generator()
-    outer: Any = Wrapped(adam(G))
+    outer: Any = WrappedOptimizer(adam(G))
     loop = Loop({"G": G}, {"G": outer}, [pruning()])
     assert trained(loop, G, outer, G[0].weight) == SPARSE
 

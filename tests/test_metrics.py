@@ -26,7 +26,7 @@ from support.runs import SMALL, Run, drive, finished_run
 from regan_ext.cli import main
 from regan_ext.data.hashes import hashes
 from regan_ext.hosts import projected_gan, stylegan2_ada
-from regan_ext.hosts.detectors import STYLEGAN3, prefix, torchscript_in_place_of
+from regan_ext.hosts.detectors import DETECTORS, STYLEGAN3, prefix, torchscript_in_place_of
 from regan_ext.metrics import (
     check,
     content,
@@ -569,11 +569,11 @@ def test_fetch_puts_the_file_where_the_host_looks(host: Tuple[Any, Any], tmp_pat
     name = "a866f8d678872dcf6fcf60ddd09807ab_inception-2015-12-05.pt"
     target = tmp_path / "cache" / "downloads" / name
     assert str(target) in output and known in output
-    found = host[1].dnnlib.util.open_url(fetch.DETECTORS["inception"].url, return_filename=True)
+    found = host[1].dnnlib.util.open_url(DETECTORS["inception"].url, return_filename=True)
     assert Path(found) == target and target.read_bytes() == source.read_bytes()
     data = write_images(tmp_path / "real.zip", random_images(20, 0))
     assert measure(host, "kid1k_full", data, Painter())["protocol"]["detector"] == "inception-2015-12-05"
-    assert fetch.DETECTORS["vgg16"].filename == "5982b9427714baaab6e0a48ef3b1dbfd_vgg16.pt"
+    assert DETECTORS["vgg16"].filename == "5982b9427714baaab6e0a48ef3b1dbfd_vgg16.pt"
 
 
 def test_one_file_serves_hosts_that_would_unpickle_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -581,10 +581,10 @@ def test_one_file_serves_hosts_that_would_unpickle_another(tmp_path: Path, monke
     url, downloads = STYLEGAN3.format("vgg16"), tmp_path / "downloads"
     assert torchscript_in_place_of(url) is None
     downloads.mkdir()
-    (downloads / fetch.DETECTORS["vgg16"].filename).touch()
-    assert torchscript_in_place_of(url) == fetch.DETECTORS["vgg16"].url
+    (downloads / DETECTORS["vgg16"].filename).touch()
+    assert torchscript_in_place_of(url) == DETECTORS["vgg16"].url
     assert torchscript_in_place_of(STYLEGAN3.format("inception-2015-12-05")) is None
-    assert torchscript_in_place_of(fetch.DETECTORS["vgg16"].url) is None  # its own host needs no other
+    assert torchscript_in_place_of(DETECTORS["vgg16"].url) is None  # its own host needs no other
     (downloads / f"{prefix(url)}vgg16.pkl").touch()
     assert torchscript_in_place_of(url) is None
 
@@ -592,10 +592,10 @@ def test_one_file_serves_hosts_that_would_unpickle_another(tmp_path: Path, monke
 def test_a_host_finds_no_file_that_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
     source, replace, seen = write_detector(tmp_path / "mine.pt", features=2048), os.replace, []
-    folder, pattern = tmp_path / "cache" / "downloads", prefix(fetch.DETECTORS["inception"].url) + "*"
+    folder, pattern = tmp_path / "cache" / "downloads", prefix(DETECTORS["inception"].url) + "*"
     monkeypatch.setattr(os, "replace", lambda a, b: (seen.append(list(folder.glob(pattern))), replace(a, b)))
     command("fetch", f"--from={source}")
-    assert seen == [[]] and [path.name for path in folder.iterdir()] == [fetch.DETECTORS["inception"].filename]
+    assert seen == [[]] and [path.name for path in folder.iterdir()] == [DETECTORS["inception"].filename]
 
 
 def test_fetch_downloads_where_no_file_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -607,7 +607,7 @@ def test_fetch_downloads_where_no_file_is_given(tmp_path: Path, monkeypatch: pyt
         lambda url, target, archive, progress: (target.parent.mkdir(parents=True), shutil.copy(source, target)),
     )
     command("fetch", "inception")
-    assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [fetch.DETECTORS["inception"].filename]
+    assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [DETECTORS["inception"].filename]
 
 
 def test_fetch_refuses_another_file_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -622,7 +622,7 @@ def test_fetch_refuses_another_file_in_one_line(tmp_path: Path, monkeypatch: pyt
     assert "24 features, expected 2048" in command("fetch", f"--from={write_detector(tmp_path / 'small.pt')}", code=2)
     assert "does not exist" in command("fetch", f"--from={tmp_path / 'none.pt'}", code=2)
     assert not (tmp_path / "cache").exists()
-    other = tmp_path / "cache" / "downloads" / (prefix(fetch.DETECTORS["inception"].url) + "other.pt")
+    other = tmp_path / "cache" / "downloads" / (prefix(DETECTORS["inception"].url) + "other.pt")
     other.parent.mkdir(parents=True)
     other.write_bytes(b"")
     assert "delete" in command("fetch", f"--from={good}", code=2)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from ..snapshots.open import Snapshot
-from ..snapshots.sample import codes, draw, has_styles, image_channels, labels, latents, pixels
+from ..snapshots.sample import check_trunc, codes, draw, has_styles, image_channels, labels, latents, pixels
 from ..support.errors import UserError
 from ..support.pictures import contact_sheet
 from ..support.text import echo
@@ -46,8 +46,7 @@ class Picture:
             raise UserError("--class: this network knows no classes")
         if self.label is not None and not 0 <= self.label < generator.c_dim:
             raise UserError(f"--class must be from 0 to {generator.c_dim - 1}, got {self.label}")
-        if self.trunc != 1 and not has_styles(generator):
-            raise UserError("--trunc: this network makes no styles of latents, which truncation draws to their average")
+        check_trunc(generator, self.trunc)
         if image_channels(generator) not in (1, 3, 4):
             raise UserError(f"images of {image_channels(generator)} channels cannot be drawn, only of 1, 3 or 4")
 

@@ -11,7 +11,9 @@ import time
 from types import ModuleType
 from typing import Any, Optional
 
-__all__ = ["TorchView", "resolve", "use_cpu"]
+from ..support.errors import UserError
+
+__all__ = ["TorchView", "of_option", "resolve", "use_cpu"]
 
 
 def resolve(device: str) -> str:
@@ -29,6 +31,18 @@ def resolve(device: str) -> str:
     if device == "auto":
         return "cuda" if available else "cpu"
     return device
+
+
+def of_option(device: str) -> str:
+    """The same of the option --device.
+
+    Raises:
+        UserError: CUDA was asked for and is not available.
+    """
+    try:
+        return resolve(device)
+    except ValueError as err:
+        raise UserError(f"--device: {err}") from err
 
 
 class _View:

@@ -158,14 +158,10 @@ def floors(device: str, as_json: bool, **options: Any) -> None:
     import json
 
     from ..data.show import images_bar
-    from ..hosts.device import resolve
-    from ..support.errors import UserError
+    from ..hosts.device import of_option
     from .floors import Wanted, measure, show
 
-    try:
-        kind = resolve(device)
-    except ValueError as err:
-        raise UserError(f"--device: {err}") from err
+    kind = of_option(device)
     with images_bar("images") as tick:
         found = measure(Wanted(device=kind, **options), tick)
     if not as_json:

@@ -15,7 +15,7 @@ from ..hosts.download_cache import dnnlib_cache
 from ..support.errors import UserError, writing
 from .check import tried_detector
 
-__all__ = ["DETECTORS", "fetch"]
+__all__ = ["fetch"]
 
 
 def fetch(name: str, source: Optional[Path], sha256: Optional[str], progress: Progress) -> List[str]:

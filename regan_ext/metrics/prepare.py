@@ -13,7 +13,7 @@ from ..hosts import device as devices
 from ..hosts.compat import fixes as compat
 from ..hosts.flavour import Flavour
 from ..snapshots.open import open_snapshot
-from ..snapshots.sample import has_styles, image_channels
+from ..snapshots.sample import check_trunc, has_styles, image_channels
 from ..support.errors import UserError
 from .check import check_place
 
@@ -79,18 +79,14 @@ def prepare(wanted: Wanted) -> Prepared:
     import torch
 
     compat.prepare_imports()
-    try:
-        kind = devices.resolve(wanted.device)
-    except ValueError as err:
-        raise UserError(f"--device: {err}") from err
+    kind = devices.of_option(wanted.device)
     opened = open_snapshot(wanted.snapshot, wanted.host, wanted.trust)
     generator = opened.network(wanted.which).eval().requires_grad_(False)
     importlib.import_module("torch_utils.ops.grid_sample_gradfix")
     compat.apply(sys.modules, only=["sqrtm"])
     if kind == "cpu":
         devices.use_cpu([], 1)
-    if wanted.trunc != 1 and not has_styles(generator):
-        raise UserError("--trunc: this network makes no styles of latents, which truncation draws to their average")
+    check_trunc(generator, wanted.trunc)
     if wanted.trunc != 1 and not bool(generator.mapping.w_avg.isfinite().all()):
         raise UserError(f"--trunc: the average style of {wanted.snapshot} is not finite, so it can only be measured without")
     kwargs = _dataset_kwargs(wanted, opened.data.get("training_set_kwargs"), generator)

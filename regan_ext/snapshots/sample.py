@@ -9,7 +9,11 @@ import torch
 
 from training_hooks.core.drawing import drawn
 
-__all__ = ["codes", "draw", "has_styles", "image_channels", "labels", "latents", "pixels", "sample", "to_uint8"]
+from ..support.errors import UserError
+
+__all__ = [
+    "check_trunc", "codes", "draw", "has_styles", "image_channels", "labels", "latents", "pixels", "sample", "to_uint8",
+]  # fmt: skip
 
 
 def latents(generator: Any, count: int, seeds: Sequence[int]) -> torch.Tensor:
@@ -46,6 +50,16 @@ def image_channels(generator: Any) -> int:
 def has_styles(generator: Any) -> bool:
     """Whether a mapping network makes styles of latents, as in StyleGAN's generators; FastGAN's and R3GAN's have none."""
     return bool(getattr(generator, "w_dim", 0))
+
+
+def check_trunc(generator: Any, trunc: float) -> None:
+    """Check that a generator knows truncation.
+
+    Raises:
+        UserError: it does not, and ``trunc`` asks for it.
+    """
+    if trunc != 1 and not has_styles(generator):
+        raise UserError("--trunc: this network makes no styles of latents, which truncation draws to their average")
 
 
 def codes(generator: Any, z: torch.Tensor, c: Optional[torch.Tensor], trunc: float = 1) -> torch.Tensor:

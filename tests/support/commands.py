@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, List
 
 import pytest
+from click.testing import CliRunner, Result
 
 from .runs import SCHEDULE, SMALL, Run
 
-__all__ = ["call", "outcome", "resolved"]
+__all__ = ["call", "ended", "outcome", "resolved"]
 
 
 def call(arguments: List[str], capsys: pytest.CaptureFixture[str]) -> "tuple[int, str]":
@@ -21,6 +22,17 @@ def call(arguments: List[str], capsys: pytest.CaptureFixture[str]) -> "tuple[int
         main.main(args=arguments, prog_name="regan-ext")
     captured = capsys.readouterr()
     return int(stop.value.code or 0), captured.out + captured.err
+
+
+def ended(*arguments: Any, code: int = 0) -> Result:
+    """What ``regan-ext`` gives, called in this process; its exit code has to be ``code``, and an error one line."""
+    from regan_ext.cli import main
+
+    result = CliRunner().invoke(main, [*map(str, arguments)])
+    assert result.exit_code == code, result.output
+    if code:
+        assert result.stderr.count("\n") == 1 and result.stderr.startswith("Error: "), result.stderr
+    return result
 
 
 def resolved(arguments: List[str], data: Path, outdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:

@@ -10,10 +10,10 @@ from typing import Any, List
 import pytest
 import torch
 
-__all__ = ["provide"]
+__all__ = ["WrappedOptimizer", "provide"]
 
 
-class _Optimizer:
+class WrappedOptimizer:
     """Both wrap an optimizer in another object, and step the one inside."""
 
     def __init__(self, optimizer: torch.optim.Optimizer):
@@ -28,9 +28,9 @@ class _Optimizer:
 
 class _LightningModule(torch.nn.Module):
     device = torch.device("cpu")
-    made: List[_Optimizer]
+    made: List[WrappedOptimizer]
 
-    def optimizers(self) -> List[_Optimizer]:
+    def optimizers(self) -> List[WrappedOptimizer]:
         return self.made
 
     def manual_backward(self, loss: torch.Tensor) -> None:
@@ -42,7 +42,7 @@ class _Trainer:
         self.max_epochs = max_epochs
 
     def fit(self, module: Any, data: Any) -> None:
-        module.made = [_Optimizer(optimizer) for optimizer in module.configure_optimizers()]
+        module.made = [WrappedOptimizer(optimizer) for optimizer in module.configure_optimizers()]
         module.on_train_start()
         for _ in range(self.max_epochs):
             for index, batch in enumerate(data):
@@ -56,7 +56,7 @@ class _Accelerator:
         assert cpu
 
     def prepare(self, *given: Any) -> Any:
-        return tuple(_Optimizer(each) if isinstance(each, torch.optim.Optimizer) else each for each in given)
+        return tuple(WrappedOptimizer(each) if isinstance(each, torch.optim.Optimizer) else each for each in given)
 
     def backward(self, loss: torch.Tensor) -> None:
         loss.backward()

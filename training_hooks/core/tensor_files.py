@@ -22,7 +22,7 @@ def checksum(tensor: torch.Tensor, begin: int = 0) -> int:
         begin: checksum of what comes before.
     """
     whole = tensor.detach().cpu().contiguous().reshape(-1)
-    return zlib.crc32(whole.view(torch.uint8).numpy().tobytes(), begin)
+    return zlib.crc32(whole.view(torch.uint8).numpy().data, begin)
 
 
 class TensorFileError(ValueError):

