@@ -105,6 +105,11 @@ def numbers(table: str, row: str, measure: str) -> List[Optional[str]]:
         ("tickets-imagenet", "ticket-advaug", "fid", ["23.14"]),
         ("tickets-cifar", "biggan-diffaug-advaug", "fid", ["7.70", "12.19", "14.40", "8.96", "17.94", "23.94"]),
         ("advaug-noise", "sngan-noise", "fid", ["14.52", "44.86"]),
+        ("blocks", "dcgan-blocks-600", "fid", ["54.2", "59.6"]),
+        ("blocks", "wgan-blocks-1000", "saved", ["40.7", "41"]),
+        ("blocks", "wdcgan-parallel-1000", "is", ["3.70", None]),
+        ("teacher", "teacher-0.3", "fid", ["62", "176"]),
+        ("teacher", "local", "is", ["3.1", "1.80"]),
     ],
 )
 def test_the_papers_numbers(table: str, row: str, measure: str, expected: List[Optional[str]]) -> None:

@@ -22,7 +22,7 @@ NAMES = (
     "few-shot", "ffhq", "cifar10", "tiny-imagenet", "cifar10-limited", "tiny-imagenet-limited", "stability", "ablation",
     "learning-rate", "digits-few-shot", "digits-options", "digits-ablation", "digits-longer",
     "digits-exploration", "digits-tickets", "tickets-few-shot", "tickets-tiny-imagenet", "tickets-imagenet", "tickets-cifar",
-    "tickets-levels", "advaug-noise", "fashion-few-shot", "emoji-few-shot",
+    "tickets-levels", "advaug-noise", "fashion-few-shot", "emoji-few-shot", "blocks", "teacher",
 )  # fmt: skip
 _STATISTIC = "stat:"
 
