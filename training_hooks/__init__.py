@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .methods.apa.hook import AdaptivePseudoAugmentation
     from .methods.diffaugment.hook import DiffAugment, augment, parse_policy
     from .methods.freezed.hook import FreezeD
+    from .methods.groups.own_loop import Group, Groups
     from .methods.method import Method, Statistic
     from .methods.regan.config import PRESETS, ReconfigurationConfig
     from .methods.regan.hook import Reconfiguration
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from .observers.stability import Stability
 
 __all__ = [
-    "PRESETS", "AdaptivePseudoAugmentation", "AdvAug", "Config", "DiffAugment", "FreezeD", "Hook", "Length", "Loop", "Method",
-    "RGConfig", "Reconfiguration", "ReconfigurationConfig", "RegenerativePruning", "Round", "Stability", "Statistic", "Step",
-    "Tickets", "Training", "augment", "parse_policy", "setting",
+    "PRESETS", "AdaptivePseudoAugmentation", "AdvAug", "Config", "DiffAugment", "FreezeD", "Group", "Groups", "Hook",
+    "Length", "Loop", "Method", "RGConfig", "Reconfiguration", "ReconfigurationConfig", "RegenerativePruning", "Round",
+    "Stability", "Statistic", "Step", "Tickets", "Training", "augment", "parse_policy", "setting",
 ]  # fmt: skip
 
 _MODULES = {
@@ -37,6 +38,7 @@ _MODULES = {
     "methods.regan.config": ("PRESETS", "ReconfigurationConfig"),
     "methods.diffaugment.hook": ("DiffAugment", "augment", "parse_policy"),
     "methods.freezed.hook": ("FreezeD",),
+    "methods.groups.own_loop": ("Group", "Groups"),
     "core.hook": ("Hook", "Round", "Step", "Training"),
     "core.loop": ("Loop",),
     "core.schedule": ("Length",),

@@ -1,0 +1,1 @@
+"""Groups: several GANs whose discriminators are exchanged now and then (MGGAN)."""
