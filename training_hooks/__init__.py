@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .core.schedule import Length
     from .methods.advaug.hook import AdvAug
     from .methods.apa.hook import AdaptivePseudoAugmentation
+    from .methods.blocks.block import DiscriminatorBlock, GeneratorBlock
     from .methods.diffaugment.hook import DiffAugment, augment, parse_policy
     from .methods.freezed.hook import FreezeD
     from .methods.groups.own_loop import Group, Groups
@@ -27,14 +28,16 @@ if TYPE_CHECKING:
     from .observers.stability import Stability
 
 __all__ = [
-    "PRESETS", "AdaptivePseudoAugmentation", "AdvAug", "Config", "DiffAugment", "FreezeD", "Group", "Groups", "Hook",
-    "Length", "Loop", "Method", "RGConfig", "Reconfiguration", "ReconfigurationConfig", "RegenerativePruning", "Round",
-    "Stability", "Statistic", "Step", "Tickets", "Training", "augment", "parse_policy", "setting",
+    "PRESETS", "AdaptivePseudoAugmentation", "AdvAug", "Config", "DiffAugment", "DiscriminatorBlock", "FreezeD",
+    "GeneratorBlock", "Group", "Groups", "Hook", "Length", "Loop", "Method", "RGConfig", "Reconfiguration",
+    "ReconfigurationConfig", "RegenerativePruning", "Round", "Stability", "Statistic", "Step", "Tickets", "Training", "augment",
+    "parse_policy", "setting",
 ]  # fmt: skip
 
 _MODULES = {
     "methods.advaug.hook": ("AdvAug",),
     "methods.apa.hook": ("AdaptivePseudoAugmentation",),
+    "methods.blocks.block": ("DiscriminatorBlock", "GeneratorBlock"),
     "methods.regan.config": ("PRESETS", "ReconfigurationConfig"),
     "methods.diffaugment.hook": ("DiffAugment", "augment", "parse_policy"),
     "methods.freezed.hook": ("FreezeD",),

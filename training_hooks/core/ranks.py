@@ -64,13 +64,14 @@ def differs(value: int, device: torch.device) -> bool:
 
 
 @torch.no_grad()
-def average_gradients(params: Sequence[torch.Tensor], num_ranks: int) -> None:
-    """Average the gradients of ``params``, where there are any, over all ranks. Has to be called on every rank."""
+def average_gradients(params: Sequence[torch.Tensor], num_ranks: int, group: Any = None) -> None:
+    """Average the gradients of ``params``, where there are any, over all ranks of a group, which by default is that of all
+    processes. Has to be called on every rank of it."""
     grads = [p.grad for p in params if p.grad is not None]
     if not grads:
         return
     flat = torch.cat([g.reshape(-1) for g in grads])
-    torch.distributed.all_reduce(flat)
+    torch.distributed.all_reduce(flat, group=group)
     flat /= num_ranks
     for grad, part in zip(grads, flat.split([g.numel() for g in grads])):
         grad.copy_(part.view_as(grad))

@@ -1,0 +1,212 @@
+"""Generators and discriminators in processes of their own, against one process that updates both at once.
+
+One run of four processes serves most of it: two pairs of which one is lost at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import pytest
+import torch
+from support.processes import TESTS
+from torch import nn
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.nn.functional import softplus
+
+from training_hooks import DiscriminatorBlock, GeneratorBlock
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ITERATIONS, RESUMED, BATCH, PAIRS = 40, 10, 8, 2
+ROLES = ("D", "G", "G", "D")  # by rank
+HANGS = 2  # rank of the process that is lost in the end
+State = Dict[str, torch.Tensor]
+
+
+def generator(pair: int) -> Tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(10 + pair)
+    G = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 12), nn.Unflatten(1, (3, 2, 2)))
+    return G, torch.optim.Adam(G.parameters(), 1e-2, (0.5, 0.99))
+
+
+def discriminator(seed: int = 0) -> Tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    D = nn.Sequential(nn.Conv2d(3, 8, 2), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(8, 1))
+    return D, torch.optim.Adam(D.parameters(), 1e-2, (0.5, 0.99))
+
+
+def latents(pair: int, iteration: int) -> torch.Tensor:
+    return torch.randn(BATCH, 4, generator=torch.Generator().manual_seed(1000 * pair + iteration))
+
+
+def reals(pair: int, iteration: int) -> torch.Tensor:
+    return torch.randn(BATCH, 3, 2, 2, generator=torch.Generator().manual_seed(1000 * pair + iteration + 500)) + 1
+
+
+def train(block: Any, iterations: int, dtype: torch.dtype = torch.float32) -> None:
+    for _ in range(iterations):
+        if isinstance(block, GeneratorBlock):
+            block.step(block.network(latents(block.pair, block.iteration)).to(dtype))
+            continue
+        D, received = block.network, block.receive()
+        fakes = received.float()
+        block.answer(softplus(-D(fakes)).mean())
+        block.step((softplus(D(fakes.detach())) + softplus(-D(reals(block.pair, block.iteration)))).mean())
+
+
+def in_one_process(pairs: int, iterations: int) -> Tuple[List[State], State]:
+    """The generators and the discriminator after simultaneous updates."""
+    made = [generator(pair) for pair in range(pairs)]
+    D, d_opt = discriminator()
+    for i in range(iterations):
+        gradients = []
+        for pair, (G, g_opt) in enumerate(made):
+            g_opt.zero_grad()
+            fakes = G(latents(pair, i))
+            softplus(-D(fakes)).mean().backward(inputs=list(G.parameters()))
+            loss = (softplus(D(fakes.detach())) + softplus(-D(reals(pair, i)))).mean()
+            gradients.append(torch.autograd.grad(loss, list(D.parameters())))
+        for p, *each in zip(D.parameters(), *gradients):
+            p.grad = sum(each[1:], each[0]) / pairs
+        for _, optimizer in (*made, (D, d_opt)):
+            optimizer.step()
+    return [G.state_dict() for G, _ in made], D.state_dict()
+
+
+def block_of(role: str, pair: int, rank: int, timeout: float = 30.0) -> Any:
+    if role == "G":
+        return GeneratorBlock(*generator(pair), timeout=timeout)
+    return DiscriminatorBlock(*discriminator(rank), timeout=timeout)  # all become that of rank 0
+
+
+def told(does: Callable[[], Any]) -> str:
+    """The name and the words of the error that comes."""
+    with pytest.raises((RuntimeError, ValueError)) as caught:
+        does()
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+def run_rank(rank: int, folder: str, port: int) -> None:
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=len(ROLES))
+    role, pair = ROLES[rank], ROLES[:rank].count(ROLES[rank])
+    out: Dict[str, Any] = {"unpaired": told(lambda: block_of("D", 0, rank))}
+    D, d_opt = discriminator()
+    other = nn.Sequential(D, nn.Linear(1, 1)) if rank == ROLES.index("G") else D
+    out["unlike"] = told(lambda: (GeneratorBlock if pair else DiscriminatorBlock)(other, d_opt))
+    mixed = block_of(role, pair, rank, timeout=0.3)
+    mixed.iteration += role == "G"  # as one that has loaded a state, and the other has not
+    out["mixed"] = told(lambda: train(mixed, 1))
+    block = block_of(role, pair, rank)
+    out["order"] = told(lambda: block.step(torch.zeros(1)))
+    train(block, ITERATIONS - RESUMED)
+    torch.save(block.state_dict(), Path(folder) / f"state-{rank}.pt")
+    train(block, RESUMED)
+    if role == "G":
+        out["shape"] = told(lambda: block.step(block.network(torch.randn(1, 4))))
+    out.update(network=block.network.state_dict(), sent=block.sent, received=block.received, place=(block.pair, block.pairs))
+    again = block_of(role, pair, rank, timeout=0.5)
+    again.load_state_dict(torch.load(Path(folder) / f"state-{rank}.pt", weights_only=True))
+    train(again, RESUMED)
+    out["resumed"] = {name: tensor.clone() for name, tensor in again.network.state_dict().items()}
+    half = block_of(role, pair, rank)
+    train(half, 1, torch.bfloat16)
+    out["half"] = half.sent + half.received
+    if rank == HANGS:
+        time.sleep(1.5)
+    else:
+        begin = time.monotonic()
+        out["lost"] = told(lambda: train(again, 5))
+        out["waited"] = time.monotonic() - begin
+    torch.save(out, Path(folder) / f"{rank}.pt")
+    os._exit(0)  # as one that is killed: it takes leave of nobody
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What every rank found, and what one process computes."""
+
+    ranks: List[Dict[str, Any]]
+    generators: List[State]
+    discriminator: State
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    folder = tmp_path_factory.mktemp("blocks")
+    alone = in_one_process(PAIRS, ITERATIONS)  # before the forks, which then have all that it imports
+    torch.multiprocessing.start_processes(run_rank, (str(folder), free_port()), nprocs=len(ROLES), start_method="fork")
+    return Outcome([torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(len(ROLES))], *alone)
+
+
+def equal(a: State, b: State) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("which", ["network", "resumed"])
+def test_they_equal_one_process_bit_for_bit_and_after_a_resume(outcome: Outcome, which: str) -> None:
+    d, first, second, other_d = (each[which] for each in outcome.ranks)
+    assert equal(d, outcome.discriminator) and equal(other_d, outcome.discriminator)
+    assert equal(first, outcome.generators[0]) and equal(second, outcome.generators[1]) and not equal(first, second)
+
+
+def test_images_cross_one_way_and_gradients_the_other(outcome: Outcome) -> None:
+    images = ITERATIONS * BATCH * 3 * 2 * 2 * 4
+    assert all(each["sent"] == each["received"] == images for each in outcome.ranks)
+    assert all(each["half"] == images / ITERATIONS for each in outcome.ranks)
+    assert [each["place"] for each in outcome.ranks] == [(0, 2), (0, 2), (1, 2), (1, 2)]
+
+
+def test_all_say_why_they_do_not_go_together_and_none_waits(outcome: Outcome) -> None:
+    assert {each["unpaired"] for each in outcome.ranks} == {
+        "ValueError: blocks go in pairs: 4 discriminators and 0 generators in 4 processes"
+    }
+    (unlike,) = {each["unlike"] for each in outcome.ranks}
+    assert unlike.startswith("ValueError: the discriminators have to be alike: the one of rank 1 has other parameters")
+
+
+def test_what_cannot_be_meant_is_refused(outcome: Outcome) -> None:
+    d, g = outcome.ranks[:2]
+    assert d["mixed"] == "ValueError: the generator goes on at iteration 1, this discriminator at 0"
+    assert d["order"] == "RuntimeError: step comes after answer: the generator waits for it"
+    assert g["order"].startswith("ValueError: fakes have to be floats with gradients on")
+    assert g["shape"].startswith(
+        "ValueError: fakes have to be of one shape and dtype: ((1, 3, 2, 2), torch.float32) after ((8,"
+    )
+    with pytest.raises(ValueError, match="start with torchrun"):
+        GeneratorBlock(*generator(0))
+    for timeout in (0.0, float("nan"), 1e9):
+        with pytest.raises(ValueError, match=r"timeout=.* has to be more than 0"):
+            GeneratorBlock(*generator(0), timeout=timeout)
+
+
+def test_a_process_that_hangs_ends_all_others_with_an_error(outcome: Outcome) -> None:
+    """Its pair's, by waiting; then those that wait for that, and so on."""
+    said = {rank: each["lost"] for rank, each in enumerate(outcome.ranks) if rank != HANGS}
+    assert all(each.startswith("PeerLostError: iteration ") for each in said.values())
+    assert "the generator of this pair, rank 2, has ended, or has not answered within 0.5 seconds" in said[3]
+    assert "another discriminator has ended" in said[0] and "the discriminator of this pair, rank 0, has ended" in said[1]
+    assert max(each.get("waited", 0) for each in outcome.ranks) < 30
+
+
+def test_the_example_runs_as_torchrun_starts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is behind torchrun; in forks, which have imported PyTorch."""
+    monkeypatch.chdir(tmp_path)
+    card = (TESTS.parent / "training_hooks" / "methods" / "blocks" / "card.md").read_text("utf-8")
+    namespace: Dict[str, Any] = {"__name__": "example"}
+    exec(compile(card.split("```python\n")[1].split("```")[0], "train.py", "exec", dont_inherit=True), namespace)
+    config = LaunchConfig(1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork", monitor_interval=0.1)
+    elastic_launch(config, namespace["main"])()
+    d, g = (torch.load(tmp_path / f"block-{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert (d["role"], g["role"], d["iteration"], g["iteration"]) == ("discriminator", "generator", 20, 20)
