@@ -14,7 +14,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import click
 import numpy as np
@@ -48,17 +48,28 @@ def train(folder: Path, data: Path, options: List[str], host: str = "embedded") 
 @click.option("--batch", default=8, show_default=True)
 @click.option("--interval", default=20, show_default=True, help="Iterations of a phase: a mask update every second one.")
 @click.option("--device", default="cpu", show_default=True)
+@click.option("--host", default="embedded", help="Folder of a checkout.  [default: the embedded host]")
+@click.option("--cbase", type=int, help="Channels times resolution of a layer.  [default: no limit but --channels]")
 @click.argument("more", nargs=-1)
-def main(resolution: int, channels: int, batch: int, interval: int, device: str, more: "tuple[str, ...]") -> None:
+def main(
+    resolution: int,
+    channels: int,
+    batch: int,
+    interval: int,
+    device: str,
+    host: str,
+    cbase: Optional[int],
+    more: "tuple[str, ...]",
+) -> None:
     """Print the cost of the hook as one JSON line; MORE are options of train, after --."""
-    common = [f"--device={device}", f"--cbase={channels * resolution}", f"--cmax={channels}", f"--batch={batch}", "--kimg=1",
-              "--tick=1", "--snap=1000", "--metrics=none", "--workers=1", "--aug=noaug"]  # fmt: skip
+    common = [f"--device={device}", f"--cbase={cbase or channels * resolution}", f"--cmax={channels}", f"--batch={batch}",
+              "--kimg=1", "--tick=1", "--snap=1000", "--metrics=none", "--workers=1", "--aug=noaug"]  # fmt: skip
     regan = ["--regan-ratio=0.3", f"--regan-interval={interval}", *more]
     with tempfile.TemporaryDirectory() as temporary:
         data = Path(temporary) / "noise.zip"
         write_noise(data, 64, resolution)
-        hooked = train(Path(temporary) / "hooked", data, common + regan)
-        plain = train(Path(temporary) / "plain", data, common)
+        hooked = train(Path(temporary) / "hooked", data, common + regan, host)
+        plain = train(Path(temporary) / "plain", data, common, host)
     per_iteration = hooked["Timing/sec_per_kimg"] * batch / 1000
     result = {
         "benchmark": "hook_overhead",
@@ -66,6 +77,7 @@ def main(resolution: int, channels: int, batch: int, interval: int, device: str,
         "channels": channels,
         "batch": batch,
         "interval": interval,
+        "host": "embedded" if host == "embedded" else "checkout",
         "options": list(more),
         "hook_ms": round(hooked["ReGAN/hook_ms"], 3),
         "iteration_ms": round(1000 * per_iteration, 1),
