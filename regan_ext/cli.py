@@ -8,6 +8,7 @@ from typing import Any, Optional, Tuple
 import click
 
 from . import __version__
+from .blocks import blocks
 from .data.commands import data
 from .metrics.commands import BEST, HOST, TRUST, metrics
 from .support.numbers import FiniteFloat, Int, SeedList
@@ -191,6 +192,7 @@ def report(runs: Tuple[str, ...], out: Optional[str], png: bool) -> None:
         echo(path)
 
 
+main.add_command(blocks)
 main.add_command(data)
 main.add_command(metrics)
 main.add_command(tables)

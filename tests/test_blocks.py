@@ -8,18 +8,23 @@ from __future__ import annotations
 import os
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.commands import call
 from support.processes import TESTS
 from torch import nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.functional import softplus
 
 from training_hooks import DiscriminatorBlock, GeneratorBlock
+from training_hooks.methods.blocks.cost import Work, alone, blocks, blocks_by_server, data_parallel_by_server, ring_all_reduce
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,6 +32,7 @@ ITERATIONS, RESUMED, BATCH, PAIRS = 40, 10, 8, 2
 ROLES = ("D", "G", "G", "D")  # by rank
 HANGS = 2  # rank of the process that is lost in the end
 State = Dict[str, torch.Tensor]
+CARD = (TESTS.parent / "training_hooks" / "methods" / "blocks" / "card.md").read_text("utf-8")
 
 
 def generator(pair: int) -> Tuple[nn.Module, torch.optim.Optimizer]:
@@ -203,10 +209,83 @@ def test_a_process_that_hangs_ends_all_others_with_an_error(outcome: Outcome) ->
 def test_the_example_runs_as_torchrun_starts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By what is behind torchrun; in forks, which have imported PyTorch."""
     monkeypatch.chdir(tmp_path)
-    card = (TESTS.parent / "training_hooks" / "methods" / "blocks" / "card.md").read_text("utf-8")
     namespace: Dict[str, Any] = {"__name__": "example"}
-    exec(compile(card.split("```python\n")[1].split("```")[0], "train.py", "exec", dont_inherit=True), namespace)
+    exec(compile(CARD.split("```python\n")[1].split("```")[0], "train.py", "exec", dont_inherit=True), namespace)
     config = LaunchConfig(1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork", monitor_interval=0.1)
     elastic_launch(config, namespace["main"])()
     d, g = (torch.load(tmp_path / f"block-{rank}.pt", weights_only=True) for rank in (0, 1))
     assert (d["role"], g["role"], d["iteration"], g["iteration"]) == ("discriminator", "generator", 20, 20)
+
+
+# ---------------------------------------------------------------- what they cost
+
+SIZE = st.fractions(min_value=Fraction(1, 1000), max_value=1000, max_denominator=1000)
+WORK: Any = st.builds(Work, st.integers(1, 50).map(lambda pairs: 2 * pairs), *[SIZE] * 9)
+QUICK = settings(deadline=None, derandomize=True, database=None, max_examples=20)
+
+
+@QUICK
+@given(work=WORK)
+def test_with_a_parameter_server_the_difference_is_that_of_the_thesis(work: Work) -> None:
+    """Equation 4.3: of one size and speed for G and D, and answers that are as large as fakes."""
+    equal_sides = replace(work, d_bytes=work.g_bytes, d_seconds=work.g_seconds, answer_seconds=0)
+    M, v, weights = work.processes, work.speed, work.g_bytes
+    gradients, fakes = weights, 2 * work.images * work.image_bytes / M  # fakes of a pair
+    expected = M / v * (weights + gradients - fakes) + work.server_seconds * (gradients + weights) * M / 2
+    assert data_parallel_by_server(equal_sides).seconds - blocks_by_server(equal_sides).seconds == expected
+
+
+@QUICK
+@given(work=WORK)
+def test_no_way_of_blocks_computes_less_than_data_parallelism(work: Work) -> None:
+    """Half of the processes wait for the answers, and then for the slower half."""
+    parallel, found = ring_all_reduce(work), blocks(work)
+    assert found.computing > parallel.computing == alone(work).computing / work.processes
+    balanced = replace(work, d_seconds=work.g_seconds, answer_seconds=0)
+    assert blocks(balanced).computing == ring_all_reduce(balanced).computing
+    assert found.images == 2 * (2 * work.images * work.image_bytes / work.processes) / work.speed  # of a pair, both ways
+    assert found.gradients >= 0 and (work.processes > 2 or found.gradients == 0)
+    assert found.gradients <= parallel.gradients
+
+
+WORK_OPTIONS = ["--batch=64", "--resolution=64", "--g-params=4", "--d-params=2", "--g-sec=0.01", "--d-sec=0.02"]
+
+
+def test_the_command_prints_the_model(capsys: Any) -> None:
+    options = [*WORK_OPTIONS, "--answer-sec=0.01", "--link=0.128", "--processes=4", "--server-sec=1", "--format=markdown"]
+    code, output = call(["blocks", "cost", *options], capsys)
+    assert code == 0 and "4 processes, 64 images of 0.0492 MB an iteration; parameters of G 16 MB, of D 8 MB; 16 MB/s" in output
+    rows = {line.split(" | ")[0]: line for line in output.splitlines() if line.startswith("| ")}
+    # 64 images of 0.01 + 0.02 + 0.01 s; 24 MB over four processes of 16 MB/s; pairs of 32 images, 1.57 MB each way
+    assert rows["| one process"] == "| one process | 2.56 | 0.00 | 0.00 | 0.00 | 0.00 | 2.56 | 0.886 |"
+    assert rows["| data parallel, parameter server"].startswith(
+        "| data parallel, parameter server | 0.640 | 6.00 | 6.00 | 0.0960 |"
+    )
+    assert rows["| data parallel, ring all-reduce"].endswith("| 0.640 | 0.00 | 2.25 | 0.00 | 0.00 | 2.89 | 1.00 |")
+    assert rows["| blocks, ring all-reduce"].endswith("| 0.960 | 0.00 | 0.500 | 0.00 | 0.197 | 1.66 | 0.573 |")
+
+
+@pytest.mark.parametrize("link", ["0.1", "1", "10", "200"])
+def test_the_card_has_what_the_command_prints(link: str, capsys: Any) -> None:
+    words = CARD.split("```bash\nregan-ext ")[1].split("\n")[0].replace("--link=1 ", f"--link={link} ").split()
+    code, output = call([*words, "--format=markdown"], capsys)
+    rows = [line.split(" | ") for line in output.splitlines() if line.startswith("| ")][1:]
+    assert code == 0 and f"| {link} | {' | '.join(row[6] for row in rows)} |" in CARD
+
+
+@pytest.mark.parametrize(
+    "option, told",
+    [
+        ("--processes=3", "3 is odd, and blocks go in pairs; give 4"),
+        ("--processes=0", "'--processes'"),
+        ("--link=0", "'--link'"),
+        ("--link=nan", "is not a finite number"),
+        ("--d-sec=-1", "'--d-sec'"),
+        ("--batch=0", "'--batch'"),
+        ("", "Missing option '--answer-sec'"),
+    ],
+)
+def test_mistakes_are_one_line(option: str, told: str, capsys: Any) -> None:
+    given = [*WORK_OPTIONS, "--link=1", *(["--answer-sec=0.01", option] if option else [])]
+    code, output = call(["blocks", "cost", *given], capsys)
+    assert code == 2 and output.splitlines()[-1].startswith("Error: ") and told in output.splitlines()[-1]

@@ -148,6 +148,7 @@ def test_the_readmes_install_commands_are_those_of_ci() -> None:
 
 # Where the options of a command stand; those of train are looked for below.
 COMMANDS = {
+    "blocks": ["training_hooks/methods/blocks/card.md"],
     "demo": ["README.md"],
     "doctor": ["docs/troubleshooting.md"],
     "export": ["docs/export.md"],

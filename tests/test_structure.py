@@ -28,7 +28,7 @@ FLOORS: Dict[str, int] = {
     **dict.fromkeys(("regan_ext.steps",), 17),
     **dict.fromkeys(("regan_ext.tickets",), 18),
     **dict.fromkeys(("regan_ext.tables", "regan_ext.demo"), 19),
-    **dict.fromkeys(("regan_ext.tune",), 20),
+    **dict.fromkeys(("regan_ext.tune", "regan_ext.blocks"), 20),
     **dict.fromkeys(("regan_ext.cli",), 21),
     **dict.fromkeys(("regan_ext.__main__",), 22),
 }

@@ -53,6 +53,10 @@ NEEDED: Dict[str, Sequence[str]] = {
         "--metrics=none",
     ),
     "demo": (),
+    "blocks cost": (
+        *("--batch=64", "--resolution=64", "--g-params=1", "--d-params=1"),
+        *("--g-sec=0.01", "--d-sec=0.01", "--answer-sec=0.01", "--link=1"),
+    ),
     "export": ("run", "--to=dense", "--host=embedded"),
     "report": ("run",),
     "watch": ("run", "--once"),
