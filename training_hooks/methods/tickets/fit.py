@@ -46,7 +46,7 @@ def opened_init(config: TicketConfig, mask: Optional[Mask]) -> Optional[Init]:
         if mask is not None and not config.transfer:
             raise ValueError(
                 f"init {path} is not there, and {config.mask} was found with its weights; give the file that round 0 wrote, or "
-                "--ticket-transfer=true for other weights"
+                "--ticket-transfer=true (tickets train: --transfer) for other weights"
             )
         if not path.parent.is_dir():
             raise ValueError(f"init {path} cannot be written: there is no folder {path.parent}")
@@ -58,7 +58,7 @@ def opened_init(config: TicketConfig, mask: Optional[Mask]) -> Optional[Init]:
     if mask is not None and mask.init != init.checksum and not config.transfer:
         raise ValueError(
             f"mask {config.mask} was found with other weights than {path} has; give the file of its own round 0, or "
-            "--ticket-transfer=true if it is meant"
+            "--ticket-transfer=true (tickets train: --transfer) if it is meant"
         )
     return init
 
@@ -126,7 +126,8 @@ def check_begun(config: TicketConfig, init: Init, begun: Mapping[str, Mapping[st
         if other is not None:
             raise ValueError(
                 f"init {config.init} has other weights than {where} ({kind}.{other} first), and a run cannot begin with both: "
-                "leave out --resume, or name a new file for the weights, with --ticket-transfer=true where there is a mask"
+                "leave out --resume, or name a new file for the weights, with --ticket-transfer=true (tickets train: "
+                "--transfer) for a mask"
             )
 
 
