@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from ..support.errors import UserError
 
-__all__ = ["TorchView", "of_option", "resolve", "use_cpu"]
+__all__ = ["TorchView", "of_option", "resolve", "use_cpu", "use_gpu"]
 
 
 def resolve(device: str) -> str:
@@ -135,3 +135,27 @@ def use_cpu(modules: "list[ModuleType | dict[str, Any]]", num_processes: int) ->
     torch.Tensor.pin_memory = lambda self, device=None: self  # type: ignore[method-assign, assignment, return-value]
     if num_processes > 1 and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))
+
+
+def use_gpu(modules: "list[ModuleType | dict[str, Any]]", rank: int, number: int) -> None:
+    """Let the host modules (or their namespaces) in ``modules`` run on GPU ``number`` of this machine as process ``rank``.
+
+    The hosts number their GPU by the rank, which on a second machine begins where the first one's ends.
+
+    Raises:
+        UserError: there is no such GPU.
+    """
+    import torch
+
+    if number >= torch.cuda.device_count():
+        there = f"{torch.cuda.device_count()} GPUs are visible to it"
+        raise UserError(f"LOCAL_RANK={number}, but {there}; start as many processes on a machine as it has GPUs")
+    torch.cuda.set_device(number)
+
+    def device(*args: Any, **kwargs: Any) -> Any:
+        made = torch.device(*args, **kwargs)
+        return torch.device("cuda", number) if (made.type, made.index) == ("cuda", rank) else made
+
+    for module in modules if rank != number else ():
+        namespace = module if isinstance(module, dict) else vars(module)
+        namespace["torch"] = _View(torch, device=device)

@@ -35,7 +35,7 @@ from ..metrics.settings import MetricSettings
 from ..runs.plan import write_plan
 from ..support.text import echo, printable_errors
 from . import arguments as loop_arguments
-from . import ends, help_page, host_values, methods, options, plan_page, presets, restart, resume
+from . import ends, help_page, host_values, methods, options, plan_page, presets, restart, resume, world
 from .data_identity import identity
 from .faults import explained
 from .images import check_images, faults_named
@@ -60,9 +60,11 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
     Raises:
         RuntimeError: ``train.py`` is not of the shape of a known host's.
         HostError: it lies in a host's folder that cannot be trained.
+        UserError: a launcher such as ``torchrun`` is at work, and its environment variables are not whole.
     """
     if namespace.get(_ATTACHED) or namespace.get("__name__") == _SPAWNED:
         return
+    launched = world.around()
     command = namespace.get("main")
     flavour = of_script(namespace)
     missing = flavour.missing(namespace)
@@ -83,6 +85,7 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
     def run(**values: Any) -> Any:
         values_of_ours = {str(o.name): values.pop(str(o.name)) for o in ours if o.expose_value}
         values = host_values.checked(values, flavour.choices)
+        world.check_gpus(values.get("gpus"), launched)
         asked = host_values.given(values)
         presets.say(asked, values_of_ours)
         values.update({name: value for name, value in asked.items() if value is not None})
@@ -90,6 +93,9 @@ def attach(namespace: Dict[str, Any], hooks: Sequence[Dict[str, Any]] = ()) -> N
         return with_hooks.run(callback, values, asked)
 
     command.callback = run
+    if launched is not None:
+        prepare = functools.partial(_host_module, namespace, "dnnlib")
+        world.under(launched, command, prepare, ends.diverged_code(flavour.restart))
 
 
 @dataclass(frozen=True)
@@ -117,29 +123,32 @@ class RankEntry:
         entry = vars(main).get(_ORIGINAL_ENTRY, main.subprocess_fn)
         rank, args, temp_dir = inspect.signature(entry).bind(*given, **named).args
         # In a spawned process the module called __main__ holds a copy of the names that its functions see.
-        self._prepare(entry.__globals__, args["num_gpus"])
+        launched = world.around()
+        self._prepare(entry.__globals__, args["num_gpus"], launched)
         metric_main = importlib.import_module("metrics.metric_main")
         install_metrics(metric_main, replace(self.metrics, names=tuple(args.get("metrics") or ())))
         guard_metrics(metric_main)
         _skip_samples(args)
         if rank == 0 and self.plan.get("methods"):
             write_plan(args["run_dir"], self.plan)
-        stop.install(self.shared)
+        stop.install(world.board() if launched is not None and launched.size > 1 else self.shared)
         try:
-            with explained(lambda: args), faults_named(args["training_set_kwargs"]["path"]):
+            with explained(lambda: args), faults_named(args["training_set_kwargs"]["path"]), world.own_group(launched):
                 entry(rank, args, temp_dir)
             _leave_group()
         finally:
             stop.end_loader()
 
-    def _prepare(self, namespace: Dict[str, Any], num_processes: int) -> None:
+    def _prepare(self, namespace: Dict[str, Any], num_processes: int, launched: Optional[world.World]) -> None:
         """Make this process fit to run a host's loop, from the ``subprocess_fn`` with these global names."""
         modules: List[Any] = [importlib.import_module("training.training_loop"), namespace]
         compat.apply(sys.modules)
+        if "host_module" in namespace:  # the embedded host's subprocess_fn lies in the wheel's own train module
+            modules.append(_host_module(namespace, "train"))
         if self.device == "cpu":
-            if "host_module" in namespace:  # the embedded host's subprocess_fn lies in the wheel's own train module
-                modules.append(_host_module(namespace, "train"))
-            device.use_cpu(modules, num_processes)
+            device.use_cpu(modules, num_processes if launched is None else launched.local_size)
+        elif launched is not None:
+            device.use_gpu(modules, launched.rank, launched.local_rank)
 
 
 def _leave_group() -> None:
@@ -228,7 +237,8 @@ class _Attachment:
 
         main, plain = self.namespace["__name__"], self.namespace[flavour.setup]
         self.namespace[_ORIGINAL_ENTRY] = entry
-        several = (values.get("gpus") or 1) > 1
+        launched = world.around()
+        several = launched is None and (values.get("gpus") or 1) > 1
         try:
             with tempfile.TemporaryDirectory() as temporary, self._time_limit():
                 shared = os.path.join(temporary, "stop") if several else None
@@ -236,7 +246,8 @@ class _Attachment:
                 if several:
                     stop.install(shared)  # the parent of the ranks hears of it first
                 launching = with_setup(self.namespace, flavour, callback, setup_with_hooks)
-                with explained(lambda: self.args), launching as command:
+                given = contextlib.nullcontext() if launched is None else world.hand_over(launched)
+                with explained(lambda: self.args), launching as command, given:
                     result, asks = self._call(command, values, (inspect.unwrap(callback), plain))
                 if not values.get("dry_run"):
                     ends.tell(self.args.get("run_dir"), self.plan, self.request, self.is_time_up, flavour.restart, asks)

@@ -13,6 +13,7 @@ from ..hosts import embedded
 from ..hosts.checkout import Checkout, HostError
 from ..hosts.find import find_host
 from ..support.text import echo
+from . import world
 
 __all__ = ["train"]
 
@@ -32,7 +33,9 @@ def train(host: Optional[str], arguments: List[str]) -> None:
     if checkout is None:
         embedded.obtain()
     where = reason if checkout is None else f"{checkout} ({reason})"
-    echo(f"Host: {where}", err=True)
+    launched = world.around()
+    if launched is None or launched.rank == 0:
+        echo(f"Host: {where}", err=True)
     if checkout is not None:
         _train_checkout(checkout, arguments)
         return
@@ -66,7 +69,7 @@ def _train_checkout(checkout: Checkout, arguments: List[str]) -> None:
 
         attach(sys.modules["__main__"].__dict__)
         _list_host(self)
-        return plain(self, *args, **{**kwargs, "prog_name": _NAME})
+        return self.main(*args, **{**kwargs, "prog_name": _NAME})
 
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).parent))

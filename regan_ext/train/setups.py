@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, Tuple
 
 from ..hosts.flavour import Flavour
 
-__all__ = ["Setup", "own_setup", "with_setup"]
+__all__ = ["Setup", "own_setup", "replaced", "with_setup"]
 
 Setup = Callable[..., Tuple[str, Any]]  # options of the host → description of the run, keyword arguments of the loop
 _Namespace = Dict[str, Any]
@@ -40,7 +40,7 @@ def own_setup(namespace: _Namespace, flavour: Flavour, command: Callable[..., An
         raise _Made(desc, c)
 
     def make(**options: Any) -> Tuple[str, Any]:
-        with _replaced(namespace, flavour.setup, capture):
+        with replaced(namespace, flavour.setup, capture):
             try:
                 command(**options)
             except _Made as end:
@@ -74,18 +74,19 @@ def with_setup(
                 c.clear()
                 c.update(args)
 
-        with _replaced(namespace, flavour.setup, launch):
+        with replaced(namespace, flavour.setup, launch):
             return command(**options)
 
     if flavour.is_handed:
         yield run
         return
-    with _replaced(namespace, flavour.setup, setup):
+    with replaced(namespace, flavour.setup, setup):
         yield command
 
 
 @contextlib.contextmanager
-def _replaced(namespace: _Namespace, name: str, value: Any) -> Iterator[None]:
+def replaced(namespace: _Namespace, name: str, value: Any) -> Iterator[None]:
+    """Let ``name`` stand for ``value`` while the block runs."""
     before, namespace[name] = namespace[name], value
     try:
         yield

@@ -5,6 +5,7 @@ Nothing of a package is edited. What has to be mended for them on today's PyTorc
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import types
@@ -254,12 +255,12 @@ class _Lucidrains(Trainer):
 
 
 class Lightweight(_Lucidrains):
-    """Lightweight GAN (FastGAN's successor), AMP scalers in the loop, batch norm, gates."""
+    """Lightweight GAN (FastGAN's successor), AMP scalers in the loop, batch norm, gates; without its attention layers."""
 
     package = "lightweight-gan"
     module = "lightweight_gan"
     exclude = ("out_conv.*",)
-    options: ClassVar[Dict[str, Any]] = {"fmap_max": 64, "latent_dim": 64, "use_aim": False}
+    options: ClassVar[Dict[str, Any]] = {"fmap_max": 64, "latent_dim": 64, "attn_res_layers": [], "use_aim": False}
 
 
 class StyleGAN2(_Lucidrains):
@@ -285,7 +286,7 @@ class StyleGAN2(_Lucidrains):
 
 
 class ProGAN(Trainer):
-    """ProGAN at its last resolution, by the two calls that its class offers for routines of one's own."""
+    """ProGAN at its last resolution, 16x16, 64 channels, by the two calls that its class offers for routines of your own."""
 
     package = "pro-gan-pth"
     exclude = ("rgb_converters.*",)
@@ -298,6 +299,7 @@ class ProGAN(Trainer):
         gan = importlib.import_module("pro_gan_pytorch.gan")
         net = importlib.import_module("pro_gan_pytorch.networks")
         self.losses = importlib.import_module("pro_gan_pytorch.losses")
+        net.nf = functools.partial(getattr(net.nf, "func", net.nf), fmap_max=64)  # 512 channels otherwise, seconds a step
         G = net.Generator(depth=self.depth, num_channels=3, latent_size=32)
         D = net.Discriminator(depth=self.depth, num_channels=3, latent_size=32)
         self.gan = gan.ProGAN(G, D)

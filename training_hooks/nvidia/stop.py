@@ -1,7 +1,7 @@
 """Ends a run early, with a snapshot, when a signal or the clock asks for it.
 
 The hosts look at ``abort_fn`` only when a tick ends. A request therefore makes the current tick end with the current
-iteration. Several ranks have to do so at the same one: rank 0 names an iteration two ahead in a file that all of them look
+iteration. Several ranks have to do so at the same one: rank 0 names an iteration two ahead in a note that all of them look
 for; synchronised gradients keep them less than one iteration apart.
 """
 
@@ -16,11 +16,10 @@ import sys
 import threading
 import time
 import weakref
-from pathlib import Path
 from types import FrameType
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Union
 
-from ..core.files import whole_file
+from .board import Board, Files, Store
 from .host_loop import HostLoop
 
 __all__ = [
@@ -30,9 +29,10 @@ __all__ = [
 
 _GRACE = 30.0
 _SAME = 0.1  # seconds within which a signal that comes twice is one: ``timeout`` and shells that close send it twice
+_PASSED_ON = 10.0  # the same where a launcher's agent sends its processes what all of a job are sent
 _loader: "Optional[weakref.ref[Any]]" = None
 _requested = _diverged = False
-_shared: Optional[Path] = None  # where ranks agree; None in a run of one process
+_shared: Optional[Board] = None  # where ranks agree; None in a run of one process
 
 
 def signals() -> List[signal.Signals]:
@@ -49,9 +49,13 @@ class Requests:
     """Hears the signals that stop a process, and tells when one means to end at once: the second SIGINT or SIGTERM.
 
     SIGUSR1 and SIGHUP only ever ask for an end with a snapshot, so they may be sent to a process whatever it has got before.
+
+    Args:
+        same: seconds within which a signal that comes twice is one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, same: float = _SAME) -> None:
+        self._same = same
         self._first: Optional[float] = None
 
     def is_urgent(self, number: int) -> bool:
@@ -63,7 +67,7 @@ class Requests:
         now = time.monotonic()
         if self._first is None:
             self._first = now
-        return now - self._first > _SAME
+        return now - self._first > self._same
 
 
 def _leave_terminal() -> None:
@@ -79,21 +83,23 @@ def _leave_terminal() -> None:
 _requests = Requests()
 
 
-def install(shared: Optional[str]) -> None:
+def install(shared: Union[str, Board, None]) -> None:
     """Let the signals stop the run of this process.
 
     Args:
-        shared: path that the processes of a run of several have in common, without a file there yet; None for one process.
+        shared: where the processes of a run of several agree: a board, or the path of one of files; None for one process.
     """
     global _requested, _requests, _diverged, _shared
-    _requested, _requests, _diverged, _shared = False, Requests(), False, None if shared is None else Path(shared)
+    _requested, _diverged = False, False
+    _shared = Files(shared) if isinstance(shared, str) else shared
+    _requests = Requests(_PASSED_ON if isinstance(shared, Store) else _SAME)
     for number in signals():
         signal.signal(number, _handle)
 
 
 def requested() -> bool:
     """Whether this run has been asked to stop (on a rank: and has come to the iteration that all agreed on)."""
-    return _requested or (_shared is not None and _file("request").exists())
+    return _requested or _noted("request") is not None
 
 
 def diverge(loop: HostLoop) -> None:
@@ -101,19 +107,18 @@ def diverge(loop: HostLoop) -> None:
     global _diverged
     _diverged = True
     if _shared is not None and loop.rank == 0:
-        _file("diverged").touch()
+        _shared.put("diverged")
     loop.end_now()
 
 
 def diverged() -> bool:
     """Whether this run has been ended by ``diverge``."""
-    return _diverged or (_shared is not None and _file("diverged").exists())
+    return _diverged or _noted("diverged") is not None
 
 
-def _file(what: str) -> Path:
-    """By which the ranks tell each other of a "request", of what they have "agreed" on, and that they have "diverged"."""
-    assert _shared is not None
-    return _shared.with_suffix(f".{what}")
+def _noted(name: str) -> Optional[str]:
+    """What the ranks have told each other: of a "request", of what they have "agreed" on, and that they have "diverged"."""
+    return None if _shared is None else _shared.get(name)
 
 
 def _handle(number: int, frame: Optional[FrameType]) -> None:
@@ -125,7 +130,7 @@ def _handle(number: int, frame: Optional[FrameType]) -> None:
         return
     print("\nStopping after this iteration, with a snapshot. Ctrl-C now would stop it without.", file=sys.stderr, flush=True)
     if _shared is not None:
-        _file("request").touch()
+        _shared.put("request")
     else:
         assert loop is not None
         _requested = True
@@ -145,11 +150,11 @@ def at_iteration() -> None:
     loop = None if _shared is None else HostLoop.find()
     if _shared is None or loop is None:
         return
-    agreed, now = _file("agreed"), loop.iteration
-    if loop.rank == 0 and not agreed.exists() and _file("request").exists():
-        with whole_file(agreed) as file:
-            file.write(str(now + 2).encode())
-    if agreed.exists() and now >= int(agreed.read_text(encoding="utf-8")):
+    agreed, now = _noted("agreed"), loop.iteration
+    if agreed is None and loop.rank == 0 and _noted("request") is not None:
+        agreed = str(now + 2)
+        _shared.put("agreed", agreed)
+    if agreed is not None and now >= int(agreed):
         _requested = True
         loop.end_tick_now()
 
