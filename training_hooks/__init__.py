@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from .methods.rggan.config import RGConfig
     from .methods.rggan.hook import RegenerativePruning
     from .methods.setting import Config, setting
+    from .methods.teacher.hook import Teacher
     from .methods.tickets.hook import Tickets
     from .observers.stability import Stability
 
 __all__ = [
     "PRESETS", "AdaptivePseudoAugmentation", "AdvAug", "Config", "DiffAugment", "DiscriminatorBlock", "FreezeD",
     "GeneratorBlock", "Group", "Groups", "Hook", "Length", "Loop", "Method", "RGConfig", "Reconfiguration",
-    "ReconfigurationConfig", "RegenerativePruning", "Round", "Stability", "Statistic", "Step", "Tickets", "Training", "augment",
-    "parse_policy", "setting",
+    "ReconfigurationConfig", "RegenerativePruning", "Round", "Stability", "Statistic", "Step", "Teacher", "Tickets", "Training",
+    "augment", "parse_policy", "setting",
 ]  # fmt: skip
 
 _MODULES = {
@@ -50,6 +51,7 @@ _MODULES = {
     "methods.rggan.config": ("RGConfig",),
     "methods.rggan.hook": ("RegenerativePruning",),
     "methods.setting": ("Config", "setting"),
+    "methods.teacher.hook": ("Teacher",),
     "methods.tickets.hook": ("Tickets",),
     "observers.stability": ("Stability",),
 }

@@ -55,6 +55,7 @@ FLAVOUR = Flavour(
     fault=_fault,
     unfit={
         "advaug": Unfit("this host's D has many heads with many logits an image, and AdvAug needs one logit"),
+        "teacher": Unfit("this host's G learns by a hinge loss of many heads, and a teacher's is that of one logit"),
         "apa": Unfit("this host's run_G gives images alone, and APA takes its fakes from images and latents"),
         "diffaugment": Unfit("this host's D augments all that it is shown, with the same DiffAugment"),
         "regan.granularity=channel": Unfit(CHANNELS, _is_fastgan),

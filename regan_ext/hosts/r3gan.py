@@ -48,6 +48,7 @@ FLAVOUR = Flavour(
     lacks=("batch_gpu", "cbase", "cmax"),
     unfit={
         "advaug": Unfit("this host's loss has no run_G and run_D, which AdvAug comes in by"),
+        "teacher": Unfit("this host's loss has no run_G, which a teacher's gradient comes in by"),
         "apa": Unfit("this host's loss compares every fake with a real image, which APA would replace by a fake"),
         "diffaugment": Unfit("this host's loss shows D what its own --aug makes of the images, and nothing else"),
         "regan.granularity=channel": _CHANNELS,

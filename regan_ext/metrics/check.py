@@ -111,22 +111,41 @@ def check_place(option: str, path: str, advice: str = "") -> None:
         raise UserError(f"{option}: {path} is neither a folder nor a file")
 
 
-def check_data(data: str, dataset_kwargs: Dict[str, Any], construct: Callable[..., Any]) -> None:
-    """Refuse a reference that has no images of the size and the channels of the training set.
+def check_data(
+    data: str,
+    dataset_kwargs: Dict[str, Any],
+    construct: Callable[..., Any],
+    option: str = "--metricdata",
+    use_labels: bool = False,
+) -> None:
+    """Refuse images that are not of the size and the channels of the training set.
+
+    Args:
+        data: zip or folder of them.
+        dataset_kwargs: the host's arguments of the training set.
+        construct: constructs what its arguments name.
+        option: that named them.
+        use_labels: whether they need the classes of the training set too, where that has some.
 
     Raises:
-        UserError: it has not.
+        UserError: they are not.
     """
-    check_place("--metricdata", data)
-    plain = {"path": data, "max_size": None, "xflip": False, "use_labels": False, "resolution": None}
+    check_place(option, data)
+    plain = {"path": data, "max_size": None, "xflip": False, "resolution": None}
+    plain["use_labels"] = use_labels and dataset_kwargs.get("use_labels", False)
     try:
         found = construct(**{**dataset_kwargs, **plain})
+        theirs = found.label_dim if plain["use_labels"] else 0
     except (OSError, zipfile.BadZipFile, ValueError, AssertionError, IndexError) as err:
-        raise UserError(f"--metricdata: {data} is no data set of the host ({err or type(err).__name__})") from err
-    expected = construct(**dataset_kwargs).image_shape
-    if list(found.image_shape) != list(expected):
-        theirs, ours = ("x".join(map(str, [*shape[1:], shape[0]])) for shape in (found.image_shape, expected))
-        raise UserError(f"--metricdata: {data} has images of {theirs} (height, width, channels), the training set of {ours}")
+        raise UserError(f"{option}: {data} is no data set of the host ({err or type(err).__name__})") from err
+    own = construct(**dataset_kwargs)
+    if list(found.image_shape) != list(own.image_shape):
+        shapes = ("x".join(map(str, [*shape[1:], shape[0]])) for shape in (found.image_shape, own.image_shape))
+        raise UserError(
+            "{}: {} has images of {} (height, width, channels), the training set of {}".format(option, data, *shapes)
+        )
+    if plain["use_labels"] and theirs != own.label_dim:
+        raise UserError(f"{option}: {data} has labels of {theirs} classes, the training set of {own.label_dim}")
 
 
 def check_detector(path: Path, names: Sequence[str] = (), side: int = 64) -> None:

@@ -19,7 +19,7 @@ from ..hosts.flavour import Flavour
 from ..support.errors import UserError
 from ..support.paths import is_address
 from ..support.text import echo
-from . import disk, methods, options, resume, resume_options
+from . import disk, method_files, methods, options, resume, resume_options
 from .resume_networks import fetch, open_networks, read_networks, shapes_of
 from .setups import Setup
 
@@ -152,6 +152,7 @@ def edit(
         networks = networks_of(host, args, flavour)
     trained = {kind: parameter_shapes(network) for kind, network in networks.items()}
     zeros = {kind: _zeros(network) for kind, network in networks.items()} if request.methods and found is None else {}
+    method_files.check(args, request, host, networks["D"], is_dry=outdir is None)
     is_resumed = bool(args.get("resume_pkl")) or (found is not None and found.goes_on)
     begun = {} if found is None or found.goes_on else found.sums
     of_methods, plan = methods.add(args, request, list(hooks), flavour, shapes, trained, zeros, is_resumed, begun)

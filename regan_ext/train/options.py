@@ -185,7 +185,7 @@ def _of_method(method: Method) -> Iterator[Option]:
         yield Option(method.switch_flag, _BoolType(), f"{method.help}  [default: false]", method, is_bare=True)
     for each in method.settings:
         help_text = f"{each.help}  [default: {each.told or as_text(each.default)}]"
-        yield Option(method.flag(each.name), _type_of(each), help_text, method, is_hidden=each.is_hidden)
+        yield Option(method.flag(each.name), _type_of(each), help_text, method, each.kind == "bool", each.is_hidden)
 
 
 def _offer(ctx: click.Context, param: click.Parameter, value: Optional[presets.Chosen]) -> Optional[presets.Chosen]:

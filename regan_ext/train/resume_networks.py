@@ -20,9 +20,10 @@ from ..support.inert_pickle import Inert, read_inert
 from ..support.pickles import open_pickle, unpickle
 from ..support.text import echo
 
-__all__ = ["Networks", "fetch", "open_networks", "read_networks", "shapes_of"]
+__all__ = ["Networks", "fetch", "open_networks", "read_networks", "shapes_of", "sizes_of"]
 
 _NEEDED = ("G", "D", "G_ema")  # of which the host copies
+_SIZES = ("img_resolution", "img_channels", "c_dim")
 HostModule = Callable[[str], Any]
 _Shapes = Dict[str, Tuple[int, ...]]
 
@@ -36,12 +37,19 @@ class Networks:
         training_set: the host's arguments of its training set; None where they are not known.
         augment_p: strength of augmentation; None where there is none.
         sums: network → name of a parameter → checksum of its values; empty where the pickle was only read.
+        sizes: resolution, channels and classes of the images that D is for, by its own names, as far as it says them.
     """
 
     shapes: Mapping[str, _Shapes]
     training_set: Optional[Mapping[str, Any]]
     augment_p: Optional[float]
     sums: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+def sizes_of(attributes: Mapping[str, Any]) -> Dict[str, int]:
+    """What the attributes of a D say of the images that it is for."""
+    return {name: attributes[name] for name in _SIZES if isinstance(attributes.get(name), int)}
 
 
 def shapes_of(network: Any) -> _Shapes:
@@ -68,33 +76,42 @@ def fetch(url: str, host: HostModule) -> Path:
         raise UserError(f"--resume: {url} cannot be downloaded ({reason})") from err
 
 
-def open_networks(path: Path, host: HostModule) -> Networks:
+def open_networks(path: Path, host: HostModule, option: str = "--resume") -> Networks:
     """Open a network pickle, which runs its code, as the host itself will.
+
+    Args:
+        path: of the pickle.
+        host: the host whose loop will run.
+        option: that named it.
 
     Raises:
         UserError: it cannot be opened, holds other things than the host needs, or weights that are not finite.
     """
     host("dnnlib")
-    with _named(), open_pickle(path) as file:
+    with _named(option), open_pickle(path) as file:
         content = unpickle(file, path, host("legacy").load_network_pkl)
     for kind in _NEEDED:
         unsound = non_finite(content[kind])
         if unsound:
-            raise UserError(f"--resume: {path}: {kind}.{unsound[0]} holds NaN or an infinity; take an earlier snapshot")
+            raise UserError(f"{option}: {path}: {kind}.{unsound[0]} holds NaN or an infinity; take an earlier snapshot")
     pipe = content.get("augment_pipe")
     p = None if pipe is None else float(pipe.p)
     shapes = {kind: shapes_of(content[kind]) for kind in ("G", "D")}
     sums = {kind: {name: checksum(each) for name, each in content[kind].named_parameters()} for kind in shapes}
-    return Networks(shapes, content.get("training_set_kwargs"), p, sums)
+    return Networks(shapes, content.get("training_set_kwargs"), p, sums, sizes_of(vars(content["D"])))
 
 
-def read_networks(path: Path) -> Optional[Networks]:
+def read_networks(path: Path, option: str = "--resume") -> Optional[Networks]:
     """The same without running anything of the pickle; None for one of TensorFlow's, which the host has to convert.
+
+    Args:
+        path: of the pickle.
+        option: that named it.
 
     Raises:
         UserError: it is no pickle, or holds other things than the host needs.
     """
-    with _named(), open_pickle(path) as file:
+    with _named(option), open_pickle(path) as file:
         content = unpickle(file, path, read_inert)
     unseen = "Dry run: nothing of {} was run, so whether its {} was not looked at."
     if isinstance(content, tuple) and len(content) == 3 and all(isinstance(item, Inert) for item in content):
@@ -102,20 +119,21 @@ def read_networks(path: Path) -> Optional[Networks]:
         return None
     if not isinstance(content, dict) or not all(isinstance(content.get(kind), Inert) for kind in _NEEDED):
         held = ", ".join(map(str, [*content][:6])) if isinstance(content, dict) else f"a {type(content).__name__}"
-        raise UserError(f"--resume: {path} is no network pickle: it holds {held or 'nothing'}, not {', '.join(_NEEDED)}")
+        raise UserError(f"{option}: {path} is no network pickle: it holds {held or 'nothing'}, not {', '.join(_NEEDED)}")
     echo(unseen.format(path, "code runs and its weights are finite"), err=True)
     known = content.get("training_set_kwargs")
     shapes = {kind: dict(_parameters(content[kind])) for kind in ("G", "D")}
-    return Networks(shapes, known if isinstance(known, dict) else None, _augment_p(content.get("augment_pipe")))
+    p, sizes = _augment_p(content.get("augment_pipe")), sizes_of(_attributes(content["D"]))
+    return Networks(shapes, known if isinstance(known, dict) else None, p, sizes=sizes)
 
 
 @contextlib.contextmanager
-def _named() -> Iterator[None]:
+def _named(option: str) -> Iterator[None]:
     """Name the option in what is told of its pickle."""
     try:
         yield
     except UserError as err:
-        raise UserError(f"--resume: {err.message}") from err
+        raise UserError(f"{option}: {err.message}") from err
 
 
 def _attributes(module: Any) -> Mapping[str, Any]:

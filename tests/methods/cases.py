@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
+import torch
 from support.tickets import write_random_mask
 
 from training_hooks.methods.method import find
@@ -54,6 +55,11 @@ _TICKET = {
     ),
     "transfer": True,
 }
+
+# A teacher for the same loop: what a state of one keeps of its D.
+_TEACHER = Path(_FOLDER.name, "teacher.pt")
+_LAYERS = {"fromrgb": torch.nn.Linear(64, 16), "head": torch.nn.Linear(16, 4)}
+torch.save({"networks": {"D": torch.nn.ModuleDict(_LAYERS).state_dict()}}, _TEACHER)
 
 CASES = [
     Case(
@@ -139,6 +145,21 @@ CASES = [
         suffix="-advaug-gd-step0.02",
         own_loop={"halves": ["g", "d"], "place_g": "mapping"},
         off=["--advaug=none"],
+    ),
+    Case(
+        "teacher",
+        ["--teacher={networks}", "--teacher-alpha=0.7"],
+        {
+            "network": "/tmp/teacher.pkl", "alpha": "1:0.5@20kimg", "mode": "live", "data": "/tmp/large.zip", "augment": True,
+            "checksum": 5, "data_checksum": 6,
+        },
+        [
+            ("alpha", "1.5"), ("alpha", "-0.1"), ("alpha", "half"), ("alpha", "0.9:0.5"), ("alpha", "nan"), ("mode", "frozen"),
+            ("augment", 1), ("network", 3), ("checksum", -1), ("checksum", 3), ("data_checksum", 3),
+        ],
+        suffix="-teacher-fixed-a0.7",
+        own_loop={"network": str(_TEACHER), "alpha": "0.9:0.5@6"},
+        off=["--teacher=none"],
     ),
     Case(
         "stability",

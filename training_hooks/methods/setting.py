@@ -42,6 +42,8 @@ class Setting:
         told: default as a reader is told it; None = as it is.
         more: what the documentation says beyond ``help``.
         is_hidden: whether ``--help`` leaves it out.
+        holds: what a file has to hold, as it is checked before a run: "networks" of a snapshot, or "images" in a zip, of the
+            size, channels and classes of the run's own; "" = the method looks itself.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Setting:
     told: Optional[str] = None
     more: str = ""
     is_hidden: bool = False
+    holds: str = ""
 
     def checked(self, value: Any) -> Any:
         """``value``, of JSON or of Python, as the configuration holds it.

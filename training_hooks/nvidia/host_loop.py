@@ -316,6 +316,16 @@ class HostLoop:
         """What the host constructs by ``class_name``: only its own function knows its own names."""
         return self._frame.f_globals["dnnlib"].util.construct_class_by_name(**arguments)
 
+    def data_set(self, path: str) -> Any:
+        """Other images, read as those of the run: all that are at ``path``."""
+        return self.construct(**{**self.data_arguments, "path": path, "max_size": None})
+
+    def networks_in(self, path: Path) -> Dict[str, Any]:
+        """What a network pickle holds, opened as the host opens its own, which runs the code in it."""
+        with open(path, "rb") as file:
+            found: Dict[str, Any] = self._frame.f_globals["legacy"].load_network_pkl(file)
+        return found
+
     def set_counters(self, images: int, iteration: int, tick: int) -> None:
         """Let a loop that is about to begin go on from here.
 

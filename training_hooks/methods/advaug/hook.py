@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Set, Tuple
 import torch
 
 from ...core.hook import MAIN_PHASES, Hook, Round, Step, Training
+from ...core.probing import probing
 from ...core.ranks import bare
 from ...core.wraps import Wraps
 from .config import AdvAugConfig
@@ -269,7 +270,8 @@ def _is_same(images: torch.Tensor, others: Optional[torch.Tensor]) -> bool:
 def _slope(logits: torch.Tensor, feature: torch.Tensor, is_kept: bool = False, is_function: bool = False) -> torch.Tensor:
     """Of the sum of logits, because that of their mean would vanish in half precision; ``is_kept`` leaves the graph for more,
     ``is_function`` makes the slope part of it."""
-    return torch.autograd.grad(logits.sum(), feature, retain_graph=is_kept or is_function, create_graph=is_function)[0]
+    with probing():
+        return torch.autograd.grad(logits.sum(), feature, retain_graph=is_kept or is_function, create_graph=is_function)[0]
 
 
 def _checked(logits: Any) -> torch.Tensor:
