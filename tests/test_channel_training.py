@@ -23,8 +23,8 @@ from training_hooks.sparsity.selection import parameter_shapes
 CHANNELS = ["--regan-granularity=channel", "--regan-channel-multiple=1", "--regan-channel-min=1", "--regan-ratio=0.3"]
 
 # 63 iterations of 32 images: warm-up 0-22, sparse 23-37, dense 38-52, sparse 53-62. A tick ends with iteration 32.
-OPTIONS = [*CHANNELS, "--regan-interval=15", "--regan-warmup=23", "--regan-moments=restore", "--regan-mapping=weight",
-           "--batch=32", "--kimg=2"]  # fmt: skip
+OPTIONS = [*CHANNELS, "--regan-target=both", "--regan-interval=15", "--regan-warmup=23", "--regan-moments=restore",
+           "--regan-mapping=weight", "--batch=32", "--kimg=2"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,10 @@ def test_nothing_reads_pruned_channels_of_a_sparse_phase(channel_run: Run, host_
     assert len(sparse) == 15 + 10 and all(values["leaks"] == 0 and values["ema_leaks"] == 0 for values in sparse)
     assert not [r for r in channel_run.records if r["event"] == "after_step" and r.get("leaks")]
     pruned = [4, 4, 4, 4, 4, 4]  # floor(0.3 · 16) in b4.const, b4.conv1, ..., b16.conv1
-    for which in ("G", "G_ema"):
-        assert dead(channel_run.snapshot(2), host_dir, which) == pruned
-        assert dead(channel_run.snapshot(1), host_dir, which) == pruned
+    for which in ("G", "G_ema", "D"):
+        of_this = [4, 4, 4, 4, 4, 4] if which == "D" else pruned
+        assert dead(channel_run.snapshot(2), host_dir, which) == of_this
+        assert dead(channel_run.snapshot(1), host_dir, which) == of_this
 
 
 def test_statistics_speak_of_channels(channel_run: Run) -> None:
@@ -70,7 +71,7 @@ def test_resumed_inside_a_sparse_phase_equals_uninterrupted(train: Any, channel_
 
 def test_two_ranks_of_the_real_loop_stay_equal(train: Any, host_dir: Path) -> None:
     """The host compares all parameters and buffers of its ranks before every snapshot, bit for bit."""
-    run = train(*CHANNELS, "--regan-interval=4", "--batch=32", "--gpus=2", "--kimg=1", mode="off")
+    run = train(*CHANNELS, "--regan-target=both", "--regan-interval=4", "--batch=32", "--gpus=2", "--kimg=1", mode="off")
     assert dead(run.snapshot(0), host_dir) == [4, 4, 4, 4, 4, 4]
     assert run.snapshot(1).is_file()
 

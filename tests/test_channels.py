@@ -20,7 +20,7 @@ from training_hooks.methods.regan.hook import Reconfiguration
 from training_hooks.methods.regan.plan import plan_channels, select_parameters, sparse_cost
 from training_hooks.sparsity.anatomy import SYNTHESIS
 from training_hooks.sparsity.channels import Layout, choose_channels, dead_channels, kept_channels
-from training_hooks.sparsity.narrowing import NarrowSynthesis, SynthesisSwitch, narrowed_copy
+from training_hooks.sparsity.narrowing import NarrowNetwork, NetworkSwitch, narrowed_copy
 from training_hooks.sparsity.operations import layer_operations, narrow_shapes
 from training_hooks.sparsity.selection import SelectionError, parameter_shapes
 
@@ -103,7 +103,7 @@ def results(G: Any, synthesis: Any, c_dim: int) -> Dict[str, torch.Tensor]:
 
 def assert_narrow_equals_zeroed(G: Any, kept: Sequence[torch.Tensor], c_dim: int = 0) -> None:
     layout = layout_of(G)
-    narrow = NarrowSynthesis(G, layout)
+    narrow = NarrowNetwork(G, layout)
     narrow.keep(kept)
     whole = zeroed(G, layout, kept)
     found, expected = results(G, narrow, c_dim), results(whole, whole.synthesis, c_dim)
@@ -134,7 +134,7 @@ def test_half_precision_blocks_agree_to_their_rounding_and_stay_finite(networks:
     G = generator(networks, num_fp16_res=2, conv_clamp=256)
     layout = layout_of(G)
     kept = choose_channels(dict(G.named_parameters()), layout, [7] * len(layout.features))
-    narrow = NarrowSynthesis(G, layout)
+    narrow = NarrowNetwork(G, layout)
     narrow.keep(kept)
     whole = zeroed(G, layout, kept)
     found, expected = results(G, narrow, 0), results(whole, whole.synthesis, 0)
@@ -165,7 +165,7 @@ def test_a_lone_channel_is_computed_with(networks: Any, architecture: str) -> No
 def test_the_hosts_network_is_as_before_after_a_call_and_after_a_failing_one(networks: Any) -> None:
     G = generator(networks)
     before = {name: p.clone() for name, p in G.named_parameters()}
-    narrow = NarrowSynthesis(G, layout_of(G))
+    narrow = NarrowNetwork(G, layout_of(G))
     narrow.keep([torch.arange(5)] * len(layout_of(G).features))
     narrow(torch.randn(1, G.num_ws, 8))
     with pytest.raises(AssertionError):
@@ -260,7 +260,7 @@ def test_layout_knows_who_writes_and_reads(networks: Any) -> None:
 @pytest.mark.parametrize(
     ("settings_", "message"),
     [
-        ({"ratio": 0.3, "channel_multiple": 8}, "prunes no channel: the widest feature map has 12"),
+        ({"ratio": 0.3, "channel_multiple": 8}, "prunes no channel of G: the widest feature map has 12"),
         ({"ratio": 0.3, "exclude": ("nothing*",)}, "matches no parameter"),
         ({"ratio": 0.3, "channel_multiple": 1, "channel_min": 1, "scope": "mapping.*"}, "prunes no channel"),
     ],
@@ -268,10 +268,10 @@ def test_layout_knows_who_writes_and_reads(networks: Any) -> None:
 def test_what_prunes_nothing_is_an_error(networks: Any, settings_: Dict[str, Any], message: str) -> None:
     config = ReconfigurationConfig(granularity="channel", **settings_)
     with pytest.raises(SelectionError, match=message):
-        plan_channels(config, parameter_shapes(generator(networks)))
+        plan_channels(config, "G", parameter_shapes(generator(networks)))
 
 
-@pytest.mark.parametrize("field", [{"target": "both"}, {"quirks": ("quantile",)}, {"quirks": ("main-steps",)}])
+@pytest.mark.parametrize("field", [{"quirks": ("quantile",)}, {"quirks": ("main-steps",)}])
 def test_channels_refuse_what_only_weights_can_have(field: Dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^granularity channel "):
         ReconfigurationConfig(granularity="channel", **field)
@@ -281,6 +281,8 @@ def test_other_networks_are_refused() -> None:
     with pytest.raises(ValueError, match="StyleGAN2 synthesis networks only"):
         Layout.of({"synthesis.L0_36_512.weight": (4, 4, 3, 3)})
     with pytest.raises(ValueError, match=r"synthesis\.b4\.const"):
+        Layout.of({"synthesis.b8.conv0.weight": (4, 4, 3, 3)})
+    with pytest.raises(ValueError, match=r"discriminators only, and conv\.weight is of none"):
         Layout.of({"conv.weight": (4, 4, 3, 3)})
 
 
@@ -289,7 +291,7 @@ def test_excluded_layers_keep_their_channels(networks: Any) -> None:
     config = ReconfigurationConfig(
         granularity="channel", channel_multiple=1, channel_min=1, exclude=("synthesis.b8.*",), mapping="weight"
     )
-    plan = plan_channels(config, shapes)
+    plan = plan_channels(config, "G", shapes)
     kept = {f.name: k for f, k in zip(plan.layout.features, plan.kept)}
     assert kept["synthesis.b8.conv0"] == kept["synthesis.b8.conv1"] == 12
     assert kept["synthesis.b16.conv0"] == kept["synthesis.b4.const"] == 9
@@ -335,13 +337,13 @@ def test_operations_of_a_discriminator_are_those_that_torch_counts(networks: Any
 
 def test_cost_of_a_sparse_phase(networks: Any) -> None:
     shapes = parameter_shapes(generator(networks))
-    weights = sparse_cost(ReconfigurationConfig(ratio=0.5), "G", shapes)
+    weights = sparse_cost(ReconfigurationConfig(ratio=0.5), {"G": shapes})
     channels = sparse_cost(
-        ReconfigurationConfig(ratio=0.5, granularity="channel", channel_multiple=1, channel_min=1), "G", shapes
+        ReconfigurationConfig(ratio=0.5, granularity="channel", channel_multiple=1, channel_min=1), {"G": shapes}
     )
     assert 0.5 < weights < 0.52  # all but the RGB layers
     assert 0.25 < channels < 0.3  # (1 - ratio)^2 but for the mapping network, the styles and RGB
-    assert sparse_cost(ReconfigurationConfig(ratio=0.5), "G", {"conv.weight": (4, 4, 3, 3)}) == 0.5
+    assert sparse_cost(ReconfigurationConfig(ratio=0.5), {"G": {"conv.weight": (4, 4, 3, 3)}}) == 0.5
 
 
 # ---------------------------------------------------------------- training
@@ -514,7 +516,7 @@ def test_state_of_a_warm_up_goes_on(networks: Any) -> None:
 def test_a_loss_without_a_synthesis_network_is_refused(networks: Any) -> None:
     G = generator(networks)
     with pytest.raises(ValueError, match="needs a forward pass that goes through G_synthesis; object has none"):
-        SynthesisSwitch(G, layout_of(G), Training({"G": G}, {}, loss=object()))
+        NetworkSwitch("G", G, layout_of(G), Training({"G": G}, {}, loss=object()))
 
 
 class OwnLoop:

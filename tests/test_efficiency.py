@@ -20,7 +20,7 @@ from training_hooks.methods.regan.config import ReconfigurationConfig
 from training_hooks.methods.regan.plan import describe_cost
 
 SCHEDULE, BATCH = Schedule(100, 200), 10  # of HOOK
-NOTHING = Theory(*[math.nan] * 4, {}, {})
+NOTHING = Theory(*[math.nan] * 6, {}, {})
 THEORY: Dict[str, Any] = {
     "generator_gmacs": 2.0,
     "sparse_generator_gmacs": 1.25,
@@ -192,8 +192,12 @@ def test_a_granularity_that_does_not_fit_is_not_counted() -> None:
     narrow = {name: tuple(8 if size == 32 else size for size in shape) for name, shape in SHAPES.items()}
     told = describe_cost(ReconfigurationConfig(0.3), narrow, CRITIC, batch=BATCH, total=900)
     assert told["layers"]["synthesis.b4.conv1"] == {"dense": 0.00928, "weights": 0.006496}
-    of_critic = describe_cost(ReconfigurationConfig(0.3, target="D"), SHAPES, CRITIC, batch=BATCH, total=900)
+    critic = {**CRITIC, "b8.conv0.weight": (32, 32, 3, 3)}
+    of_critic = describe_cost(ReconfigurationConfig(0.3, target="D"), SHAPES, critic, batch=BATCH, total=900)
     assert "layers" not in of_critic and of_critic["generator_gmacs"] == of_critic["sparse_generator_gmacs"]
+    image, convolution = 3 * 32 * 64, 32 * 32 * 9 * 64
+    assert of_critic["discriminator_gmacs"] == pytest.approx((image + convolution) / 1e9, rel=1e-3)
+    assert of_critic["sparse_discriminator_gmacs"] == pytest.approx((image + 0.7 * convolution) / 1e9, rel=1e-3)
 
 
 # ---------------------------------------------------------------- the end of a run
@@ -210,6 +214,13 @@ def test_summary_says_what_was_measured_and_what_was_counted(tmp_path: Path) -> 
         f"Run folder: {run}",
         f"A page about it: regan-ext report '{run}'",
     ]
+
+
+def test_summary_counts_a_discriminator_that_is_reconfigured(tmp_path: Path) -> None:
+    theory = {**THEORY, "discriminator_gmacs": 4.0, "sparse_discriminator_gmacs": 2.0}
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(1), {**HOOK, "target": "both", "plan": {"theory": theory}})
+    (line,) = (line for line in summary(run) if line.startswith("Theory"))
+    assert "a forward pass of G takes 1.25 GMACs sparse, 2 dense; sparse / dense = 0.625. One of D takes 2 GMACs sparse" in line
 
 
 def test_summary_of_a_run_that_was_stopped_at_once(tmp_path: Path) -> None:

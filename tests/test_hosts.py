@@ -111,8 +111,9 @@ def test_what_does_not_fit_is_a_method_or_a_value_of_its_setting(flavour: Flavou
     for feature in flavour.unfit:
         name, _, rest = feature.partition(".")
         setting, _, value = rest.partition("=")
+        value, _, network = value.partition(" of ")
         choices = {each.name: each.choices for each in known[name].settings}
-        assert not rest or value in choices[setting]
+        assert (not rest or value in choices[setting]) and network in ("", "G", "D")
 
 
 def test_pseudo_augmentation_is_not_done_twice() -> None:
@@ -152,8 +153,11 @@ def test_augmentations_that_a_host_does_not_know_are_named() -> None:
 
 def test_whole_channels_need_networks_of_stylegan2() -> None:
     for name, fits in (("training.networks_stylegan2.Generator", True), ("training.networks_stylegan3.Generator", False)):
-        why = stylegan3.FLAVOUR.refusal("regan.granularity=channel", {"G_kwargs": {"class_name": name}})
-        assert (why is None) == fits
+        of_g, of_d = (
+            stylegan3.FLAVOUR.refusal(f"regan.granularity=channel of {kind}", {"G_kwargs": {"class_name": name}})
+            for kind in "GD"
+        )
+        assert (of_g is None) == fits and of_d is None  # its D is always StyleGAN2's
 
 
 def dry(data: Path, capsys: Any, *options: str) -> "tuple[int, str]":

@@ -65,8 +65,8 @@ class Flavour:
         further: file → functions that it defines besides ``functions``, those of a class as "Class.function".
         words: word that methods use → the argument that it stands for, as a path of keys.
         of_beginning: arguments that the host makes of whether a run begins from other networks, as paths of keys.
-        unfit: feature → what does not fit. A feature is a method's name ("apa"), or a value of one of its settings
-            ("regan.granularity=channel").
+        unfit: feature → what does not fit. A feature is a method's name ("apa"), a value of one of its settings
+            ("regan.target=D"), or such a value for one network ("regan.granularity=channel of G").
         exports: format of ``export`` → what does not fit.
         adaptive: argument that the host's adaptive augmentation is on with.
         counter: option for another first image; None where the command has none.

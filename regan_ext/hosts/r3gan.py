@@ -9,7 +9,7 @@ from .flavour import Flavour, Unfit
 
 __all__ = ["FLAVOUR"]
 
-_CHANNELS = Unfit("this host's networks are no StyleGAN2 synthesis networks, which channels need")
+_CHANNELS = Unfit("this host's networks are not StyleGAN2's, which channels need")
 
 _SMALLEST = 4  # pixels of the first stage; each of the others doubles them
 
@@ -51,7 +51,8 @@ FLAVOUR = Flavour(
         "teacher": Unfit("this host's loss has no run_G, which a teacher's gradient comes in by"),
         "apa": Unfit("this host's loss compares every fake with a real image, which APA would replace by a fake"),
         "diffaugment": Unfit("this host's loss shows D what its own --aug makes of the images, and nothing else"),
-        "regan.granularity=channel": _CHANNELS,
+        "regan.granularity=channel of G": _CHANNELS,
+        "regan.granularity=channel of D": _CHANNELS,
     },
     fault=_fault,
     detectors=STYLEGAN3,

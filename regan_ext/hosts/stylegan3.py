@@ -31,7 +31,7 @@ FLAVOUR = Flavour(
     words={"frozen_layers": ("D_kwargs", "block_kwargs", "freeze_layers")},
     of_beginning=(("ema_rampup",), ("ada_kimg",), ("loss_kwargs", "blur_init_sigma")),
     relatives={"training/triplane.py": "eg3d", "pg_modules/projector.py": "stylegan-xl"},
-    unfit={"regan.granularity=channel": Unfit(CHANNELS, _has_other_networks)},
+    unfit={"regan.granularity=channel of G": Unfit(CHANNELS, _has_other_networks)},
     detectors=STYLEGAN3,
     exports={"narrow": Unfit(CHANNELS, has_other_synthesis)},
 )  # fmt: skip

@@ -112,8 +112,10 @@ def _cost(runs: Sequence[Run], costs: Sequence[Efficiency]) -> _Rows:
     rows: List[Tuple[bool, str, Markup, Callable[[Efficiency], str]]] = [
         (planned, "forward pass of G in a sparse phase, GMACs", _THEORY,
          lambda c: _part(c.theory.sparse_gmacs, c.theory.dense_gmacs)),
+        (any(cost.theory.d_sparse_over_dense < 1 for cost in costs), "forward pass of D in a sparse phase, GMACs", _THEORY,
+         lambda c: _part(c.theory.d_sparse_gmacs, c.theory.d_dense_gmacs)),
         (planned, "planned run, PFLOPs", _THEORY, lambda c: _part(c.theory.run_pflops, c.theory.dense_run_pflops)),
-        (True, "G's forward passes so far, dense = 1", _THEORY, lambda c: three_digits(c.flops_ratio)),
+        (True, "forward passes so far, dense = 1", _THEORY, lambda c: three_digits(c.flops_ratio)),
         (method, "warm-up, s per iteration", _MEASURED, lambda c: _pace(c.paces[Phase.WARMUP])),
         (method, "sparse phases, s per iteration", _MEASURED, lambda c: _pace(c.paces[Phase.SPARSE])),
         (method, "dense phases, s per iteration", _MEASURED, lambda c: _pace(c.paces[Phase.DENSE])),
@@ -131,7 +133,7 @@ def _channels(letters: Sequence[str], costs: Sequence[Efficiency]) -> Optional[T
     shown = [(letter, cost.theory.channels) for letter, cost in zip(letters, costs) if cost.theory.channels]
     names = dict.fromkeys(name for _, channels in shown for name in channels)
     rows = [(name, [channels.get(name, "–") for _, channels in shown]) for name in names]
-    return (["feature map of G", *[f"run {letter}" for letter, _ in shown]], rows) if shown else None
+    return (["feature map", *[f"run {letter}" for letter, _ in shown]], rows) if shown else None
 
 
 def _layers(cost: Efficiency) -> _Rows:

@@ -24,6 +24,7 @@ class Theory:
     Args:
         dense_gmacs: giga-multiply–accumulates of a dense forward pass of G for one image.
         sparse_gmacs: the same in a sparse phase.
+        d_dense_gmacs, d_sparse_gmacs: both of D.
         run_pflops: peta-FLOPs of the whole run as it was planned.
         dense_run_pflops: the same of a run that is dense throughout.
         channels: feature map → such as "48 of 64", the channels that sparse phases compute with; without whole channels empty.
@@ -32,6 +33,8 @@ class Theory:
 
     dense_gmacs: float
     sparse_gmacs: float
+    d_dense_gmacs: float
+    d_sparse_gmacs: float
     run_pflops: float
     dense_run_pflops: float
     channels: Mapping[str, str]
@@ -41,6 +44,11 @@ class Theory:
     def sparse_over_dense(self) -> float:
         """Operations of a sparse forward pass of G over those of a dense one."""
         return _ratio(self.sparse_gmacs, self.dense_gmacs)
+
+    @property
+    def d_sparse_over_dense(self) -> float:
+        """The same of D; 1 where it is not reconfigured, and NaN where that is not known."""
+        return _ratio(self.d_sparse_gmacs, self.d_dense_gmacs)
 
     @property
     def run_over_dense(self) -> float:
@@ -67,7 +75,8 @@ class Efficiency:
 
     Args:
         theory: counted, not measured.
-        flops_ratio: theoretical operations of G's forward passes so far over those of a dense run. Counted, not measured.
+        flops_ratio: theoretical operations of the forward passes so far of what is reconfigured over those of a dense run.
+            Counted, not measured.
         paces: measured, of the iterations of each kind of phase; the key None is a plain run.
         is_timed: ``paces`` are by the method's own timer, not by the ticks that lie wholly inside phases.
         sec_per_kimg: measured over all ticks, whatever the phase.
@@ -202,6 +211,8 @@ def _theory(run: Run) -> Theory:
     return Theory(
         dense_gmacs=number(theory.get("generator_gmacs")),
         sparse_gmacs=number(theory.get("sparse_generator_gmacs")),
+        d_dense_gmacs=number(theory.get("discriminator_gmacs")),
+        d_sparse_gmacs=number(theory.get("sparse_discriminator_gmacs")),
         run_pflops=number(theory.get("run_pflops")),
         dense_run_pflops=number(theory.get("dense_run_pflops")),
         channels=channels,

@@ -63,6 +63,11 @@ def _theory(cost: Efficiency) -> List[str]:
         f"Theory: a forward pass of G takes {theory.sparse_gmacs:.3g} GMACs sparse, {theory.dense_gmacs:.3g} dense; "
         f"sparse / dense = {theory.sparse_over_dense:.3g}"
     )
+    if theory.d_sparse_over_dense < 1:
+        line += (
+            f". One of D takes {theory.d_sparse_gmacs:.3g} GMACs sparse, {theory.d_dense_gmacs:.3g} dense; "
+            f"sparse / dense = {theory.d_sparse_over_dense:.3g}"
+        )
     if math.isfinite(theory.run_over_dense):
         line += (
             f". The planned run: {theory.run_pflops:.3g} PFLOPs, {theory.dense_run_pflops:.3g} if it were dense; "

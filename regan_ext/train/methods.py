@@ -152,9 +152,10 @@ def _check_host(method: Method, config: Config, flavour: Flavour, args: Mapping[
         click.BadParameter: they do not.
     """
     features = {method.name: method.switch_flag}
-    features.update(
-        (f"{method.name}.{each.name}={getattr(config, each.name)}", method.flag(each.name)) for each in method.settings
-    )
+    for each in method.settings:
+        feature = f"{method.name}.{each.name}={getattr(config, each.name)}"
+        of_networks = (f"{feature} of {network}" for network in method.networks(config))
+        features.update(dict.fromkeys((feature, *of_networks), method.flag(each.name)))
     for feature, flag in features.items():
         why = flavour.refusal(feature, args)
         if why is not None:

@@ -13,6 +13,7 @@ from ..support.text import counted
 
 __all__ = ["describe"]
 
+_NETWORKS = {"G": "generator", "D": "discriminator"}
 _FEW = 4  # settings, of a method that tells all of them
 
 
@@ -78,10 +79,11 @@ def _aligned(rows: List["tuple[str, str, str, str]"]) -> List[str]:
 def _cost(theory: Mapping[str, Any]) -> List[str]:
     if not theory:
         return []
-    dense, sparse = theory["generator_gmacs"], theory["sparse_generator_gmacs"]
+    passes = {kind: (theory[f"sparse_{name}_gmacs"], theory[f"{name}_gmacs"]) for kind, name in _NETWORKS.items()}
+    told = [f"{kind} {now:g} GMACs sparse, {all_:g} dense" for kind, (now, all_) in passes.items() if kind == "G" or now < all_]
     run, dense_run = theory["run_pflops"], theory["dense_run_pflops"]
     time = "" if "channels" in theory else "; single weights save no time, zeros are counted as left out"
     return [
-        f"Cost by theory: a forward pass of G {sparse:g} GMACs sparse, {dense:g} dense;",
+        f"Cost by theory: a forward pass of {', of '.join(told)};",
         f"  the run {run:g} PFLOPs, {dense_run:g} if it were dense{time}",
     ]

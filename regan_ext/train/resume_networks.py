@@ -13,7 +13,7 @@ import torch
 
 from training_hooks.core.health import non_finite
 from training_hooks.core.tensor_files import checksum
-from training_hooks.sparsity.selection import parameter_shapes
+from training_hooks.sparsity.selection import frozen_shapes, parameter_shapes
 
 from ..support.errors import UserError
 from ..support.inert_pickle import Inert, read_inert
@@ -54,8 +54,7 @@ def sizes_of(attributes: Mapping[str, Any]) -> Dict[str, int]:
 
 def shapes_of(network: Any) -> _Shapes:
     """Of the weights and biases; those of frozen layers (``--freezed``) are buffers in the host's networks."""
-    frozen = {name: tuple(b.shape) for name, b in network.named_buffers() if _is_weight(name)}
-    return {**parameter_shapes(network), **frozen}
+    return {**parameter_shapes(network), **frozen_shapes(network)}
 
 
 def _is_weight(name: str) -> bool:

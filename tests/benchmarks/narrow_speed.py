@@ -28,7 +28,7 @@ from regan_ext.support.machine import describe
 from training_hooks.methods.regan.config import ReconfigurationConfig
 from training_hooks.methods.regan.plan import plan_channels, sparse_cost
 from training_hooks.sparsity.channels import choose_channels
-from training_hooks.sparsity.narrowing import NarrowSynthesis
+from training_hooks.sparsity.narrowing import NarrowNetwork
 from training_hooks.sparsity.selection import parameter_shapes
 
 
@@ -59,7 +59,7 @@ def seconds(call: Callable[[], Any], device: str) -> float:
 def passes(generator: Any, config: ReconfigurationConfig, batch: int, repeats: int, device: str) -> Dict[str, Any]:
     """Median seconds of a forward, and of a forward and backward pass, dense and narrow in turn."""
     plan = plan_channels(config, parameter_shapes(generator))
-    narrow = NarrowSynthesis(generator, plan.layout)
+    narrow = NarrowNetwork(generator, plan.layout)
     narrow.keep(choose_channels(dict(generator.named_parameters()), plan.layout, plan.kept))
     ws = torch.randn(batch, generator.num_ws, generator.w_dim, device=device)
 

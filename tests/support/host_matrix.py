@@ -50,10 +50,12 @@ def _table(titles: Dict[str, str], unfit: Callable[[Flavour], Mapping[str, Unfit
 
 
 def _title(feature: str) -> str:
-    """Of a value of a method's setting, such as "regan.granularity=channel": the option as it is typed."""
+    """Of a value of a method's setting, such as "regan.granularity=channel of G": the option as it is typed."""
     name, _, rest = feature.partition(".")
     setting, _, value = rest.partition("=")
-    return next(f"`{method.flag(setting)}={value}`" for method in methods() if method.name == name)
+    value, _, network = value.partition(" of ")
+    option = next(f"`{method.flag(setting)}={value}`" for method in methods() if method.name == name)
+    return f"{option}, {network}" if network else option
 
 
 def _cell(unfit: "Unfit | None", whys: Dict[str, int]) -> str:

@@ -116,10 +116,10 @@ class Training:
 
         The parts are attributes of the host's loss, which looks each up on itself whenever it computes; a ``Loop`` has the
         same. What a wrapper makes has to do for them what the part does: ``run_G`` gives images of the same shape, alone or
-        with more behind them, ``G_synthesis`` is a module.
+        with more behind them, ``G_synthesis`` and ``D`` are modules.
 
         Args:
-            part: "run_G", "run_D", "augment_pipe" or "G_synthesis".
+            part: "run_G", "run_D", "augment_pipe", "G_synthesis" or "D".
             wrapper: called with what is further inside, it returns what takes its place. It may be called again, whenever
                 something further inside is put on or taken off.
             order: the hook's; of two wrappers of a part that with the smaller number is further inside, of equals the first.

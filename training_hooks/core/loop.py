@@ -42,6 +42,8 @@ class _Forward:
     def __init__(self, networks: Mapping[str, Any]):
         self._networks = networks
         self.augment_pipe: Any = None
+        if "D" in networks:
+            self.D: Any = networks["D"]
         if hasattr(bare(networks.get("G")), "synthesis"):
             self.G_synthesis: Any = bare(networks["G"]).synthesis
 
@@ -61,7 +63,7 @@ class _Forward:
 
     def run_D(self, images: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         images = images if self.augment_pipe is None else self.augment_pipe(images)
-        return self._networks["D"](images, *args, **kwargs)
+        return self.D(images, *args, **kwargs)
 
 
 class Loop:

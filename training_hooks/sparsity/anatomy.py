@@ -12,10 +12,12 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Optional, Tuple
 
-__all__ = ["DENSE", "RGB", "ROLES", "SYNTHESIS", "Place", "place", "role"]
+__all__ = ["DENSE", "MAPPING", "RGB", "ROLES", "SYNTHESIS", "Place", "place", "role"]
 
 #: Where the synthesis network lies in a generator.
 SYNTHESIS = "synthesis."
+#: Where the mapping network lies, in a generator and in a discriminator.
+MAPPING = "mapping."
 
 #: Network → patterns of the parameters of layers that write (G) or read (D) RGB, as StyleGAN2, its other implementations,
 #: StyleGAN3, FastGAN and R3GAN name them. The reference code of Re-GAN leaves out names with "to_rgb".

@@ -37,13 +37,13 @@ def layer_operations(shapes: Shapes) -> Dict[str, int]:
 
 
 def narrow_shapes(shapes: Shapes, layout: Layout, kept: Sequence[int]) -> Dict[str, Tuple[int, ...]]:
-    """The shapes that a generator's parameters have when only ``kept`` channels of each feature map are computed with."""
+    """The shapes that a network's parameters have when only ``kept`` channels of each feature map are computed with."""
     narrow = {}
     for name, shape in shapes.items():
         sizes: List[int] = list(shape)
         for dimension, feature in enumerate(layout.axes.get(name, ())):
             if feature is not None:
-                sizes[dimension] = kept[feature]
+                sizes[dimension] = sizes[dimension] // layout.features[feature].channels * kept[feature]
         narrow[name] = tuple(sizes)
     return narrow
 

@@ -10,7 +10,8 @@ import torch
 from .anatomy import RGB
 
 __all__ = [
-    "SCOPES", "SelectionError", "check_rgb", "knows_rgb", "listed", "matching", "parameter_shapes", "select", "split_patterns",
+    "SCOPES", "SelectionError", "check_rgb", "frozen_shapes", "knows_rgb", "listed", "matching", "parameter_shapes", "select",
+    "split_patterns",
 ]  # fmt: skip
 
 SCOPES = ("weights", "reference")
@@ -118,3 +119,8 @@ def split_patterns(scope: str) -> List[str]:
 def parameter_shapes(module: torch.nn.Module) -> Dict[str, Tuple[int, ...]]:
     """Parameter name → shape, in the network's own order."""
     return {name: tuple(p.shape) for name, p in module.named_parameters()}
+
+
+def frozen_shapes(module: torch.nn.Module) -> Dict[str, Tuple[int, ...]]:
+    """Name → shape of the weights and biases that a host has frozen: it keeps them as buffers."""
+    return {n: tuple(b.shape) for n, b in module.named_buffers() if n.rpartition(".")[2] in ("weight", "bias")}

@@ -50,7 +50,7 @@ class AdvAug(Hook):
         self.config = config if config is not None else AdvAugConfig.from_dict(settings)
         self._places: Dict[str, Place] = {}  # "g", "d" → feature
         self._is_linear: Optional[bool] = None  # what comes after D's feature; None = not known yet
-        self._synthesis: Any = None  # what the loss computes images with
+        self._computing: Dict[str, Any] = {}  # "g", "d" → what the loss computes images or logits with
         self._reporting: Optional[Wraps] = None
         self._means: Dict[str, Tuple[Any, int]] = {}  # statistic → sum and number of what it is the mean of
         self._used: Set[str] = set()  # what was perturbed since the last step: "g"; "real" and "fake", where D trains
@@ -76,19 +76,17 @@ class AdvAug(Hook):
         network: Any = training.networks[kind]
         tensors = [*network.named_parameters(), *network.named_buffers()]
         name = located(self.config, half, [name for name, _ in tensors])
-        if half == "d":
-            return Place(lambda: network, network.get_submodule(name), False, f"{kind}.{name}")
-        if not hasattr(network, "synthesis"):
+        if half == "g" and not hasattr(network, "synthesis"):
             return Place(lambda: network, network.get_submodule(name), True, f"{kind}.{name}")
 
-        def keep(synthesis: Any) -> Any:
-            self._synthesis = synthesis
-            return synthesis
+        def keep(computing: Any) -> Any:
+            self._computing[half] = computing
+            return computing
 
-        training.wrap("G_synthesis", keep, self.order)
+        training.wrap("G_synthesis" if half == "g" else "D", keep, self.order)
         module = None if name == "synthesis" else network.get_submodule(name)
         # Bare, because the wrapper of several processes would send gradients once more in rounds that it does not send them in.
-        return Place(lambda: bare(self._synthesis), module, module is not None, f"{kind}.{name}")
+        return Place(lambda: bare(self._computing[half]), module, half == "g" and module is not None, f"{kind}.{name}")
 
     def on_round(self, batch: Round) -> Round:
         half = batch.phase[:1].lower()
@@ -119,7 +117,7 @@ class AdvAug(Hook):
     def close(self) -> None:
         if self._reporting is not None:
             self._reporting.clear()
-        self._places, self._synthesis, self._now = {}, None, _Now()
+        self._places, self._computing, self._now = {}, {}, _Now()
 
     # ---------------------------------------------------------------- the forward pass
 

@@ -50,7 +50,7 @@ METHOD = Method(
         ),
         Statistic(
             "ReGAN/flops_ratio", "Operations", "share of a dense run", "",
-            "operations of G's forward passes so far over those of a dense run, by theory; 1 with `--regan-target=D`",
+            "operations of the forward passes so far of what is reconfigured over those of a dense run, by theory",
             is_drawn=False,
         ),
         *(

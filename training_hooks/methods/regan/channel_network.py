@@ -1,4 +1,4 @@
-"""The pruned channels of one generator, and what is done with them."""
+"""The pruned channels of one network, and what is done with them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import torch
 
 from ...sparsity import channels
-from ...sparsity.anatomy import SYNTHESIS
 from ...sparsity.masked_network import MaskedNetwork
 from ...sparsity.moments import clear_first_moments
 from ...sparsity.scores import Rule
@@ -17,14 +16,14 @@ __all__ = ["ChannelNetwork"]
 
 
 class ChannelNetwork(MaskedNetwork):
-    """Pruned channels of a generator's synthesis network and of its average.
+    """Pruned channels of a generator's synthesis network or of a discriminator, and of its average.
 
     A pruned channel loses its readers: the weights that read it are zero. Its writers stay as they are and rest, so that
     growing it back from zero changes nothing that the network computes. The masks are those of the readers.
 
     Args:
         plan: what is pruned.
-        module: the generator.
+        module: the network.
         ema: its averaged copy, or None.
         importance: see ``training_hooks.sparsity.channels.choose_channels``.
     """
@@ -36,7 +35,7 @@ class ChannelNetwork(MaskedNetwork):
         self.plan = plan
         self.kept: List[torch.Tensor] = []  # indices of the kept channels of each feature map
         self._importance = importance
-        self._all = {name: p for name, p in module.named_parameters() if name.startswith(SYNTHESIS)}
+        self._all = {name: p for name, p in module.named_parameters() if name in plan.layout.axes}
         self._masked = slice(len(plan.readers), None)  # those of which single weights are pruned
 
     @torch.no_grad()
@@ -53,8 +52,10 @@ class ChannelNetwork(MaskedNetwork):
         self.keep += [rule.mask(n, p, before[i] if before else None) for i, (n, p) in enumerate(mapping)]
 
     def scored(self) -> Dict[str, torch.Tensor]:
-        ends = [name for feature in self.plan.layout.features for name in (*feature.writers, *feature.readers)]
-        return {**{name: self._all[name] for name in ends}, **dict(list(zip(self.names, self.params))[self._masked])}
+        return {
+            **{name: self._all[name] for name in self.plan.layout.ends},
+            **dict(list(zip(self.names, self.params))[self._masked]),
+        }
 
     @staticmethod
     def check(optimizer: torch.optim.Optimizer) -> None:
@@ -114,5 +115,6 @@ class ChannelNetwork(MaskedNetwork):
         mask = torch.ones(param.shape, dtype=torch.bool, device=param.device)
         for dimension, flag in enumerate(flags):
             if flag is not None:
-                mask &= flag.view([-1 if d == dimension else 1 for d in range(param.ndim)])
+                each = flag.repeat_interleave(param.shape[dimension] // flag.numel())
+                mask &= each.view([-1 if d == dimension else 1 for d in range(param.ndim)])
         return mask

@@ -49,8 +49,8 @@ class ReconfigurationConfig(Config):
         moments: policy for Adam's moments, see ``training_hooks.sparsity.moments``; "keep" by default.
         ema: whether the averaged generator's pruned entries "follow" to zero (default), or are left alone ("off").
         finish: phase that the run ends in, see ``training_hooks.core.schedule.Schedule``; "as-is" by default.
-        granularity: prune single entries ("weight", default), or whole channels of G's synthesis network ("channel"), which
-            then computes with the others alone.
+        granularity: prune single entries ("weight", default), or whole channels of G's synthesis network and of D ("channel"),
+            which then compute with the others alone.
         channel_multiple: number of which the kept channels of a layer are a multiple, rounded up; 8 by default.
         channel_min: least number of channels of each feature map that stay; 8 by default.
         importance: norm of which weights ranks channels, see ``training_hooks.sparsity.channels.choose_channels``.
@@ -135,8 +135,6 @@ class ReconfigurationConfig(Config):
 
     def check(self) -> None:
         if self.granularity == "channel":
-            if self.target != "G":
-                raise ValueError(f"granularity channel needs target=G, got target={self.target}")
             if self.quirks:
                 raise ValueError(f"granularity channel has no quirks, got quirks={','.join(self.quirks)}")
             if self.regrow in ("random", "initial"):

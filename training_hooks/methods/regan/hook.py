@@ -31,8 +31,8 @@ from ...core.state_check import difference
 from ...sparsity.masked_network import MaskedNetwork, by_role
 from ...sparsity.masks import keep_by_quantile, keep_smallest_out
 from ...sparsity.moments import check_second_moments
-from ...sparsity.narrowing import SynthesisSwitch
-from ...sparsity.selection import parameter_shapes
+from ...sparsity.narrowing import NetworkSwitch
+from ...sparsity.selection import frozen_shapes, parameter_shapes
 from ..target import check_trained, targets, unheld
 from .channel_network import ChannelNetwork
 from .config import ReconfigurationConfig, upgraded
@@ -51,7 +51,7 @@ class Reconfiguration(OwnLoop, Hook):
 
     In a sparse phase the masks hold: gradients of pruned weights are zeroed before, the weights after every optimizer
     step, and the averaged generator's entries follow. In a dense phase all weights train at ``lr_scale`` times the learning
-    rate, those that were pruned from what ``regrow`` says. With ``granularity="channel"`` the sparse generator also computes
+    rate, those that were pruned from what ``regrow`` says. With ``granularity="channel"`` the sparse networks also compute
     with fewer channels (``training_hooks.sparsity.narrowing``). Learning rates are set from the optimizer's own base rates at
     every iteration, so nothing accumulates. Nothing is attached to the networks.
 
@@ -88,8 +88,8 @@ class Reconfiguration(OwnLoop, Hook):
         self._training: Optional[Training] = None
         self._span: Optional[Span] = None
         self._pending: "set[str]" = set()  # networks whose pruning waits for the first step of the phase
-        self._switch: Optional[SynthesisSwitch] = None  # with whole channels
-        self._cost = 1.0  # operations of G's forward pass in a sparse phase over those of a dense one
+        self._switches: Dict[str, NetworkSwitch] = {}  # with whole channels
+        self._cost = 1.0  # operations of the networks' forward passes in a sparse phase over those of a dense one
         self._clock = PhaseClock()
         self._lines: Optional[PhaseLines] = None  # on the rank that prints
         self._hook_clock = HookClock(torch.device("cpu"))
@@ -130,6 +130,9 @@ class Reconfiguration(OwnLoop, Hook):
             self._memory[kind] = Memory(config, self._networks[kind], training.seed)
             self._optimizers[kind] = optimizer
             self._rates[kind] = LearningRates(kind, optimizer, kind in training.rates_of_loop)
+        modules = {kind: training.networks[kind] for kind in targets(config)}
+        shapes, frozen = ({k: of(module) for k, module in modules.items()} for of in (parameter_shapes, frozen_shapes))
+        self._cost = sparse_cost(config, shapes, frozen)
         device = self._networks[targets(config)[0]].params[0].device
         self._hook_clock = HookClock(device)
         if device.type == "cuda":
@@ -137,15 +140,15 @@ class Reconfiguration(OwnLoop, Hook):
 
     @property
     def synthesis(self) -> Any:
-        """With whole channels, what computes images at the moment: latents w [batch, num_ws, w_dim] → images. For loops of
-        one's own; a host's loss is given it.
+        """With whole channels of G, what computes images at the moment: latents w [batch, num_ws, w_dim] → images. For loops
+        of one's own; a host's loss is given it.
 
         Raises:
-            RuntimeError: the hook works on single weights, or training has not started.
+            RuntimeError: the hook works on single weights or not on G, or training has not started.
         """
-        if self._switch is None:
-            raise RuntimeError("only a hook with granularity=channel that has started has a synthesis network of its own")
-        return self._switch.synthesis
+        if "G" not in self._switches:
+            raise RuntimeError("only a hook with granularity=channel of G that has started has a synthesis network of its own")
+        return self._switches["G"].computing
 
     def on_iteration(self, iteration: int) -> None:
         assert self.schedule is not None
@@ -164,9 +167,10 @@ class Reconfiguration(OwnLoop, Hook):
                 self._prune(step.network)
             elif network.sparse and step.is_main and "main-steps" in self.config.quirks:
                 network.zero_ema()  # weights that moved at an extra step have leaked into it
-            if self._switch is not None:
-                self._switch.check_gradients(step.phase)
-                self._switch.average_gradients()
+            switch = self._switches.get(step.network)
+            if switch is not None:
+                switch.check_gradients(step.phase)
+                switch.average_gradients()
             if network.sparse and self._holds_through(step):
                 network.zero_gradients()
 
@@ -218,8 +222,8 @@ class Reconfiguration(OwnLoop, Hook):
         for kind, rates in self._rates.items():
             self._grow(kind, with_values=False)
             rates.reset()
-        self._networks, self._optimizers, self._rates, self._memory = {}, {}, {}, {}
-        self._training = self._span = self._switch = None
+        self._networks, self._optimizers, self._rates, self._memory, self._switches = {}, {}, {}, {}, {}
+        self._training = self._span = None
         self._pending, self._iteration = set(), -1
 
     def state_dict(self) -> Dict[str, Any]:
@@ -255,7 +259,7 @@ class Reconfiguration(OwnLoop, Hook):
             network.load_state_dict(state["networks"][kind])
             if "memory" in state:  # older states have none, and settings that need none
                 self._memory[kind].load_state_dict(state["memory"][kind])
-        self._set_synthesis()
+            self._set_forward(kind)
         self._iteration, self._pending = state["iteration"], set(state["pending"])
         for kind, rates in self._rates.items():
             rates.restore(state.get("base_lr", {}).get(kind))  # older states leave them as the optimizer has them
@@ -322,7 +326,7 @@ class Reconfiguration(OwnLoop, Hook):
         memory.prune()
         network.zero_weights()
         network.zero_ema()
-        self._set_synthesis()
+        self._set_forward(kind)
 
     def _grow(self, kind: str, with_values: bool = True) -> None:
         """Let the pruned weights of ``kind`` train again, from what the settings say, or from 0."""
@@ -333,33 +337,31 @@ class Reconfiguration(OwnLoop, Hook):
         if with_values:
             assert self._span is not None
             self._memory[kind].grow(self._span.cycle)
-        self._set_synthesis()
+        self._set_forward(kind)
         if self.config.moments == "restore":
             network.restore_moments(optimizer)
         elif self.config.moments == "reset":
             network.reset_moments(optimizer)
 
     def _network(self, kind: str, module: torch.nn.Module, ema: Optional[torch.nn.Module]) -> MaskedNetwork:
-        """The masks of ``module``, and what a sparse forward pass of it costs."""
+        """The masks of ``module``."""
         assert self._training is not None
         config, shapes = self.config, parameter_shapes(module)
-        if kind == "G":
-            self._cost = sparse_cost(config, kind, shapes)
         if config.granularity == "weight":
             return MaskedNetwork(select_parameters(config, kind, shapes), module, ema)
         ChannelNetwork.check(self._training.optimizers[kind])
-        plan = plan_channels(config, shapes)
-        self._switch = SynthesisSwitch(module, plan.layout, self._training, self.order)
+        plan = plan_channels(config, kind, shapes, frozen_shapes(module))
+        self._switches[kind] = NetworkSwitch(kind, module, plan.layout, self._training, self.order)
         return ChannelNetwork(plan, module, ema, config.importance)
 
-    def _set_synthesis(self) -> None:
+    def _set_forward(self, kind: str) -> None:
         """Whole channels: compute with the ones that are kept, or with all of them."""
-        network = self._networks.get("G")
-        if self._switch is not None and isinstance(network, ChannelNetwork):
+        network, switch = self._networks[kind], self._switches.get(kind)
+        if switch is not None and isinstance(network, ChannelNetwork):
             if network.sparse:
-                self._switch.narrow(network.kept)
+                switch.narrow(network.kept)
             else:
-                self._switch.widen()
+                switch.widen()
 
     def _set_learning_rates(self, span: Span) -> None:
         assert self._training is not None

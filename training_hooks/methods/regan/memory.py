@@ -7,10 +7,11 @@ from typing import Any, Dict, List, Mapping, Tuple
 import torch
 
 from ...core.random_state import generator_of
-from ...sparsity.anatomy import SYNTHESIS
+from ...sparsity.channels import Layout
 from ...sparsity.masked_network import MaskedNetwork
 from ...sparsity.masks import count_bits
 from ...sparsity.scores import MaskShape, Rule, at_random, change, gradient_size, magnitude, saliency
+from ...sparsity.selection import frozen_shapes, parameter_shapes
 from .config import ReconfigurationConfig
 
 __all__ = ["Memory"]
@@ -119,8 +120,8 @@ class Memory:
             if values.shape != (params[name].numel() - count_bits(keep),) or not _is_like(values, params[name]):
                 raise ValueError(f"its parked values of {name} are absurd")
         is_kept = config.score == "change" or config.regrow == "initial"
-        whole = [name for name, p in params.items() if name.startswith(SYNTHESIS) and p.ndim >= 2]
-        lacking = {*names, *(whole if config.granularity == "channel" else ())} - set(initial) if is_kept else set()
+        ends = Layout.of(parameter_shapes(module), frozen_shapes(module)).ends if config.granularity == "channel" else ()
+        lacking = {*names, *ends} - set(initial) if is_kept else set()
         if lacking:
             raise ValueError(f"it has no first values of {min(lacking)}")
         for name, values in initial.items():

@@ -60,7 +60,8 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
     schedule = config.schedule(total)
     for kind in kinds:
         check_rgb(config, kind, list(facts.shapes[kind]))
-    selected = {kind: select_parameters(config, kind, facts.trained[kind]) for kind in kinds}
+    frozen = {kind: {n: s for n, s in facts.shapes[kind].items() if n not in facts.trained[kind]} for kind in facts.shapes}
+    selected = {kind: select_parameters(config, kind, facts.trained[kind], frozen[kind]) for kind in kinds}
     values: Dict[str, Any] = {
         "ratio": config.ratio,
         "is_pruned": is_pruned,
@@ -70,7 +71,7 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
         "sparse_iterations": schedule.sparse_iterations(total) if is_pruned else 0,
         "ends_in": schedule.span(total - 1).phase.name.lower(),
         "left_dense": dense,
-        "theory": describe_cost(config, facts.shapes["G"], facts.shapes["D"], facts.batch_size, total),
+        "theory": describe_cost(config, facts.trained["G"], facts.trained["D"], facts.batch_size, total, frozen["D"]),
     }
     notes = []
     blank = [f"{kind}.{name}" for kind in kinds for name in selected[kind] if name in facts.zeros.get(kind, ())]

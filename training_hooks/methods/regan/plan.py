@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 import torch
 
 from ...sparsity import masks, selection
-from ...sparsity.anatomy import RGB, SYNTHESIS
+from ...sparsity.anatomy import MAPPING, RGB
 from ...sparsity.channels import Layout, kept_channels
 from ...sparsity.operations import layer_operations, narrow_shapes, run_operations
 from ...sparsity.selection import SelectionError, select
@@ -21,17 +22,27 @@ __all__ = [
     "select_parameters", "sparse_cost",
 ]  # fmt: skip
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
-def select_parameters(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> List[str]:
+
+def select_parameters(
+    config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any], frozen: Mapping[str, Any] = _NONE
+) -> List[str]:
     """Names of the parameters of ``network`` ("G" or "D") of which ``config`` zeroes entries.
+
+    Args:
+        config: the settings.
+        network: "G" or "D".
+        shapes: parameter name → shape.
+        frozen: the same of its weights and biases that do not train.
 
     Raises:
         SelectionError: none, or a pattern matches nothing.
         ValueError: the ratio is too high for any tensor to keep one weight per output channel; or whole channels are asked
-            for, of a network that is no StyleGAN2 generator.
+            for, of a network that is not StyleGAN2's.
     """
     if config.granularity == "channel":
-        plan = plan_channels(config, shapes)
+        plan = plan_channels(config, network, shapes, frozen)
         return [*plan.readers, *plan.mapping]
     names = _chosen(config, network, shapes)
     return names if "quantile" in config.quirks else _without_thin(config, network, {name: shapes[name] for name in names})
@@ -120,22 +131,35 @@ def _without_thin(config: ReconfigurationConfig, network: str, shapes: Mapping[s
     return left
 
 
-def sparse_cost(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> float:
-    """Multiply–accumulates of a sparse forward pass of ``network`` ("G" or "D") over those of a dense one, by theory.
+def sparse_cost(
+    config: ReconfigurationConfig, networks: Mapping[str, Mapping[str, Any]], frozen: Mapping[str, Mapping[str, Any]] = _NONE
+) -> float:
+    """Multiply–accumulates of a sparse forward pass of each network over those of dense ones, by theory.
 
     Single weights count as far as a machine could leave out each zero. Networks other than StyleGAN2's count 1 - ratio.
+
+    Args:
+        config: the settings.
+        networks: "G" and "D", those that are reconfigured → parameter name → shape.
+        frozen: the same of weights and biases that do not train.
     """
     if config.score == "none":
         return 1.0
     try:
-        dense = sum(layer_operations(shapes).values())
+        dense = sum(sum(layer_operations({**shapes, **frozen.get(kind, {})}).values()) for kind, shapes in networks.items())
     except ValueError:
         return 1 - config.ratio
-    return sum(_sparse_operations(config, network, shapes).values()) / dense
+    each = (_sparse_operations(config, kind, shapes, frozen.get(kind, {})) for kind, shapes in networks.items())
+    return sum(sum(counts.values()) for counts in each) / dense
 
 
 def describe_cost(
-    config: ReconfigurationConfig, generator: Mapping[str, Any], discriminator: Mapping[str, Any], batch: int, total: int
+    config: ReconfigurationConfig,
+    generator: Mapping[str, Any],
+    discriminator: Mapping[str, Any],
+    batch: int,
+    total: int,
+    frozen: Mapping[str, Any] = _NONE,
 ) -> Dict[str, Any]:
     """What a run costs by theory and, with whole channels, which feature maps are narrowed: plain JSON values.
 
@@ -143,43 +167,53 @@ def describe_cost(
         generator, discriminator: parameter name → shape.
         batch: images per iteration.
         total: iterations of the run.
+        frozen: name → shape of D's weights and biases that do not train.
 
     Returns:
-        Giga-multiply–accumulates of a forward pass for one image, dense and sparse, and peta-FLOPs of the run, as it is and if
-        it were dense; where G is reconfigured, also mega-multiply–accumulates of its layers, see ``_layers``. Empty for
-        networks that are not StyleGAN2's.
+        Giga-multiply–accumulates of a forward pass of each network for one image, dense and sparse, and peta-FLOPs of the run,
+        as it is and if it were dense; where G is reconfigured, also mega-multiply–accumulates of its layers, see ``_layers``.
+        Empty for networks that are not StyleGAN2's.
     """
+    shapes, fixed = {"G": generator, "D": discriminator}, {"G": _NONE, "D": frozen}
     try:
-        g, d = sum(layer_operations(generator).values()), sum(layer_operations(discriminator).values())
+        dense = {kind: sum(layer_operations({**shapes[kind], **fixed[kind]}).values()) for kind in shapes}
     except ValueError:
         return {}
-    narrowed = sparse_cost(config, "G", generator) if "G" in targets(config) else 1.0
     share = config.schedule(total).sparse_iterations(total) / total
-    mean = g * (1 - share * (1 - narrowed))
+    sparse = {k: n * sparse_cost(config, {k: shapes[k]}, fixed) if k in targets(config) else n for k, n in dense.items()}
+    mean = {kind: n - share * (n - sparse[kind]) for kind, n in dense.items()}
     told: Dict[str, Any] = {
-        "generator_gmacs": _rounded(g / 1e9),
-        "sparse_generator_gmacs": _rounded(g * narrowed / 1e9),
-        "discriminator_gmacs": _rounded(d / 1e9),
-        "run_pflops": _rounded(2 * run_operations(mean, d, batch * total) / 1e15),
-        "dense_run_pflops": _rounded(2 * run_operations(g, d, batch * total) / 1e15),
+        "generator_gmacs": _rounded(dense["G"] / 1e9),
+        "sparse_generator_gmacs": _rounded(sparse["G"] / 1e9),
+        "discriminator_gmacs": _rounded(dense["D"] / 1e9),
+        "sparse_discriminator_gmacs": _rounded(sparse["D"] / 1e9),
+        "run_pflops": _rounded(2 * run_operations(mean["G"], mean["D"], batch * total) / 1e15),
+        "dense_run_pflops": _rounded(2 * run_operations(dense["G"], dense["D"], batch * total) / 1e15),
     }
     if "G" in targets(config):
         told["layers"] = _layers(config, generator)
     if config.granularity == "channel":
-        plan = plan_channels(config, generator)
-        features = zip(plan.layout.features, plan.kept)
-        told["channels"] = {f.name: [kept, f.channels] for f, kept in features if kept < f.channels}
+        plans = {kind: plan_channels(config, kind, shapes[kind], fixed[kind]) for kind in targets(config)}
+        told["channels"] = {
+            f.name if kind == "G" else f"D.{f.name}": [kept, f.channels]
+            for kind, plan in plans.items()
+            for f, kept in zip(plan.layout.features, plan.kept)
+            if kept < f.channels
+        }
     return told
 
 
-def _sparse_operations(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any]) -> Dict[str, float]:
+def _sparse_operations(
+    config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any], frozen: Mapping[str, Any] = _NONE
+) -> Dict[str, float]:
     """Weight name → multiply–accumulates of a sparse forward pass of ``network`` ("G" or "D") for one image."""
-    names = select_parameters(config, network, shapes)
+    whole: Mapping[str, Any] = {**shapes, **frozen}
     if config.granularity == "channel":
-        plan = plan_channels(config, shapes)
-        shapes, names = narrow_shapes(shapes, plan.layout, plan.kept), list(plan.mapping)
-    pruned = set(names)
-    return {n: count * (1 - config.ratio if n in pruned else 1) for n, count in layer_operations(shapes).items()}
+        plan = plan_channels(config, network, shapes, frozen)
+        whole, pruned = narrow_shapes(whole, plan.layout, plan.kept), set(plan.mapping)
+    else:
+        pruned = set(select_parameters(config, network, shapes))
+    return {n: count * (1 - config.ratio if n in pruned else 1) for n, count in layer_operations(whole).items()}
 
 
 def _layers(config: ReconfigurationConfig, shapes: Mapping[str, Any]) -> Dict[str, Dict[str, float]]:
@@ -215,10 +249,10 @@ def _rounded(value: float) -> float:
 
 @dataclass(frozen=True)
 class ChannelPlan:
-    """What is pruned of a generator.
+    """What is pruned of a network.
 
     Args:
-        layout: of the generator.
+        layout: of the network.
         kept: how many channels of each feature map stay.
         readers: parameters that read a feature map of which channels are pruned.
         mapping: parameters of the mapping network of which single weights are pruned.
@@ -230,17 +264,19 @@ class ChannelPlan:
     mapping: Tuple[str, ...]
 
 
-def plan_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[int]]) -> ChannelPlan:
-    """What ``config`` prunes of the generator with these parameters.
+def plan_channels(
+    config: ReconfigurationConfig, network: str, shapes: Mapping[str, Sequence[int]], frozen: Mapping[str, Any] = _NONE
+) -> ChannelPlan:
+    """What ``config`` prunes of ``network`` ("G" or "D") with these parameters, and with these frozen weights and biases.
 
     The patterns of ``scope`` and ``exclude`` choose feature maps by the parameters that write them.
 
     Raises:
         SelectionError: no channel is pruned, or a pattern matches nothing.
-        ValueError: it has no StyleGAN2 synthesis network, or the ratio is too high for its mapping network.
+        ValueError: it is not StyleGAN2's, or the ratio is too high for its mapping network.
     """
     try:
-        layout = Layout.of(shapes)
+        layout = Layout.of(shapes, frozen)
     except ValueError as err:
         raise ValueError(f"granularity=channel: {err}; granularity=weight prunes any network") from err
     chosen = set(_of_channels(config, shapes))
@@ -252,13 +288,14 @@ def plan_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[i
     ]
     pruned = [i for i, (f, k) in enumerate(zip(layout.features, kept)) if k < f.channels]
     if not pruned:
-        widest = max(f.channels for f in layout.features)
+        widest = max((f.channels for f in layout.features), default=0)
         raise SelectionError(
-            f"ratio {config.ratio:g} prunes no channel: the widest feature map has {widest}, the kept ones are rounded up to a "
-            f"multiple of {config.channel_multiple} and are at least {config.channel_min}; lower those two or raise the ratio"
+            f"ratio {config.ratio:g} prunes no channel of {network}: the widest feature map has {widest}, the kept ones are "
+            f"rounded up to a multiple of {config.channel_multiple} and are at least {config.channel_min}; lower those two or "
+            "raise the ratio"
         )
     readers = [name for name in shapes if layout.axes.get(name, (None, None))[1] in pruned]
-    mapping = _without_thin(config, "G", {name: shapes[name] for name in _mapping_in_scope(config, shapes)})
+    mapping = _without_thin(config, network, {name: shapes[name] for name in _mapping_in_scope(config, shapes)})
     return ChannelPlan(layout, tuple(kept), tuple(readers), tuple(mapping))
 
 
@@ -266,7 +303,7 @@ def _mapping_in_scope(config: ReconfigurationConfig, shapes: Mapping[str, Sequen
     """Parameters of the mapping network of which single weights are pruned beside whole channels."""
     if config.mapping != "weight":
         return []
-    return [name for name in _of_channels(config, shapes) if not name.startswith(SYNTHESIS)]
+    return [name for name in _of_channels(config, shapes) if name.startswith(MAPPING)]
 
 
 def _of_channels(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[int]]) -> List[str]:
