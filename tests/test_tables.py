@@ -98,6 +98,10 @@ def numbers(table: str, row: str, measure: str) -> List[Optional[str]]:
         ("tiny-imagenet", "re-stylegan2", "is", ["12.10"]),
         ("cifar10-limited", "re-stylegan2", "fid", ["16.09", "27.98", "32.91"]),
         ("tiny-imagenet-limited", "stylegan2", "fid", ["30.03", "65.26", "84.86"]),
+        ("tiny-imagenet-limited", "re-stylegan2", "mimg", ["13.2", "4.2", "1.3"]),
+        ("cifar10-limited", "re-progan", "mimg", ["9.4", "6.1", "4.9"]),
+        ("cifar10", "sngan-ticket-46", "flops", ["3.46"]),
+        ("cifar10", "re-autogan-a", "flops", ["16.5"]),
         ("learning-rate", "re-sngan-0.00001", "fid", ["19.65"]),
         ("tickets-few-shot", "ticket-diffaug-advaug", "fid", ["52.86", "31.02", "14.75", "47.40", "68.28"]),
         ("tickets-few-shot", "transferred-diffaug-advaug", "fid", ["35.90", "29.73", "14.86", "46.01", "63.15"]),
@@ -116,6 +120,19 @@ def test_the_papers_numbers(table: str, row: str, measure: str, expected: List[O
     assert numbers(table, row, measure) == expected
 
 
+@pytest.mark.parametrize(
+    "table, row, shown",
+    [
+        ("tiny-imagenet", "Re-ProGAN", "9.57 ± 0.35"),
+        ("cifar10-limited", "StyleGAN2", "7.20 ± 0.24"),
+        ("learning-rate", "Re-SNGAN, learning rate 0.0007", "7.93 ± 0.30"),
+    ],
+)
+def test_deviations_stand_beside_their_numbers(table: str, row: str, shown: str, capsys: Any) -> None:
+    output = call(["tables", "show", table], capsys)[1]
+    assert shown in next(line for line in output.splitlines() if line.startswith(f"{row}  "))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_hold_together(name: str) -> None:
     table = load(name)
@@ -123,6 +140,7 @@ def test_tables_hold_together(name: str) -> None:
     measures = {measure.key for measure in table.measures}
     for row in table.rows:
         assert set(row.paper) <= measures and all(len(values) == len(table.columns) for values in row.paper.values())
+        assert all(len(row.spread[key]) == len(row.paper[key]) for key in row.spread)
         assert row.paper_only is None or not row.options
     names = [c.name for c in table.cells()]
     assert len(set(names)) == len(names) and all("/" not in n and " " not in n for n in names)

@@ -116,6 +116,7 @@ class Row:
         name, title: for the command line and for readers.
         options: what it adds to the command.
         paper: key of a measure → the paper's number in each column; None where it has none.
+        spread: key of a measure → the deviation that the paper prints with each number.
         paper_only: why it cannot be run; None where it can.
         source: where its numbers stand, if not where the table's do.
         ticket: its masks, of a row that is trained from the weights of the table's first ticket; None of all others.
@@ -125,6 +126,7 @@ class Row:
     title: str
     options: Tuple[str, ...] = ()
     paper: Mapping[str, Tuple[Optional[Decimal], ...]] = field(default_factory=dict)
+    spread: Mapping[str, Tuple[Optional[Decimal], ...]] = field(default_factory=dict)
     paper_only: Optional[str] = None
     source: Optional[str] = None
     ticket: Optional[TicketOf] = None
@@ -250,6 +252,10 @@ def table_of(name: str, content: Mapping[str, Any]) -> Table:
 
 
 def _row(values: Mapping[str, Any]) -> Row:
-    paper = {key: tuple(None if v is None else Decimal(v) for v in numbers) for key, numbers in values.get("paper", {}).items()}
+    printed = {name: _numbers(values.get(name, {})) for name in ("paper", "spread")}
     ticket = TicketOf(**values["ticket"]) if "ticket" in values else None
-    return Row(**{**values, "options": tuple(values.get("options", ())), "paper": paper, "ticket": ticket})
+    return Row(**{**values, "options": tuple(values.get("options", ())), **printed, "ticket": ticket})
+
+
+def _numbers(printed: Mapping[str, Any]) -> Dict[str, Tuple[Optional[Decimal], ...]]:
+    return {key: tuple(None if v is None else Decimal(v) for v in numbers) for key, numbers in printed.items()}

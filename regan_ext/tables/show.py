@@ -9,7 +9,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from training_hooks.core.best import best
 
 from ..runs.metric import MetricPoint
-from .model import Cell, Measure, Table
+from .model import Cell, Measure, Row, Table
 from .results import Result
 from .sheet import Grid, Sheet
 
@@ -70,10 +70,15 @@ def _paper(table: Table) -> Grid:
         header.append(", ".join(names + ([measure.title] if len(table.measures) > 1 else [])))
     rows = []
     for row in table.rows:
-        numbers = [row.paper.get(measure.key, [None] * (column + 1))[column] for column, measure in across]
-        rows.append((row.title, *(NONE if number is None else str(number) for number in numbers)))
+        rows.append((row.title, *(_printed(row, measure, column) for column, measure in across)))
     better = "; ".join(f"{m.title}, {m.better} is better" for m in table.measures if m.key in ("fid", "is"))
     return Grid(f"The paper's numbers ({better}):", ("method", *header), tuple(rows))
+
+
+def _printed(row: Row, measure: Measure, column: int) -> str:
+    """The paper's number, with the deviation that it prints with it."""
+    number, spread = (of.get(measure.key, [None] * (column + 1))[column] for of in (row.paper, row.spread))
+    return NONE if number is None else str(number) if spread is None else f"{number} ± {spread}"
 
 
 def _other_arguments(found: Sequence[Tuple[Cell, List[Result]]]) -> List[str]:

@@ -34,7 +34,7 @@ from training_hooks import (
     setting,
 )
 from training_hooks.core.engine import construct_hook
-from training_hooks.core.ranks import rank_and_size
+from training_hooks.core.ranks import average_gradients, rank_and_size
 from training_hooks.methods.method import find
 from training_hooks.observers.stability import Stability
 
@@ -98,6 +98,8 @@ class Mine:
     def step(self, name: str, loss: torch.Tensor) -> None:
         self.optimizers[name].zero_grad()
         loss.backward()
+        if rank_and_size()[1] > 1:
+            average_gradients(list(self.networks[name].parameters()), rank_and_size()[1])
         self.optimizers[name].step()
 
     def weights(self) -> Dict[str, torch.Tensor]:
@@ -611,3 +613,21 @@ def test_processes_agree_on_what_they_have_to(tmp_path: Path) -> None:
     assert first[1]["logits"] == 2 * BATCH and first[1]["signs"] == 0
     assert first[2] == second[2] == [("on_metrics", {"fid": 7.0}, 0.04), ("on_tick",)]
     assert not torch.equal(first[3], second[3])
+
+
+def train_alike(rank: int, folder: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    weights = {}
+    for name, methods in METHODS.items():
+        mine = Mine(methods, total_iterations=20, seed=3)
+        torch.manual_seed(rank + 1)  # each its own latents, as in the recipe of several GPUs
+        weights[name] = mine.train(5).weights()
+    torch.save(weights, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_are_equal_with_every_method(tmp_path: Path) -> None:
+    torch.multiprocessing.start_processes(train_alike, (str(tmp_path),), nprocs=2, start_method="fork")
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert [name for name in METHODS if not same(first[name], second[name])] == []
+    assert not same(first["regan of both"], first["regan, schedule only"])
