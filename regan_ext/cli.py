@@ -10,6 +10,7 @@ import click
 from . import __version__
 from .blocks import blocks
 from .data.commands import data
+from .groups.commands import groups
 from .metrics.commands import BEST, HOST, TRUST, metrics
 from .support.numbers import FiniteFloat, Int, SeedList
 from .support.paths import UserPath
@@ -194,6 +195,7 @@ def report(runs: Tuple[str, ...], out: Optional[str], png: bool) -> None:
 
 main.add_command(blocks)
 main.add_command(data)
+main.add_command(groups)
 main.add_command(metrics)
 main.add_command(tables)
 main.add_command(tickets)

@@ -16,6 +16,7 @@ from support import frameworks
 from support.checkout_like import make_checkout
 from support.detectors import FEATURES, write_detector
 from support.processes import TESTS, run_command
+from support.rehearsals import fork_rehearsals
 from support.runs import Run
 
 from regan_ext.cli import main
@@ -128,6 +129,7 @@ def test_shell_snippets_run(page: str, code: str, home: Path, monkeypatch: pytes
     monkeypatch.chdir(home)
     monkeypatch.setattr(digit_detector, "Training", partial(digit_detector.Training, epochs=1))
     monkeypatch.setattr(efficientnet, "write_detector", stand_in)
+    fork_rehearsals(monkeypatch)
     output = said_by(prepared(code))
     if " -n " in prepared(code) and "--regan" in code:
         plan, exiting, _ = output.partition("Dry run")
@@ -152,6 +154,7 @@ COMMANDS = {
     "demo": ["README.md"],
     "doctor": ["docs/troubleshooting.md"],
     "export": ["docs/export.md"],
+    "groups": ["docs/groups.md"],
     "metrics": ["docs/metrics.md"],
     "patch": ["docs/hosts.md", "docs/troubleshooting.md"],
     "report": ["docs/report.md"],

@@ -26,7 +26,7 @@ FLOORS: Dict[str, int] = {
     **dict.fromkeys(("regan_ext.metrics", "regan_ext.doctor", "regan_ext.report", "regan_ext.export"), 15),
     **dict.fromkeys(("regan_ext.train",), 16),
     **dict.fromkeys(("regan_ext.steps",), 17),
-    **dict.fromkeys(("regan_ext.tickets",), 18),
+    **dict.fromkeys(("regan_ext.tickets", "regan_ext.groups"), 18),
     **dict.fromkeys(("regan_ext.tables", "regan_ext.demo"), 19),
     **dict.fromkeys(("regan_ext.tune", "regan_ext.blocks"), 20),
     **dict.fromkeys(("regan_ext.cli",), 21),

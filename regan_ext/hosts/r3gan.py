@@ -51,6 +51,7 @@ FLAVOUR = Flavour(
         "teacher": Unfit("this host's loss has no run_G, which a teacher's gradient comes in by"),
         "apa": Unfit("this host's loss compares every fake with a real image, which APA would replace by a fake"),
         "diffaugment": Unfit("this host's loss shows D what its own --aug makes of the images, and nothing else"),
+        "groups": Unfit("this host goes on from a checkpoint of its own, in which no discriminator would be exchanged"),
         "regan.granularity=channel of G": _CHANNELS,
         "regan.granularity=channel of D": _CHANNELS,
     },

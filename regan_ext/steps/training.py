@@ -8,7 +8,7 @@ import os
 import shlex
 import subprocess
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -59,6 +59,11 @@ class Training(Step):
     @abc.abstractmethod
     def command(self, resume: bool) -> List[str]:
         """The whole command; ``resume`` goes on from the newest state in the folder."""
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Of the environment of its process, beside those of this one."""
+        return {}
 
     def unmeasured(self, run: Run) -> List[str]:
         """Metrics that the finished run has no value of, and should have."""
@@ -112,7 +117,8 @@ class Training(Step):
             going_on = now.kind == INTERRUPTED
             note_settings(self)
             say(f"{f'goes on, {now.detail}' if going_on else 'starts'}; output in {log}")
-            wrong = supervisor.run(self.command(going_on), log, handles)
+            run = partial(supervisor.run, variables=self.variables) if self.variables else supervisor.run
+            wrong = run(self.command(going_on), log, handles)
             now = self.standing()
         if now.kind == UNMEASURED and now.run is not None and now.run.last_snapshot.is_file():
             say(f"is trained; measures {', '.join(now.unmeasured)}")

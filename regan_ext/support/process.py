@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Callable, Dict, List, Optional, Sequence, Type
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Type
 
 from training_hooks.nvidia import stop
 
@@ -46,10 +46,10 @@ def error_of(output: str) -> str:
 class _Process:
     """A training process, apart from this terminal, so that Ctrl-C reaches it once: through us. Its output goes into a log."""
 
-    def __init__(self, command: Sequence[str], log: Path, handles: Sequence[int] = ()):
+    def __init__(self, command: Sequence[str], log: Path, handles: Sequence[int], variables: Mapping[str, str]):
         # Threads that spin while they wait crawl as soon as another program uses the cores; those that never spin are slow.
-        variables = {"GOMP_SPINCOUNT": "10000", **os.environ, **environment()}
-        options: Dict[str, Any] = {"env": variables, "stdin": subprocess.DEVNULL}
+        inherited = {"GOMP_SPINCOUNT": "10000", **os.environ, **environment()}
+        options: Dict[str, Any] = {"env": {**inherited, **variables}, "stdin": subprocess.DEVNULL}
         if os.name == "posix":
             options.update(start_new_session=True, pass_fds=tuple(handles))
         self._log = log
@@ -90,10 +90,11 @@ class _Process:
 
 
 class Supervisor:
-    """Runs training processes one after the other, and ends the one that runs, with a snapshot, when a signal asks for it.
+    """Runs training processes, and ends those that run, with a snapshot, when a signal asks for it. ``run`` may be called by
+    several threads at once.
 
     As a context manager, of the main thread, it listens to what stops a run (``training_hooks.nvidia.stop.signals``). A second
-    Ctrl-C or SIGTERM ends the process at once.
+    Ctrl-C or SIGTERM ends the processes at once.
 
     Args:
         say: tells the user a line.
@@ -105,7 +106,7 @@ class Supervisor:
     def __init__(self, say: Callable[[str], None]):
         self.was_signalled = False
         self._say = say
-        self._process: Optional[_Process] = None
+        self._processes: List[_Process] = []
         self._requests = stop.Requests()
         self._before: Dict[int, Any] = {}
 
@@ -126,6 +127,7 @@ class Supervisor:
         handles: Sequence[int] = (),
         look: Callable[[], None] = lambda: None,
         every: float = _POLL,
+        variables: Optional[Mapping[str, str]] = None,
     ) -> Optional[str]:
         """Run a command to its end, unless a signal has come.
 
@@ -135,13 +137,15 @@ class Supervisor:
             handles: that it inherits.
             look: called meanwhile.
             every: seconds between two calls of it.
+            variables: of its environment, beside those of this process.
 
         Returns:
             What went wrong: its exit code and its error; None where that is 0.
         """
         if self.was_signalled:
             return None
-        process = self._process = _Process(command, log, handles)
+        process = _Process(command, log, handles, variables or {})
+        self._processes.append(process)
         if self.was_signalled:
             process.stop()  # the signal came before there was a process to pass it on to
         code: Optional[int] = None
@@ -149,26 +153,26 @@ class Supervisor:
             code = process.watch(look, every)
             return f"exit code {code}: {process.last_line()}" if code else None
         finally:
-            self._process = None
+            self._processes.remove(process)
             if code is None:  # this one fails: nobody would watch it any more
                 process.stop()
 
     def stop(self) -> bool:
-        """Ask the process that runs to end with a snapshot; returns whether there was one."""
-        process = self._process
-        if process is not None:
+        """Ask what runs to end with a snapshot; returns whether anything did."""
+        processes = list(self._processes)
+        for process in processes:
             process.stop()
-        return process is not None
+        return bool(processes)
 
     def _handle(self, number: int, frame: Optional[FrameType]) -> None:
         urgent, again, self.was_signalled = self._requests.is_urgent(number), self.was_signalled, True
-        process = self._process
-        if process is None:
+        processes = list(self._processes)
+        if not processes:
             return
+        for process in processes:
+            process.kill() if urgent else process.stop()
         if urgent:
-            process.kill()
             self._say("Ended at once, without a snapshot.")
-        else:
-            process.stop()
-            if not again:
-                self._say("Stopping: the training process writes a snapshot first. Ctrl-C now would stop it without.")
+        elif not again:
+            what = "process writes" if len(processes) == 1 else "processes write"
+            self._say(f"Stopping: the training {what} a snapshot first. Ctrl-C now would stop it without.")

@@ -10,7 +10,7 @@ import click
 
 from ..support.errors import UserError
 from ..support.numbers import SEED, FiniteFloat, Int
-from ..support.options import added
+from ..support.options import added, of_runs
 from ..support.paths import UserPath
 from ..support.text import echo, terminal
 
@@ -28,15 +28,7 @@ _ROUNDS = Int(1, 1000)
 _OF_TRAIN = {"ignore_unknown_options": True}
 _RULE = ("networks", "share", "score", "source", "scope")
 
-_RUNS = added(
-    click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="TRAIN_OPTION..."),
-    click.option("--outdir", type=_FOLDER, required=True, metavar="DIR", help="Folder of the ticket, with one for each run."),
-    click.option("--data", type=UserPath(), metavar="ZIP", help="Training images.  [default: as DIR was begun]"),
-    click.option("--host", type=UserPath(), metavar="DIR", help="Checkout to train with.  [default: as train finds it]"),
-    click.option("--gpus", type=Int(1, 256), metavar="INT", help="GPUs of each run.  [default: 1]"),
-    click.option("-n", "--dry-run", is_flag=True, help="Print what would be done, and how long it takes if that is known."),
-    click.option("--trust", is_flag=True, help="Also open snapshots in DIR that none of your own runs wrote on this machine."),
-)
+_RUNS = of_runs("the ticket")
 _RULES = added(
     click.option("--networks", type=click.Choice(["both", "G", "D"]), help="Which are pruned.  [default: both]"),
     click.option("--share", type=_SHARE, help="Of the weights kept, that a round prunes.  [default: 0.2]"),
@@ -161,14 +153,14 @@ def train_mask(
 ) -> None:
     """Train the ticket MASK, a ticket-mask-….pt, in a folder of its name in DIR."""
     from .plan import of_mask
-    from .ticket import INIT_FILE, begin
+    from .ticket import INIT_FILE, Ticket
 
     init = (init or (outdir / INIT_FILE if transfer else mask.with_name(INIT_FILE))).absolute()
     if not transfer and not init.is_file():
         raise UserError(
             f"--init: there is no {init}; name the file that round 0 has written, or give --transfer for other weights"
         )
-    ticket = begin(outdir, (f"--init={init}", f"--transfer={transfer}".lower()), **given)
+    ticket = Ticket.begin(outdir, (f"--init={init}", f"--transfer={transfer}".lower()), **given)
     ctx.exit(_do(of_mask(ticket, mask.absolute(), init, transfer), dry_run))
 
 
@@ -208,10 +200,10 @@ def _level(round_: Optional[int], sparsity: Optional[float]) -> "Tuple[Level, st
 
 
 def _begun(outdir: Path, preset: Optional[str], **given: Any) -> "Tuple[Ticket, Rule]":
-    from .ticket import begin, rule_of_folder
+    from .ticket import Ticket, rule_of_folder
 
     rule = rule_of_folder(outdir, {name: given.pop(name) for name in _RULE}, preset)
-    return begin(outdir, rule.arguments, **given), rule
+    return Ticket.begin(outdir, rule.arguments, **given), rule
 
 
 def _do(wanted: "TicketRun", dry_run: bool, wish: "Optional[Wish]" = None) -> int:

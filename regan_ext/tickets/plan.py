@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
-from ..runs.metric import last_values
 from ..steps.making import Making
-from ..steps.step import Standing, Step
-from ..steps.training import Training
-from ..support.process import module_command
+from ..steps.shared import SharedRun
+from ..steps.step import Step
 from ..support.reading import mapping, read_json
 from . import masks
 from .masks import Level
@@ -24,7 +22,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class TicketRun(Training):
+class TicketRun(SharedRun):
     """A run of a ticket, in a folder of its own.
 
     Args:
@@ -44,48 +42,15 @@ class TicketRun(Training):
         return self.title
 
     @property
-    def folder(self) -> Path:
-        return self.ticket.folder / self.title
+    def shared(self) -> Ticket:
+        return self.ticket
 
     @property
     def after(self) -> Sequence[Step]:
         return self.needs
 
-    @property
-    def note(self) -> Path:
-        return self.ticket.note
-
-    @property
-    def settings(self) -> Tuple[str, ...]:
-        return self.ticket.settings
-
-    @property
-    def is_bound(self) -> bool:
-        return self.ticket.has_begun
-
-    @property
-    def where(self) -> Mapping[str, Any]:
-        return self.ticket.where
-
-    @property
-    def trust(self) -> bool:
-        return self.ticket.trust
-
-    def command(self, resume: bool) -> List[str]:
-        ticket = self.ticket
-        where = [] if ticket.host is None else [f"--host={ticket.host}"]
-        where += [f"--outdir={self.folder}", f"--data={ticket.data}"]
-        where += [] if ticket.gpus is None else [f"--gpus={ticket.gpus}"]
-        going_on = ["--resume=latest"] if resume else []
-        return module_command("regan_ext", "train", *where, *ticket.options, *self.own_options(), *going_on)
-
     def own_options(self) -> List[str]:
-        """What this run is given, and the others are not."""
         return list(self.files)
-
-    def result(self, now: Standing) -> str:
-        values = {} if now.run is None else last_values(now.run.metrics)
-        return ", ".join([now.detail, *(f"{name} {value:.5g}" for name, value in values.items())])
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,18 @@ CASES = [
         off=["--teacher=none"],
     ),
     Case(
+        "groups",
+        ["--groups-interval=30", "--groups-window=12"],
+        {"interval": 100, "grow": 1.5, "longest": 400, "window": 5, "push": 0.1, "limit": 3.0, "still": 0.1},
+        [
+            ("interval", 21), ("interval", 1.5), ("grow", 0.9), ("longest", -1), ("window", -1), ("push", -0.1), ("limit", 0.5),
+            ("still", -1),
+        ],
+        suffix="-groups30",
+        own_loop={"interval": 6, "window": 2},
+        off=["--groups-interval=0"],
+    ),
+    Case(
         "stability",
         ["--stability"],
         {"images": 4, "seed": 3},

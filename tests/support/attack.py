@@ -88,6 +88,7 @@ NEEDED: Dict[str, Sequence[str]] = {
     "tickets small-dense": (*_TICKETS, "--round=1"),
     "tickets train": ("mask.pt", *_TICKETS),
     "tickets show": ("pictures",),
+    "groups": ("-n", "--host=embedded", "--outdir=groups", "--data=data.zip", "--groups=2", "--interval=30", "--kimg=1"),
 }
 # These would begin to work for minutes where an option turns out to be possible.
 SECONDS = 20  # a command that takes longer hangs; the slowest of those here takes two

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from torch import nn
@@ -40,15 +40,22 @@ def _points(seeds: int) -> torch.Tensor:
     return _CENTRES[torch.randint(_MODES, (seeds, _BATCH))] + _SIGMA * torch.randn(seeds, _BATCH, 2)
 
 
-def new_groups(number: int, seeds: int, interval: int, rates: Sequence[float] = (1e-3, 5e-4)) -> Groups:
-    """Groups that exchange every ``interval`` iterations, with learning rates of G and D that are never pushed."""
-    torch.manual_seed(0)
+def new_groups(number: int, seeds: int, interval: Optional[int], start: int = 0) -> Groups:
+    """Groups that exchange every ``interval`` iterations, None = never, with learning rates that are never pushed.
+
+    Args:
+        number: of groups.
+        seeds: how many are trained side by side.
+        interval: see above.
+        start: of the random numbers; another one makes other seeds.
+    """
+    torch.manual_seed(start)
     groups = []
     for _ in range(number):
         networks = _Networks(seeds, _LATENT, 2), _Networks(seeds, 2, 1)
-        optimizers = [torch.optim.Adam(each.parameters(), lr, (0.5, 0.999)) for each, lr in zip(networks, rates)]
+        optimizers = [torch.optim.Adam(each.parameters(), lr, (0.5, 0.999)) for each, lr in zip(networks, (1e-3, 5e-4))]
         groups.append(Group(*networks, *optimizers))
-    return Groups(groups, interval, grow=1.0, window=0, push=0.0)
+    return Groups(groups, interval or 10**6, grow=1.0, window=0, push=0.0)
 
 
 def train(groups: Groups, iterations: int) -> Groups:

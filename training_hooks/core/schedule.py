@@ -83,6 +83,10 @@ class Length:
             return round(self.value * iterations_per_epoch)
         raise ValueError(f"a length of {self} needs {'batch_size' if self.unit == 'kimg' else 'iterations_per_epoch'}")
 
+    def __bool__(self) -> bool:
+        """Whether it is longer than nothing."""
+        return self.value > 0
+
     def __str__(self) -> str:
         return f"{int(self.value)}" if self.unit == "it" else f"{self.value:g}{self.unit}"
 

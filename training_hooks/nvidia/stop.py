@@ -23,8 +23,8 @@ from .board import Board, Files, Store
 from .host_loop import HostLoop
 
 __all__ = [
-    "OutliveSignals", "Requests", "Stopper", "at_iteration", "diverge", "diverged", "end_loader", "install", "remember_loader",
-    "requested", "signals",
+    "OutliveSignals", "Requests", "Stopper", "at_iteration", "diverge", "diverged", "end_after_iteration",
+    "end_loader", "install", "remember_loader", "requested", "signals",
 ]  # fmt: skip
 
 _GRACE = 30.0
@@ -109,6 +109,16 @@ def diverge(loop: HostLoop) -> None:
     if _shared is not None and loop.rank == 0:
         _shared.put("diverged")
     loop.end_now()
+
+
+def end_after_iteration() -> None:
+    """End the run with the iteration that is being trained, and with a snapshot. Every rank has to, at the same one. Outside of
+    a host's loop nothing happens."""
+    global _requested
+    loop = HostLoop.find()
+    if loop is not None:
+        _requested = True
+        loop.end_tick_now()
 
 
 def diverged() -> bool:

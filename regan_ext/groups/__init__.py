@@ -1,0 +1,1 @@
+"""Several runs that exchange their discriminators, as steps."""
