@@ -11,7 +11,7 @@ patch     put in and taken out again, with each byte as it was
 zeros     exactly the share of zeros that was asked for in each selected weight of G and G_ema
 resume    the second half trained once more leaves the same networks, optimizers, masks and counters, bit for bit
 off       without a method, G, D and G_ema are those that the pristine host leaves, bit for bit
-channels  whole channels are exact zeros in G and G_ema
+channels  whole channels are exact zeros in G and G_ema, and in D where it is StyleGAN2's
 refusals  what HOSTS says does not fit, and a folder with half of the host: one line, exit code 2, nothing written
 report    a page with pictures of the samples
 methods   those beside Re-GAN that fit, together with it: exact zeros, their statistics, and something that they did
@@ -210,9 +210,11 @@ class Check:
         assert_equal(*(parameters(newest(run), self.folder) for run in (ours, theirs)), "networks")
 
     def channels(self) -> None:
-        run = self.train(*REGAN, *CHANNELS, "--kimg=1")
-        found = {kind: unread(newest(run), self.folder, kind) for kind in ("G", "G_ema")}
+        has_d = "regan.granularity=channel of D" not in recognise(self.folder).flavour.unfit
+        run = self.train(*REGAN, *CHANNELS, f"--regan-target={'both' if has_d else 'G'}", "--kimg=1")
+        found = {kind: unread(newest(run), self.folder, kind) for kind in ("G", "G_ema", *(["D"] if has_d else []))}
         assert len(found["G"]) > 3 and found["G"] == found["G_ema"], found
+        assert not has_d or len(found["D"]) > 3, found
 
     def refusals(self) -> None:
         whole = f"--host={self.folder}"
