@@ -90,36 +90,46 @@ def begin_rank(rank: int, num_ranks: int, port: int, host: str) -> None:
 
 
 def train_ranks(rank: int, num_ranks: int, port: int, host: str, out: str) -> None:
-    """40 iterations on this rank's share of a common batch, with the host's networks and loss in the host's wrappers."""
+    """20 iterations on this rank's share of a common batch, with the host's networks and loss in the host's wrappers."""
     begin_rank(rank, num_ranks, port, host)
     from training.loss import StyleGAN2Loss  # type: ignore[import-not-found]
     from training.networks import Discriminator, Generator  # type: ignore[import-not-found]
 
     torch.manual_seed(0)
     # Noise is drawn by each rank for itself, and the deviation within a batch is that of a rank's share: neither is here.
+    image = dict(c_dim=2, img_resolution=8, img_channels=1)
     synthesis = {"channel_base": 128, "channel_max": 12, "use_noise": False}
-    G = Generator(z_dim=8, c_dim=0, w_dim=8, img_resolution=8, img_channels=1, synthesis_kwargs=synthesis)
-    epilogue = {"mbstd_num_channels": 0}
-    D = Discriminator(c_dim=0, img_resolution=8, img_channels=1, channel_base=64, channel_max=8, epilogue_kwargs=epilogue)
-    modules: Dict[str, Any] = {"G_mapping": G.mapping, "G_synthesis": G.synthesis, "D": D.requires_grad_(False)}
+    G = Generator(z_dim=8, w_dim=8, **image, synthesis_kwargs=synthesis)
+    D = Discriminator(**image, channel_base=96, channel_max=12, epilogue_kwargs={"mbstd_num_channels": 0})
+    modules: Dict[str, Any] = {"G_mapping": G.mapping, "G_synthesis": G.synthesis, "D": D}
     if num_ranks > 1:
-        for name in ("G_mapping", "G_synthesis"):
+        for name in modules:
             modules[name] = torch.nn.parallel.DistributedDataParallel(modules[name], broadcast_buffers=False)
     loss = StyleGAN2Loss(device=torch.device("cpu"), **modules, style_mixing_prob=0)
-    config = ReconfigurationConfig(ratio=0.4, interval=6, warmup=3, granularity="channel", channel_multiple=1, channel_min=1)
-    hook = Reconfiguration(config=config)
-    optimizer = torch.optim.Adam(G.parameters(), lr=0.01, betas=(0.0, 0.99))
-    training = Training({"G": G, "D": D}, {}, batch_size=4, total_iterations=250, rank=rank, num_ranks=num_ranks, loss=loss)
+    hook = Reconfiguration(
+        ratio=0.4, interval=6, warmup=3, target="both", granularity="channel", channel_multiple=1, channel_min=1
+    )
+    networks = {"G": G, "D": D}
+    optimizers = {name: torch.optim.Adam(network.parameters(), 0.01, (0.0, 0.99)) for name, network in networks.items()}
+    training = Training(networks, {}, batch_size=4, total_iterations=250, rank=rank, num_ranks=num_ranks, loss=loss)
     engine = Engine([hook], training, lambda name, value: None)
-    engine.add_optimizer("G", optimizer, 0.01)
+    for name, optimizer in optimizers.items():
+        engine.add_optimizer(name, optimizer, 0.01)
     share = 4 // num_ranks
-    for iteration in range(40):
-        z = torch.randn(4, 8, generator=torch.Generator().manual_seed(iteration))[rank * share : (rank + 1) * share]
-        optimizer.zero_grad(set_to_none=True)
-        engine.enter_phase("Gmain")
-        loss.accumulate_gradients("Gmain", None, None, z, torch.zeros(share, 0), sync=True, gain=1)
-        optimizer.step()
-    torch.save({"params": dict(G.named_parameters()), "kept": hook._networks["G"].kept}, f"{out}/{num_ranks}-{rank}.pt")
+    for iteration in range(20):
+        drawn = torch.Generator().manual_seed(iteration)
+        batch = torch.randn(4, 8, generator=drawn), torch.eye(2)[[0, 1, 1, 0]], torch.randn(4, 1, 8, 8, generator=drawn)
+        z, c, real = (each[rank * share : (rank + 1) * share] for each in batch)
+        for phase in ("Gmain", "Dmain", "Dreg") if iteration % 4 == 0 else ("Gmain", "Dmain"):
+            for name, network in networks.items():
+                network.requires_grad_(name == phase[0])
+            optimizers[phase[0]].zero_grad(set_to_none=True)
+            engine.enter_phase(phase)
+            loss.accumulate_gradients(phase, real, c, z, c, sync=True, gain=1)
+            optimizers[phase[0]].step()
+    params = {f"{kind}.{name}": p for kind, network in networks.items() for name, p in network.named_parameters()}
+    kept = [index for network in hook._networks.values() for index in network.kept]
+    torch.save({"params": params, "kept": kept}, f"{out}/{num_ranks}-{rank}.pt")
     if num_ranks > 1:
         torch.distributed.destroy_process_group()
 
