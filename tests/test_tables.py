@@ -19,6 +19,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from support.commands import call
+from support.networks import write_networks
 from support.processes import TESTS, run_fresh_python
 from support.run_folders import HOOK, add_metric, add_snapshot, make_run, tick, ticks_of_one_kimg
 
@@ -144,8 +145,9 @@ def test_tables_hold_together(name: str) -> None:
         assert row.paper_only is None or not row.options
     names = [c.name for c in table.cells()]
     assert len(set(names)) == len(names) and all("/" not in n and " " not in n for n in names)
-    for column in table.columns if names else ():
-        for file in column.files().values():
+    if names:
+        of_columns = (column.files() for column in table.columns)
+        for file in (file for named in (*of_columns, *(row.files for row in table.rows)) for file in named.values()):
             assert f"/there/{file}" in how_to_get(file, Path("/there"))
     if names:
         kimgs = {next(o for o in reversed(c.options) if o.startswith("--kimg=")) for c in table.cells([table.columns[0].name])}
@@ -175,12 +177,14 @@ class Detector(torch.nn.Module):
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory, data_zip: Path) -> Path:
+def data_dir(tmp_path_factory: pytest.TempPathFactory, data_zip: Path, host_dir: Path) -> Path:
     """A folder with every data file that a table names, all of them small."""
     folder = tmp_path_factory.mktemp("table-data")
     for name in json.loads((ROOT / "regan_ext" / "tables" / "data" / "files.json").read_text()):
         if name.endswith(".zip"):
             os.link(data_zip, folder / name)
+        elif name.endswith(".pkl"):
+            write_networks(folder / name, host_dir, classes=10)
         else:
             torch.jit.script(Detector()).save(str(folder / name))
     return folder
@@ -200,7 +204,7 @@ def test_train_accepts_every_cells_command(data_dir: Path, tmp_path: Path, host_
             assert code == 0 and "Dry run; exiting." in output, (arguments, output[-800:])
             # Of the host the tables say everything themselves; a preset sets nothing.
             assert not re.search(r"^Preset .*(?<!-)--(?!regan-)", output, re.MULTILINE)
-    assert len(tried) == 112 and not (tmp_path / "out").exists()
+    assert len(tried) == 117 and not (tmp_path / "out").exists()
 
 
 def test_few_shot_command_in_full(tmp_path: Path) -> None:
@@ -541,6 +545,7 @@ def test_to_show_a_table_takes_no_torch(tmp_path: Path) -> None:
 def test_the_page_shows_what_the_command_prints() -> None:
     page, kept = (ROOT / "docs" / "tables.md").read_text("utf-8"), ROOT / "docs" / "results"
     others = {"mask-change", "hosts", "hosts-learn", "floors", "foreign-loops", "fashion-overfitting", "groups-ring"}
+    others |= {"hosts-teacher"}
     assert {path.stem for path in kept.glob("*")} <= {*NAMES, *others}
     for name in NAMES:
         results = kept / f"{name}.jsonl"

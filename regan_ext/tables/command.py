@@ -91,7 +91,8 @@ class Job(Training):
     @property
     def files(self) -> List[Path]:
         """The data files that it reads."""
-        return [self.place.data / name for name in self.cell.column.files().values()]
+        named = (*self.cell.column.files().values(), *self.cell.row.files.values())
+        return [self.place.data / name for name in dict.fromkeys(named)]
 
     def command(self, resume: bool) -> List[str]:
         where = [*self._host, f"--outdir={self.folder}", *self._files, *self.own_files()]
@@ -110,7 +111,7 @@ class Job(Training):
 
     def own_files(self) -> List[str]:
         """Options of ``train`` that name further files."""
-        return []
+        return [f"{option}={self.place.data / name}" for option, name in self.cell.row.files.items()]
 
     @property
     def _host(self) -> List[str]:

@@ -22,7 +22,7 @@ NAMES = (
     "few-shot", "ffhq", "cifar10", "tiny-imagenet", "cifar10-limited", "tiny-imagenet-limited", "stability", "ablation",
     "learning-rate", "digits-few-shot", "digits-options", "digits-ablation", "digits-longer",
     "digits-exploration", "digits-tickets", "tickets-few-shot", "tickets-tiny-imagenet", "tickets-imagenet", "tickets-cifar",
-    "tickets-levels", "advaug-noise", "fashion-few-shot", "emoji-few-shot", "blocks", "teacher",
+    "tickets-levels", "advaug-noise", "fashion-few-shot", "emoji-few-shot", "blocks", "teacher", "digits-teacher",
 )  # fmt: skip
 _STATISTIC = "stat:"
 
@@ -120,6 +120,7 @@ class Row:
         paper_only: why it cannot be run; None where it can.
         source: where its numbers stand, if not where the table's do.
         ticket: its masks, of a row that is trained from the weights of the table's first ticket; None of all others.
+        files: option → name of a further file that it needs.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Row:
     paper_only: Optional[str] = None
     source: Optional[str] = None
     ticket: Optional[TicketOf] = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

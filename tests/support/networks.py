@@ -37,14 +37,14 @@ def load_networks(snapshot: Path, host: Path) -> Dict[str, Any]:
         return pickle.load(file)
 
 
-def write_networks(path: Path, host: Path) -> Path:
+def write_networks(path: Path, host: Path, classes: int = 0) -> Path:
     """A pickle of networks like those of ``runs.SMALL`` on the small digits, as they are drawn at random."""
     import copy
     import pickle
 
     networks = host_module(host, "training.networks")
     torch.manual_seed(0)
-    size, image = dict(channel_base=256, channel_max=16), dict(c_dim=0, img_resolution=16, img_channels=1)
+    size, image = dict(channel_base=256, channel_max=16), dict(c_dim=classes, img_resolution=16, img_channels=1)
     G = networks.Generator(z_dim=512, w_dim=512, mapping_kwargs=dict(num_layers=2), synthesis_kwargs=size, **image)
     D = networks.Discriminator(**size, **image)
     path.write_bytes(pickle.dumps({"G": G, "D": D, "G_ema": copy.deepcopy(G).eval()}))
