@@ -23,6 +23,7 @@ from regan_ext.cli import main
 from training_hooks import AdvAug, DiffAugment, Hook, Loop, Teacher
 from training_hooks.core.hook import Round, Training
 from training_hooks.methods.teacher.config import TeacherConfig
+from training_hooks.methods.teacher.judge import Judge
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BATCH = 6
@@ -234,6 +235,31 @@ def test_a_loop_that_passes_it_by_and_a_file_that_is_none_are_told(file: Path, t
     ):
         with pytest.raises(ValueError, match=said):
             Mine(Teacher(**settings_of))
+
+
+@pytest.mark.parametrize("step, is_regularised", [(0, True), (1, False), (15, False), (32, True)])
+def test_its_step_is_the_one_written_out_with_r1_in_each_sixteenth(step: int, is_regularised: bool) -> None:
+    torch.manual_seed(3)
+    D, fakes = Discriminator(), torch.randn(BATCH, 1, 8, 8)
+    judge, other = Judge({"D": copy.deepcopy(D)}, torch.device("cpu")), torch.optim.Adam(D.parameters(), 0.02, (0.0, 0.9), 1e-6)
+    judge.learn({"D": other}, r1=3.0)
+    given: List[torch.Tensor] = []
+    judge.step(
+        [(fakes, None)], lambda number, generator: (given.append(reals(number, generator)[0]) or given[0], None), 1, step
+    )
+    true = given[0].requires_grad_()
+    loss = softplus(D(fakes)).mean() + softplus(-D(true)).mean()
+    (slope,) = torch.autograd.grad(D(true).sum(), true, create_graph=True)
+    (loss + is_regularised * 16 * 1.5 * slope.square().sum((1, 2, 3)).mean()).backward()
+    other.step()
+    for name, value in judge.networks["D"].state_dict().items():
+        torch.testing.assert_close(value, D.state_dict()[name], rtol=1e-5, atol=1e-7)
+
+
+def test_on_the_cpu_it_computes_in_single_precision() -> None:
+    D = Discriminator()
+    D.first.use_fp16 = True
+    assert not Judge({"D": D}, torch.device("cpu")).networks["D"].first.use_fp16
 
 
 # ---------------------------------------------------------------- the host

@@ -27,6 +27,10 @@ class Judge:
 
     def __init__(self, networks: Mapping[str, Any], device: torch.device, shown: Callable[[Any], Any] = lambda images: images):
         self.networks = {name: each.eval().requires_grad_(False).to(device) for name, each in networks.items()}
+        if device.type == "cpu":  # where a run has single precision, whatever the teacher was trained with
+            for module in (each for network in self.networks.values() for each in network.modules()):
+                if getattr(module, "use_fp16", False):
+                    module.use_fp16 = False
         self.optimizers: Dict[str, torch.optim.Adam] = {}
         self._device, self._shown = device, shown
         self._r1 = 0.0
