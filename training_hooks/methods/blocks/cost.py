@@ -102,15 +102,13 @@ def _ring(processes: float, size: float, speed: float) -> float:
 def blocks(work: Work) -> Cost:
     """``GeneratorBlock`` and ``DiscriminatorBlock``: each pair has a link of its own, and the discriminators a ring.
 
+    The discriminator waits for the fakes; the way of the answer and G's work lie beside its own work and the ring.
+
     Returns:
-        its gradients are what G's work does not hide.
+        its images and gradients are what that does not hide.
     """
     mine = 2 * work.images / work.processes
+    d, g, way = mine * work.d_seconds, mine * work.g_seconds, mine * work.image_bytes / work.speed
     ring = _ring(work.processes / 2, work.d_bytes, work.speed)
-    behind = max(mine * work.d_seconds + ring, mine * work.g_seconds)
-    computing = _paired(work)
-    return Cost(
-        computing,
-        gradients=mine * work.answer_seconds + behind - computing,
-        images=2 * mine * work.image_bytes / work.speed,
-    )
+    beside = max(d, way + g)
+    return Cost(_paired(work), gradients=max(d + ring, way + g) - beside, images=way + beside - max(d, g))
