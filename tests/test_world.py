@@ -9,6 +9,7 @@ import functools
 import itertools
 import multiprocessing
 import os
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,7 @@ from regan_ext.support.errors import UserError
 from regan_ext.train import world
 from regan_ext.train.options import click_options
 from regan_ext.train.world import World
+from training_hooks.nvidia import stop
 from training_hooks.nvidia.board import Files, Store
 
 SECOND = {
@@ -226,3 +228,31 @@ def test_the_slurm_script_says_what_torchrun_and_train_take(tmp_path: Path) -> N
     options = {word.partition("=")[0] for word in parsed.training_script_args[1:]}
     known = {name for param in [*embedded_train.main.params, *click_options()] for name in param.opts}
     assert options - known == {"--host"}
+
+
+def test_all_stop_after_the_iteration_that_rank_0_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    board = Store(torch.distributed.HashStore(), "stop")
+
+    def training_loop(batch_idx: int, rank: int) -> bool:
+        kimg_per_tick = 4
+        stop.at_iteration()
+        return kimg_per_tick == 0  # the tick ends with this iteration
+
+    try:
+        stop.install(board)
+        assert not training_loop(4, 0) and not stop.requested()
+        board.put("request")  # as any other process does
+        assert not training_loop(5, 1) and not training_loop(5, 0) and board.get("agreed") == "7"
+        assert [training_loop(iteration, rank) for iteration in (6, 7) for rank in (0, 1)] == [False, False, True, True]
+        assert stop.requested()
+    finally:
+        stop.install(None)
+
+
+def test_a_signal_that_an_agent_passes_on_is_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """scancel sends SIGTERM to agents and processes, and each agent then sends it to its processes."""
+    clock = iter([0.0, 3.0, 60.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    heard = stop.Requests(same=10)
+    assert [heard.is_urgent(signal.SIGTERM) for _ in range(3)] == [False, False, True]
