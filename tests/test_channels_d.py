@@ -209,6 +209,10 @@ def test_cost_counts_both_networks(networks: Any) -> None:
     assert of_both["channels"]["D.b16.conv0"] == [6, 12] and of_both["channels"]["synthesis.b4.conv1"] == [6, 12]
     config = ReconfigurationConfig(0.5, target="D", **FEW)
     frozen = discriminator(networks, block_kwargs={"freeze_layers": 4})
+    shrinking = ReconfigurationConfig(0.5, target="both", ratio_d="0:0.5", **FEW)
+    of_shrinking = describe_cost(shrinking, shapes, critic, 4, 400)
+    assert of_shrinking["sparse_discriminator_gmacs"] == of_both["sparse_discriminator_gmacs"]
+    assert of_both["run_pflops"] < of_shrinking["run_pflops"] < of_g["run_pflops"]
     few = sparse_cost(config, {"D": parameter_shapes(frozen)}, {"D": frozen_shapes(frozen)})
     assert sparse_cost(config, {"D": critic}) < few < 1
 
@@ -282,6 +286,38 @@ def test_growing_changes_no_logit_and_readers_are_zero_meanwhile(networks: Any, 
         trainer.step(rounds=2)
         assert (trainer.logits() - before).abs().max() > 1e-4  # it does train
     assert grown == 2
+
+
+@pytest.mark.parametrize("granularity", ["weight", "channel"])
+def test_d_shrinks_over_the_run_and_goes_on_where_it_was(networks: Any, granularity: str) -> None:
+    """Of 12 iterations the second and the eighth begin sparse phases: at 1/6 and 4/6 of the run."""
+    only = {} if granularity == "channel" else {"granularity": "weight"}
+    options = dict(ratio_d="0:0.75", regrow="value", score="random", **only)
+    trainer = Trainer(discriminator(networks), **options)
+    pruned, saved = {}, None
+    for iteration in range(9):
+        before, was_sparse = trainer.logits(), trainer.network.sparse
+        trainer.begin()
+        network = trainer.network
+        if network.sparse:
+            shares = {name: 1 - float(keep.float().mean()) for name, keep in zip(network.names, network.keep)}
+            pruned[iteration] = shares["b16.conv0.weight"]
+        elif was_sparse:
+            torch.testing.assert_close(trainer.logits(), trainer.logits(trainer.D))
+        if iteration == 3:
+            saved = copy.deepcopy([trainer.D.state_dict(), trainer.optimizer.state_dict(), trainer.hook.state_dict()])
+        trainer.step()
+        assert not torch.equal(trainer.logits(), before)
+    assert pruned[2] == pruned[4] == pytest.approx(0.125, abs=0.045) and pruned[8] == pytest.approx(0.5, abs=1e-3)
+    assert saved is not None
+    again = Trainer(discriminator(networks), **options)
+    again.D.load_state_dict(saved[0]), again.optimizer.load_state_dict(saved[1])
+    again.hook.load_state_dict(saved[2])
+    for iteration in (4, 5, 8):
+        again.hook.on_iteration(iteration)
+    masks = [k.clone() for k in again.network.keep]
+    assert {name: 1 - float(k.float().mean()) for name, k in zip(again.network.names, masks)}["b16.conv0.weight"] == pruned[8]
+    assert all(map(torch.equal, masks, trainer.network.keep))  # by chance, of the seed and the cycle alone
 
 
 def test_value_gives_the_readers_back_and_the_state_goes_on(networks: Any) -> None:

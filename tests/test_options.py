@@ -26,6 +26,7 @@ EXAMPLES = {
     "warmup": ("13", 13),
     "lr_scale": ("0.5", 0.5),
     "target": ("D", "D"),
+    "ratio_d": ("0.1:0.5", "0.1:0.5"),
     "scope": ("synthesis.b?.*", "synthesis.b?.*"),
     "exclude": ("*.const, *torgb*", ("*.const", "*torgb*")),
     "score": ("change", "change"),
@@ -152,7 +153,7 @@ def test_an_error_names_what_a_preset_has_set(arguments, preset):
 
 @pytest.mark.parametrize("field", NEEDY)
 def test_an_option_needs_what_it_belongs_to(field):
-    flag, (text, value), (other, needed) = FIELDS[field], EXAMPLES[field], NEEDY[field]
+    flag, (text, value), (other, needed) = FIELDS[field], EXAMPLES[field], NEEDY[field][:2]
     assert flag in refusal("--regan-preset=paper", f"{flag}={text}")
     config = configured("--regan-preset=paper", f"{FIELDS[other]}={needed}", f"{flag}={text}")
     assert getattr(config, field) == value and getattr(config, other) == needed
@@ -175,6 +176,9 @@ def test_learning_rates_of_both_kinds_of_phases(text, value, sparse, dense):
         (["--regan-ratio=0.6", "--regan-turnover=0.7"], "--regan-turnover"),
         (["--regan-score=none", "--regan-turnover=0.1"], "--regan-turnover"),
         (["--regan-regrow=random", "--regan-granularity=channel"], "--regan-regrow"),
+        (["--regan-target=D", "--regan-ratio-d=0:1"], "--regan-ratio-d"),
+        (["--regan-target=D", "--regan-ratio-d=half"], "--regan-ratio-d"),
+        (["--regan-target=both", "--regan-ratio-d=0:0.5", "--regan-turnover=0.1"], "--regan-turnover"),
         (["--regan-regrow=initial", "--regan-granularity=channel"], "--regan-regrow"),
         (["--regan-regrow-scale=-1", "--regan-regrow=random"], "--regan-regrow-scale"),
         (["--regan-lr-scale=1:2:3"], "--regan-lr-scale"),

@@ -27,11 +27,11 @@ class Step:
 
 
 def sparsity(run: Run) -> List[Step]:
-    """The share of zeros among the selected weights; nothing where it is not known."""
+    """The share of zeros among the selected weights; nothing where it is not known or changes from phase to phase."""
     config = run.config
     sparse = [tick.get("ReGAN/sparsity") for tick in run.ticks if _phase(run, tick) == Phase.SPARSE]
     sparse = [value for value in sparse if math.isfinite(value)]
-    if config is None or not (sparse or config.granularity == "weight"):
+    if config is None or config.ratio_changes or not (sparse or config.granularity == "weight"):
         return []
     level = statistics.median(sparse) if sparse else config.ratio
     return _steps(run, lambda phase, _: level if phase == Phase.SPARSE else 0.0)

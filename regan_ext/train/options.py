@@ -352,9 +352,9 @@ def _asked(method: Method, values: Mapping[str, Any]) -> Optional[Dict[str, Any]
         echo(f"Note: {off} is off, so {', '.join(idle)} does nothing.", err=True)
     for each in method.settings:
         if each.name in given and each.needs is not None:
-            name, value = each.needs
-            if settings.get(name) != value:
-                raise click.UsageError(f"{method.flag(each.name)} needs {method.flag(name)}={value}")
+            name, *fitting = each.needs
+            if settings.get(name) not in fitting:
+                raise click.UsageError(f"{method.flag(each.name)} needs {method.flag(name)}={' or '.join(fitting)}")
     return settings if is_on and (method.switch is None or settings[method.switch]) else None
 
 

@@ -34,7 +34,8 @@ class Setting:
         excludes_least: whether ``least`` itself is not allowed.
         excludes_most: whether ``most`` itself is not allowed.
         choices: values that kinds "choice" and "choices" have.
-        needs: (setting, value) without which it does nothing and is refused on a command line; None = nothing.
+        needs: (setting, value, ...) without one of which values it does nothing and is refused on a command line; None =
+            nothing.
         search: range that a search takes by default: (low, high), the log scale as in ``log``; choices likewise; None = fixed.
         log: whether a search goes evenly through its logarithm.
         binds: whether a run that goes on has to have the value that it began with.
@@ -55,7 +56,7 @@ class Setting:
     excludes_least: bool = False
     excludes_most: bool = False
     choices: Tuple[str, ...] = ()
-    needs: Optional[Tuple[str, str]] = None
+    needs: Optional[Tuple[str, ...]] = None
     search: Optional[Tuple[Any, ...]] = None
     log: bool = False
     binds: bool = True

@@ -41,7 +41,7 @@ class ChannelNetwork(MaskedNetwork):
     @torch.no_grad()
     def choose(self, rule: Rule) -> None:
         layout, before = self.plan.layout, self.keep[self._masked]
-        self.kept = channels.choose_channels(self._all, layout, self.plan.kept, self._importance, rule, self.kept)
+        self.kept = channels.choose_channels(self._all, layout, self.plan.at(rule.ratio), self._importance, rule, self.kept)
         flags = self._flags()
         self.keep = []
         for name in self.plan.readers:
@@ -84,7 +84,7 @@ class ChannelNetwork(MaskedNetwork):
             return []
         flags, features, pairs = self._flags(), self.plan.layout.features, []
         for name, axes in self.plan.layout.axes.items():
-            used = [None if a is None or self.plan.kept[a] == features[a].channels else flags[a] for a in axes]
+            used = [None if a is None or self.kept[a].numel() == features[a].channels else flags[a] for a in axes]
             if any(u is not None for u in used):
                 pairs.append((self._all[name], self._spread(self._all[name], used)))
         return pairs + self.held()

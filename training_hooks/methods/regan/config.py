@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from ...core.schedule import Length, Phase, Schedule
@@ -37,6 +37,8 @@ class ReconfigurationConfig(Config):
         lr_scale: factor on the learning rate of dense phases after a sparse one, above 0, 0.1 by default; or a text such as
             "0.5:2", the factor of sparse phases and that of dense ones.
         target: networks to reconfigure, "G" (default), "D" or "both".
+        ratio_d: the share of D's parameters, where it is another one, as a text such as "0.5"; or a text such as "0:0.5", from
+            which share to which it goes linearly over the run. "" (default) = ``ratio``.
         scope: parameters that are pruned, see ``training_hooks.sparsity.selection.select``; "weights" by default.
         exclude: shell patterns of parameter names left dense; None (default) = the layers that write or read RGB.
         score: what makes a weight worth keeping: its "magnitude" (default), its "saliency" (magnitude times the root of Adam's
@@ -91,6 +93,10 @@ class ReconfigurationConfig(Config):
     )  # fmt: skip
     regrow_scale: float = setting(1.0, "Factor on the spread of random draws.", least=0, most=1000, needs=("regrow", "random"))
     target: str = setting("G", "Network to reconfigure.", choices=("G", "D", "both"))
+    ratio_d: str = setting(
+        "", "Share of D's weights, or FROM:TO over the run.", needs=("target", "both", "D"), told="--regan-ratio",
+        more="a sparse phase has the share of its beginning, which grows or falls linearly with the iterations",
+    )  # fmt: skip
     scope: str = setting(
         "weights",
         "What is pruned: weights (tensors of 2 or more dimensions), reference (biases too), or name patterns such as "
@@ -139,6 +145,10 @@ class ReconfigurationConfig(Config):
                 raise ValueError(f"granularity channel has no quirks, got quirks={','.join(self.quirks)}")
             if self.regrow in ("random", "initial"):
                 raise ValueError(f"regrow {self.regrow} needs granularity=weight; whole channels grow back from zero or value")
+        if self.ratio_d and self.target == "G":
+            raise ValueError(f"ratio_d needs target=D or both, got ratio_d={self.ratio_d}")
+        if self.turnover and self.ratio_changes:
+            raise ValueError(f"turnover {self.turnover:g} needs a ratio that stays, got ratio_d={self.ratio_d}")
         check_patterns(self)
         self._check_exploration()
         Schedule(self.warmup, self.interval, first_extra=self.first_extra)
@@ -149,11 +159,38 @@ class ReconfigurationConfig(Config):
             raise ValueError(f"quirks need score=magnitude, turnover=0 and regrow=zero, got quirks={','.join(self.quirks)}")
         if self.turnover and self.score == "none":
             raise ValueError(f"turnover {self.turnover:g} needs a score, because score=none prunes nothing")
-        if self.turnover and self.ratio * (1 + self.turnover) >= 1:
+        ratio = max(self.ratio, *self.ratios("D"))
+        if self.turnover and ratio * (1 + self.turnover) >= 1:
             raise ValueError(
-                f"turnover {self.turnover:g} at ratio {self.ratio:g} has too few weights to choose from; "
-                f"it has to be below {1 / self.ratio - 1:.3g}"
+                f"turnover {self.turnover:g} at ratio {ratio:g} has too few weights to choose from; "
+                f"it has to be below {1 / ratio - 1:.3g}"
             )
+
+    def ratios(self, network: str) -> Tuple[float, float]:
+        """Share of what is selected of a network ("G" or "D") that is pruned at the beginning of a run, and at its end."""
+        if network != "D" or not self.ratio_d:
+            return self.ratio, self.ratio
+        try:
+            parts = [float(part) for part in self.ratio_d.split(":")]
+        except ValueError:
+            parts = []
+        if len(parts) not in (1, 2) or not all(0 <= part < 1 for part in parts) or not any(parts):
+            raise ValueError(
+                "ratio_d must be a number in (0, 1) such as 0.5, or FROM:TO such as 0:0.5, each in [0, 1), "
+                f"got {self.ratio_d!r}"
+            )
+        return parts[0], parts[-1]
+
+    @property
+    def ratio_changes(self) -> bool:
+        """Whether the share of D goes from one value to another over the run."""
+        begin, end = self.ratios("D")
+        return begin != end
+
+    def of(self, network: str, done: Optional[float] = None) -> "ReconfigurationConfig":
+        """The settings with the ratio of one network: the largest of the run, or that after the share ``done`` of it."""
+        begin, end = self.ratios(network)
+        return replace(self, ratio=max(begin, end) if done is None else begin + (end - begin) * done, ratio_d="")
 
     def scale(self, phase: Phase) -> float:
         """Factor on the learning rate in phases of a kind."""

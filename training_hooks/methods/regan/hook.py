@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import warnings
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 import torch
 
@@ -40,7 +40,7 @@ from .memory import Memory
 from .own_loop import OwnLoop
 from .phase_clock import HookClock, PhaseClock
 from .phase_lines import PhaseLines, fact
-from .plan import check_rgb, doubts, plan_channels, select_parameters, sparse_cost
+from .plan import check_rgb, doubts, mean_cost, plan_channels, select_parameters
 from .state import check
 
 __all__ = ["Reconfiguration"]
@@ -89,7 +89,7 @@ class Reconfiguration(OwnLoop, Hook):
         self._span: Optional[Span] = None
         self._pending: "set[str]" = set()  # networks whose pruning waits for the first step of the phase
         self._switches: Dict[str, NetworkSwitch] = {}  # with whole channels
-        self._cost = 1.0  # operations of the networks' forward passes in a sparse phase over those of a dense one
+        self._shapes: Tuple[Any, Any] = ({}, {})  # of the networks' parameters, and of what a host has frozen
         self._clock = PhaseClock()
         self._lines: Optional[PhaseLines] = None  # on the rank that prints
         self._hook_clock = HookClock(torch.device("cpu"))
@@ -106,6 +106,8 @@ class Reconfiguration(OwnLoop, Hook):
         lengths: Dict[str, Any] = {name: length.iterations(*each) for name, length in self._lengths.items()}
         config = self.config = dataclasses.replace(self.config, **lengths)
         self._training = training
+        if config.ratio_changes and not training.total_iterations:
+            raise ValueError(f"ratio_d {config.ratio_d} needs a run of known length; give its total_iterations")
         if "epochs" in config.quirks and not training.iterations_per_epoch:
             raise ValueError("the quirk epochs needs a loop of one's own that is given its iterations_per_epoch")
         self.schedule = config.schedule(training.total_iterations)
@@ -131,8 +133,8 @@ class Reconfiguration(OwnLoop, Hook):
             self._optimizers[kind] = optimizer
             self._rates[kind] = LearningRates(kind, optimizer, kind in training.rates_of_loop)
         modules = {kind: training.networks[kind] for kind in targets(config)}
-        shapes, frozen = ({k: of(module) for k, module in modules.items()} for of in (parameter_shapes, frozen_shapes))
-        self._cost = sparse_cost(config, shapes, frozen)
+        trained, frozen = ({k: of(module) for k, module in modules.items()} for of in (parameter_shapes, frozen_shapes))
+        self._shapes = trained, frozen
         device = self._networks[targets(config)[0]].params[0].device
         self._hook_clock = HookClock(device)
         if device.type == "cuda":
@@ -193,6 +195,7 @@ class Reconfiguration(OwnLoop, Hook):
         assert span is not None and self.schedule is not None
         numel = sum(n.numel for n in networks)
         done = self._iteration + 1
+        cost = mean_cost(self.config, *self._shapes, done, self._total)
         weight, roles = [n.numel / numel for n in networks], by_role(networks)
         values = {
             "ReGAN/phase": float(span.phase),
@@ -202,7 +205,7 @@ class Reconfiguration(OwnLoop, Hook):
             "ReGAN/mask_change": sum(n.changed * w for n, w in zip(networks, weight)),
             "ReGAN/explored": sum(n.explored * w for n, w in zip(networks, weight)),
             "ReGAN/hook_ms": self._hook_clock.read(),
-            "ReGAN/flops_ratio": 1 - (1 - self._cost) * self.schedule.sparse_iterations(done) / done,
+            "ReGAN/flops_ratio": 1 - (1 - cost) * self.schedule.sparse_iterations(done) / done,
             **{f"ReGAN/mask_change/{role}": changed for role, (changed, _) in roles.items()},
             **{f"ReGAN/explored/{role}": explored for role, (_, explored) in roles.items()},
             **{f"ReGAN/sec_{phase.name.lower()}": seconds for phase, seconds in self._clock.read().items()},
@@ -299,11 +302,19 @@ class Reconfiguration(OwnLoop, Hook):
             self._tell(span)
         self._set_learning_rates(span)
 
+    def _done(self, span: Span) -> float:
+        """Share of the run after which a phase begins; 0 where its length is not known."""
+        return span.start / self._total if self._total else 0.0
+
+    @property
+    def _total(self) -> Optional[int]:
+        return None if self._training is None else self._training.total_iterations
+
     def _tell(self, span: Span) -> None:
         if self._lines is not None:
             told = span.cycle > 1 and not self._pending
             changed = next(iter(self._networks.values())).changed if told else None
-            self._lines.switch(span, fact(span.phase, self.config, changed))
+            self._lines.switch(span, fact(span.phase, self.config, changed, self._done(span)))
 
     def _prune(self, kind: str) -> None:
         """Choose the masks of ``kind`` and zero its pruned weights, and those of its average."""
@@ -313,7 +324,8 @@ class Reconfiguration(OwnLoop, Hook):
             return
         assert self._span is not None
         before, shape = network.keep, keep_by_quantile if "quantile" in self.config.quirks else keep_smallest_out
-        network.choose(memory.rule(shape, self._optimizers[kind], self._span.cycle))
+        ratio = self.config.of(kind, self._done(self._span)).ratio
+        network.choose(memory.rule(shape, self._optimizers[kind], self._span.cycle, ratio))
         if first:
             self._pending.discard(kind)
             checksum = network.note_change(before)

@@ -41,13 +41,14 @@ class Memory:
         if config.regrow == "random":
             self.spread = [(float(p.detach().mean()), float(p.detach().std(unbiased=False))) for p in network.params]
 
-    def rule(self, shape: MaskShape, optimizer: torch.optim.Optimizer, cycle: int) -> Rule:
+    def rule(self, shape: MaskShape, optimizer: torch.optim.Optimizer, cycle: int, ratio: float) -> Rule:
         """How the masks of a cycle are chosen.
 
         Args:
             shape: makes masks of scores.
             optimizer: of the network.
             cycle: number of the sparse phase, from 1.
+            ratio: share that is pruned.
         """
         config = self.config
         if config.score == "saliency":
@@ -57,7 +58,7 @@ class Memory:
         else:
             score = at_random(self.seed, "score", cycle) if config.score == "random" else magnitude
         worth = gradient_size(optimizer) if config.turnover else None
-        return Rule(config.ratio, shape, score, config.turnover, worth)
+        return Rule(ratio, shape, score, config.turnover, worth)
 
     @torch.no_grad()
     def prune(self) -> None:

@@ -26,6 +26,7 @@ def describe(config: ReconfigurationConfig) -> str:
     text += "" if config.score == "magnitude" else ", nothing pruned" if config.score == "none" else f", by {config.score}"
     text += f", turnover {config.turnover:g}" if config.turnover else ""
     text += "" if config.regrow == "zero" else f", growing back {_GROWTH[config.regrow]}"
+    text += f", of D {config.ratio_d.replace(':', ' to ')}" if config.ratio_d else ""
     return text + ("" if config.finish == "as-is" else f", ending {config.finish}")
 
 
@@ -35,6 +36,7 @@ def label(given: Any, config: ReconfigurationConfig) -> str:
     kind = "ch" if config.granularity == "channel" else ""
     name = f"-schedule-g{interval}" if config.score == "none" else f"-regan{kind}{config.ratio:g}-g{interval}"
     parts = {"G": [], "D": ["D"], "both": ["GD"]}[config.target]
+    parts += [f"D{config.ratio_d.replace(':', '-')}"] if config.ratio_d else []
     parts += [config.score] if config.score not in ("magnitude", "none") else []
     parts += [config.regrow] if config.regrow != "zero" and config.score != "none" else []
     parts += [f"turnover{config.turnover:g}"] if config.turnover else []
@@ -81,7 +83,8 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
             "places, not by values: a warm-up is needed, such as --regan-warmup=1kimg."
         )
     if dense:
-        notes.append(f"{', '.join(dense)} stay dense, {ratio_of(config)} would take whole output channels of them.")
+        ratios = " and ".join(dict.fromkeys(ratio_of(config.of(kind)) for kind in kinds))
+        notes.append(f"{', '.join(dense)} stay dense, {ratios} would take whole output channels of them.")
     if is_pruned and values["sparse_phases"] == 0:
         remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
         notes.append(f"Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from ...core.schedule import Phase, Span
+from ..target import targets
 from .config import ReconfigurationConfig
 
 __all__ = ["PhaseLines", "fact"]
@@ -46,7 +47,7 @@ class PhaseLines:
         return f"{iteration * self._batch_size / 1000:.5g}"
 
 
-def fact(phase: Phase, config: ReconfigurationConfig, changed: Optional[float]) -> str:
+def fact(phase: Phase, config: ReconfigurationConfig, changed: Optional[float], done: float = 0.0) -> str:
     """What a phase that begins means.
 
     Args:
@@ -54,6 +55,7 @@ def fact(phase: Phase, config: ReconfigurationConfig, changed: Optional[float]) 
         config: settings of the run.
         changed: share of what is pruned that the mask before did not prune; None where there was none, or where it is not known
             yet.
+        done: share of the run after which it begins.
     """
     if phase == Phase.WARMUP:
         return "everything trains"
@@ -66,4 +68,7 @@ def fact(phase: Phase, config: ReconfigurationConfig, changed: Optional[float]) 
         return f"nothing is pruned, the score is none{rate}"
     what = "channels" if config.granularity == "channel" else "weights"
     others = "" if changed is None else f", {changed:.2%} of them others than before"
-    return f"{config.ratio:.3g} of the {what} are pruned{others}{rate}"
+    ratios = {kind: config.of(kind, done).ratio for kind in targets(config)}
+    if len(set(ratios.values())) == 1:
+        return f"{next(iter(ratios.values())):.3g} of the {what} are pruned{others}{rate}"
+    return f"{' and '.join(f'{ratio:.3g} of the {what} of {kind}' for kind, ratio in ratios.items())} are pruned{others}{rate}"

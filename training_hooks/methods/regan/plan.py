@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
+from ...core.schedule import Phase
 from ...sparsity import masks, selection
 from ...sparsity.anatomy import MAPPING, RGB
 from ...sparsity.channels import Layout, kept_channels
@@ -18,11 +19,12 @@ from ..target import targets
 from .config import ReconfigurationConfig
 
 __all__ = [
-    "ChannelPlan", "check_rgb", "describe_cost", "doubts", "knows_rgb", "left_dense", "plan_channels", "ratio_of",
-    "select_parameters", "sparse_cost",
+    "ChannelPlan", "check_rgb", "describe_cost", "doubts", "knows_rgb", "left_dense", "mean_cost", "plan_channels",
+    "ratio_of", "select_parameters", "sparse_cost",
 ]  # fmt: skip
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
+_SOME = 16  # phases that a mean is taken of
 
 
 def select_parameters(
@@ -41,6 +43,7 @@ def select_parameters(
         ValueError: the ratio is too high for any tensor to keep one weight per output channel; or whole channels are asked
             for, of a network that is not StyleGAN2's.
     """
+    config = config.of(network)
     if config.granularity == "channel":
         plan = plan_channels(config, network, shapes, frozen)
         return [*plan.readers, *plan.mapping]
@@ -54,6 +57,7 @@ def left_dense(config: ReconfigurationConfig, network: str, shapes: Mapping[str,
     Raises:
         SelectionError: nothing is in scope, or a pattern matches nothing.
     """
+    config = config.of(network)
     if config.granularity == "channel":
         names = _mapping_in_scope(config, shapes)
     else:
@@ -99,7 +103,7 @@ def doubts(config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any
             f"{spared}prune it knowingly with exclude=()"
         )
     for name, shape in left_dense(config, network, shapes).items():
-        yield f"{name} {list(shape)} stays dense: {ratio_of(config)} would take a whole output channel of it"
+        yield f"{name} {list(shape)} stays dense: {ratio_of(config.of(network))} would take a whole output channel of it"
 
 
 def _moved(config: ReconfigurationConfig) -> float:
@@ -132,7 +136,10 @@ def _without_thin(config: ReconfigurationConfig, network: str, shapes: Mapping[s
 
 
 def sparse_cost(
-    config: ReconfigurationConfig, networks: Mapping[str, Mapping[str, Any]], frozen: Mapping[str, Mapping[str, Any]] = _NONE
+    config: ReconfigurationConfig,
+    networks: Mapping[str, Mapping[str, Any]],
+    frozen: Mapping[str, Mapping[str, Any]] = _NONE,
+    done: Optional[float] = None,
 ) -> float:
     """Multiply–accumulates of a sparse forward pass of each network over those of dense ones, by theory.
 
@@ -142,15 +149,31 @@ def sparse_cost(
         config: the settings.
         networks: "G" and "D", those that are reconfigured → parameter name → shape.
         frozen: the same of weights and biases that do not train.
+        done: share of the run after which the phase begins; None = where the ratios are largest.
     """
     if config.score == "none":
         return 1.0
     try:
         dense = sum(sum(layer_operations({**shapes, **frozen.get(kind, {})}).values()) for kind, shapes in networks.items())
     except ValueError:
-        return 1 - config.ratio
-    each = (_sparse_operations(config, kind, shapes, frozen.get(kind, {})) for kind, shapes in networks.items())
+        return 1 - sum(config.of(kind, done).ratio for kind in networks) / len(networks)
+    each = (_sparse_operations(config, kind, shapes, frozen.get(kind, {}), done) for kind, shapes in networks.items())
     return sum(sum(counts.values()) for counts in each) / dense
+
+
+def mean_cost(
+    config: ReconfigurationConfig,
+    networks: Mapping[str, Mapping[str, Any]],
+    frozen: Mapping[str, Mapping[str, Any]],
+    iterations: int,
+    total: Optional[int],
+) -> float:
+    """Mean ``sparse_cost`` of the sparse phases in the first ``iterations`` of ``total`` iterations, or of some of many."""
+    if total is None or not config.ratio_changes:
+        return sparse_cost(config, networks, frozen)
+    starts = [span.start / total for span in config.schedule(total).spans(iterations) if span.phase == Phase.SPARSE]
+    some = starts[:: len(starts) // _SOME + 1] or [0.0]
+    return sum(sparse_cost(config, networks, frozen, done) for done in some) / len(some)
 
 
 def describe_cost(
@@ -170,9 +193,9 @@ def describe_cost(
         frozen: name → shape of D's weights and biases that do not train.
 
     Returns:
-        Giga-multiply–accumulates of a forward pass of each network for one image, dense and sparse, and peta-FLOPs of the run,
-        as it is and if it were dense; where G is reconfigured, also mega-multiply–accumulates of its layers, see ``_layers``.
-        Empty for networks that are not StyleGAN2's.
+        Giga-multiply–accumulates of a forward pass of each network for one image, dense, and sparse where the ratio is largest,
+        and peta-FLOPs of the run, as it is and if it were dense; where G is reconfigured, also mega-multiply–accumulates of its
+        layers, see ``_layers``. Empty for networks that are not StyleGAN2's.
     """
     shapes, fixed = {"G": generator, "D": discriminator}, {"G": _NONE, "D": frozen}
     try:
@@ -181,7 +204,8 @@ def describe_cost(
         return {}
     share = config.schedule(total).sparse_iterations(total) / total
     sparse = {k: n * sparse_cost(config, {k: shapes[k]}, fixed) if k in targets(config) else n for k, n in dense.items()}
-    mean = {kind: n - share * (n - sparse[kind]) for kind, n in dense.items()}
+    costs = {kind: mean_cost(config, {kind: shapes[kind]}, fixed, total, total) for kind in targets(config)}
+    mean = {kind: n * (1 - share * (1 - costs.get(kind, 1))) for kind, n in dense.items()}
     told: Dict[str, Any] = {
         "generator_gmacs": _rounded(dense["G"] / 1e9),
         "sparse_generator_gmacs": _rounded(sparse["G"] / 1e9),
@@ -204,16 +228,21 @@ def describe_cost(
 
 
 def _sparse_operations(
-    config: ReconfigurationConfig, network: str, shapes: Mapping[str, Any], frozen: Mapping[str, Any] = _NONE
+    config: ReconfigurationConfig,
+    network: str,
+    shapes: Mapping[str, Any],
+    frozen: Mapping[str, Any] = _NONE,
+    done: Optional[float] = None,
 ) -> Dict[str, float]:
     """Weight name → multiply–accumulates of a sparse forward pass of ``network`` ("G" or "D") for one image."""
+    ratio = config.of(network, done).ratio
     whole: Mapping[str, Any] = {**shapes, **frozen}
     if config.granularity == "channel":
         plan = plan_channels(config, network, shapes, frozen)
-        whole, pruned = narrow_shapes(whole, plan.layout, plan.kept), set(plan.mapping)
+        whole, pruned = narrow_shapes(whole, plan.layout, plan.at(ratio)), set(plan.mapping)
     else:
         pruned = set(select_parameters(config, network, shapes))
-    return {n: count * (1 - config.ratio if n in pruned else 1) for n, count in layer_operations(whole).items()}
+    return {n: count * (1 - ratio if n in pruned else 1) for n, count in layer_operations(whole).items()}
 
 
 def _layers(config: ReconfigurationConfig, shapes: Mapping[str, Any]) -> Dict[str, Dict[str, float]]:
@@ -253,15 +282,24 @@ class ChannelPlan:
 
     Args:
         layout: of the network.
-        kept: how many channels of each feature map stay.
+        kept: how many channels of each feature map stay, where the ratio is largest.
+        multiple, minimum: numbers of channels that stay, see ``training_hooks.sparsity.channels.kept_channels``.
         readers: parameters that read a feature map of which channels are pruned.
         mapping: parameters of the mapping network of which single weights are pruned.
     """
 
     layout: Layout
     kept: Tuple[int, ...]
+    multiple: int
+    minimum: int
     readers: Tuple[str, ...]
     mapping: Tuple[str, ...]
+
+    def at(self, ratio: float) -> Tuple[int, ...]:
+        """How many channels of each feature map stay at this ratio."""
+        each = zip(self.layout.features, self.kept)
+        sizes = self.multiple, self.minimum
+        return tuple(kept_channels(f.channels, ratio, *sizes) if k < f.channels else k for f, k in each)
 
 
 def plan_channels(
@@ -275,16 +313,14 @@ def plan_channels(
         SelectionError: no channel is pruned, or a pattern matches nothing.
         ValueError: it is not StyleGAN2's, or the ratio is too high for its mapping network.
     """
+    config = config.of(network)
     try:
         layout = Layout.of(shapes, frozen)
     except ValueError as err:
         raise ValueError(f"granularity=channel: {err}; granularity=weight prunes any network") from err
-    chosen = set(_of_channels(config, shapes))
+    chosen, sizes = set(_of_channels(config, shapes)), (config.channel_multiple, config.channel_min)
     kept = [
-        kept_channels(f.channels, config.ratio, config.channel_multiple, config.channel_min)
-        if chosen.issuperset(f.writers)
-        else f.channels
-        for f in layout.features
+        kept_channels(f.channels, config.ratio, *sizes) if chosen.issuperset(f.writers) else f.channels for f in layout.features
     ]
     pruned = [i for i, (f, k) in enumerate(zip(layout.features, kept)) if k < f.channels]
     if not pruned:
@@ -296,7 +332,7 @@ def plan_channels(
         )
     readers = [name for name in shapes if layout.axes.get(name, (None, None))[1] in pruned]
     mapping = _without_thin(config, network, {name: shapes[name] for name in _mapping_in_scope(config, shapes)})
-    return ChannelPlan(layout, tuple(kept), tuple(readers), tuple(mapping))
+    return ChannelPlan(layout, tuple(kept), *sizes, tuple(readers), tuple(mapping))
 
 
 def _mapping_in_scope(config: ReconfigurationConfig, shapes: Mapping[str, Sequence[int]]) -> List[str]:
