@@ -262,6 +262,15 @@ def test_on_the_cpu_it_computes_in_single_precision() -> None:
     assert not Judge({"D": D}, torch.device("cpu")).networks["D"].first.use_fp16
 
 
+def test_a_teacher_that_is_no_longer_finite_ends_the_run(tmp_path: Path) -> None:
+    broken = Discriminator()
+    with torch.no_grad():
+        broken.last.bias.fill_(float("nan"))
+    torch.save({"networks": {"D": broken.state_dict()}}, tmp_path / "broken.pt")
+    with pytest.raises(RuntimeError, match="says of images what is not finite"):
+        Mine(Teacher(network=str(tmp_path / "broken.pt"))).train(1).loop.end_tick()
+
+
 # ---------------------------------------------------------------- the host
 
 
@@ -334,3 +343,14 @@ def test_what_cannot_be_is_one_line_before_training(
     result = CliRunner().invoke(main, [*common, *arguments], prog_name="regan-ext")
     told = result.output.strip().splitlines()[-1]
     assert result.exit_code == 2 and told.startswith("Error: ") and said.format(**places) in told, result.output
+
+
+def test_the_snapshot_that_a_run_begins_with_may_be_its_teacher(files: Path, data_zip: Path, tmp_path: Path) -> None:
+    common = ["train", "--host=embedded", "-n", f"--outdir={tmp_path}", f"--data={data_zip}", *SMALL]
+    options = [f"--teacher={files}/networks.pkl", f"--resume={files}/networks.pkl", "--teacher-augment"]
+    result = CliRunner().invoke(main, [*common, *options], prog_name="regan-ext")
+    assert result.exit_code == 0, result.output
+    assert "Note: --teacher is the snapshot that the run begins with." in result.output
+    assert "Note: It does not train, and G learns to exploit that" in result.output
+    assert "networks.pkl, augment true; the rest as by default" in result.output
+    assert "-teacher-fixed-a0.9-augment" in result.output
