@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections import Counter
 from typing import Any, List
@@ -11,7 +12,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.ring import new_groups, train
+from support.processes import TESTS
+from support.ring import modes, new_groups, train
 
 from training_hooks import Group, Groups
 from training_hooks.methods.groups.config import GroupsConfig
@@ -235,4 +237,19 @@ def test_groups_of_none_are_refused() -> None:
 
 
 def test_the_ring_trains_in_groups() -> None:
-    assert train(new_groups(2, 1, 2), 5).exchanges == 2
+    """What comes of it takes minutes: the next test looks at the lines that ``tests/benchmarks/ring.py`` has printed."""
+    groups = train(new_groups(2, 3, 2), 5)
+    assert groups.exchanges == 2
+    assert [(len(each), union <= sum(each)) for each, union in modes(groups)] == [(2, True)] * 3
+
+
+def test_with_exchanges_a_generator_has_found_at_least_one_mode_more() -> None:
+    lines = (TESTS.parent / "docs" / "results" / "groups-ring.jsonl").read_text("utf-8").splitlines()
+    found = {(line["groups"], line["interval"], line["set"]): line for line in map(json.loads, lines)}
+    card = (TESTS.parent / "training_hooks" / "methods" / "groups" / "card.md").read_text("utf-8")
+    for number, of in (("never", None), ("every 100 iterations", 100), ("every 25 iterations", 25)):
+        both = [found[2, of, start] for start in (0, 1)]
+        assert f"| {number} | {both[0]['modes']:.1f} | {both[1]['modes']:.1f} |" in card
+        for line, without in zip(both, (found[2, None, start] for start in (0, 1))):
+            assert len(line["seeds"]) == 6 and line["modes"] == pytest.approx(sum(map(sum, line["seeds"])) / 12, abs=1e-3)
+            assert of is None or line["modes"] >= without["modes"] + 1

@@ -216,7 +216,7 @@ def test_killed_wherever_it_may_be_the_same_command_ends_alike(
     options = ("--groups=2", "--interval=60")
     whole = installed(monkeypatch)
     assert groups(tmp_path / "whole", capsys, *options)[0] == 0
-    assert whole.events == 2 * 2 * 2 + (2 + 4)  # trainings, and of the exchange files that are written and moved
+    assert whole.events == 2 * 2 * 2 + (2 + 5)  # trainings, and of the exchange files that are written and moved
     expected = ends(tmp_path / "whole", 2)
     for event in range(whole.events):
         out = tmp_path / str(event)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, List
 
@@ -139,6 +140,25 @@ def test_a_signal_is_noticed_before_there_is_a_process(tmp_path: Path) -> None:
         assert supervisor.was_signalled
         assert supervisor.run([sys.executable, "-c", "print(1)"], tmp_path / "log") is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_side_by_side_have_variables_of_their_own_and_are_all_stopped(tmp_path: Path) -> None:
+    code = "trap 'echo snapshot; exit 0' USR1; echo $CUDA_VISIBLE_DEVICES; while true; do sleep 0.02; done"
+    lines: List[str] = []
+    logs = [tmp_path / "0", tmp_path / "1"]
+    with Supervisor(lines.append) as supervisor, ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(supervisor.run, ["sh", "-c", code], log, variables={"CUDA_VISIBLE_DEVICES": f"{log.name},7"})
+            for log in logs
+        ]
+        until = time.monotonic() + 30
+        while not all(log.exists() and log.read_text() for log in logs):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert [run.result() for run in runs] == [None, None] and supervisor.was_signalled
+    assert [log.read_text().split() for log in logs] == [["0,7", "snapshot"], ["1,7", "snapshot"]]
+    assert lines == ["Stopping: the training processes write a snapshot first. Ctrl-C now would stop them without."]
 
 
 def test_a_training_is_not_left_alone_by_a_supervisor_that_fails(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def make(record: Path, folders: Sequence[Path], until: int, partners: Sequence[i
     again, it ends with each discriminator in exactly one run.
 
     Args:
-        record: file that is written last.
+        record: file that is there once all is done.
         folders: of the groups, each with its run folders.
         until: iterations that they have trained.
         partners: group → the group whose discriminator it gets.
@@ -60,8 +60,7 @@ def make(record: Path, folders: Sequence[Path], until: int, partners: Sequence[i
     for name, place in journal["places"].items():
         if (part / name).exists():
             os.replace(part / name, record.parent / place)
-    with whole_file(record) as file:
-        file.write(json.dumps({"iterations": until, "partners": list(partners)}).encode() + b"\n")
+    os.replace(part / _JOURNAL, record)
     shutil.rmtree(part)
 
 
@@ -96,7 +95,7 @@ def _stage(
         for path, target in ((pickled, snapshot), (state, states.state_path(snapshot))):
             places[path.name] = os.path.relpath(target, part.parent.resolve())
     with whole_file(part / _JOURNAL) as file:
-        file.write(json.dumps({"places": places}).encode())
+        file.write(json.dumps({"iterations": until, "partners": list(partners), "places": places}).encode() + b"\n")
 
 
 _Pair = Tuple[Mapping[str, Any], Mapping[str, Any]]

@@ -190,5 +190,5 @@ def plan(groups: GroupsFolder, moments: Sequence[int], devices: Tuple[Optional[s
             exchange.make, groups.record(number), [run.folder for run in runs], until, drawn, groups.host, groups.trust
         )
         check = partial(exchange.check, groups.record(number), drawn)
-        needs = (Making(groups.record(number), make, check, "with the discriminators of other groups", (stretch,)),)
+        needs = (Making(groups.record(number), make, check, "by exchanging discriminators", (stretch,)),)
     return Stretch(tuple(Member(groups, group, len(moments)) for group in range(groups.count)), devices, None, needs)

@@ -174,5 +174,5 @@ class Supervisor:
         if urgent:
             self._say("Ended at once, without a snapshot.")
         elif not again:
-            what = "process writes" if len(processes) == 1 else "processes write"
-            self._say(f"Stopping: the training {what} a snapshot first. Ctrl-C now would stop it without.")
+            what, them = ("process writes", "it") if len(processes) == 1 else ("processes write", "them")
+            self._say(f"Stopping: the training {what} a snapshot first. Ctrl-C now would stop {them} without.")
