@@ -146,13 +146,17 @@ def test_processes_side_by_side_have_variables_of_their_own_and_are_all_stopped(
     code = "trap 'echo snapshot; exit 0' USR1; echo $CUDA_VISIBLE_DEVICES; while true; do sleep 0.02; done"
     lines: List[str] = []
     logs = [tmp_path / "0", tmp_path / "1"]
+    watched = {log: threading.Event() for log in logs}
     with Supervisor(lines.append) as supervisor, ThreadPoolExecutor(2) as pool:
         runs = [
-            pool.submit(supervisor.run, ["sh", "-c", code], log, variables={"CUDA_VISIBLE_DEVICES": f"{log.name},7"})
+            pool.submit(
+                supervisor.run, ["sh", "-c", code], log, look=watched[log].set, every=0.01,
+                variables={"CUDA_VISIBLE_DEVICES": f"{log.name},7"},
+            )
             for log in logs
-        ]
+        ]  # fmt: skip
         until = time.monotonic() + 30
-        while not all(log.exists() and log.read_text() for log in logs):
+        while not all(watched[log].is_set() and log.read_text() for log in logs):
             assert time.monotonic() < until
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
