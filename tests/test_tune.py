@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import optuna
 import pytest
@@ -208,7 +208,7 @@ class Trainer:
         self.commands: List[List[str]] = []
         self.asked = 0
 
-    def __call__(self, command: Sequence[str], log: Path, handles: Sequence[int]) -> "Trainer":
+    def __call__(self, command: Sequence[str], log: Path, handles: Sequence[int], variables: Mapping[str, str]) -> "Trainer":
         self.commands.append(list(command))
         self.asked = 0
         self.folder = log.parent
