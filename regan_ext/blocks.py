@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .support.errors import UserError
 from .support.numbers import COUNT, FiniteFloat, Int
 from .support.text import echo
 
@@ -69,6 +70,8 @@ def cost(
 
     from .tables.sheet import FORMATS
 
+    if batch < processes:
+        raise UserError(f"--batch={batch} leaves some of {processes} processes without an image; give {processes} or more")
     image = channels * resolution**2 * value_bytes
     sizes = (4e6 * g_params, 4e6 * d_params)
     work = Work(processes, batch, image, *sizes, g_sec, d_sec, answer_sec, 1.25e8 * link, server_sec / 1e9)

@@ -301,6 +301,7 @@ def test_the_card_has_what_was_measured() -> None:
         ("--link=nan", "is not a finite number"),
         ("--d-sec=-1", "'--d-sec'"),
         ("--batch=0", "'--batch'"),
+        ("--batch=1", "--batch=1 leaves some of 2 processes without an image; give 2 or more"),
         ("", "Missing option '--answer-sec'"),
     ],
 )

@@ -277,6 +277,7 @@ def test_a_run_ahead_of_the_others_and_one_that_is_gone_are_named(tmp_path: Path
     (["--grow=0.5"], "Invalid value for '--grow'"),
     (["--longest=20"], "longest must be at least the interval, 30, got 20"),
     (["--at-once=0"], "Invalid value for '--at-once'"),
+    (["--seed=4294967294"], "--seed=4294967294 is too large for 3 groups, each of which has the next seed"),
     (["--states=false"], "--states cannot be given to the runs of a group: discriminators are exchanged by them"),
     (["--groups-push=1"], "--groups-push cannot be given to the runs of a group: give --push itself"),
     (["--resume=latest"], "--resume=latest cannot be given to the runs of a group: runs that were interrupted go on anyway"),
@@ -310,6 +311,22 @@ def test_what_cannot_be_is_refused_in_one_line_before_anything_trains(
     assert not trainer.commands and not (tmp_path / "out").exists()
 
 
+def test_a_damaged_record_is_not_to_be_deleted_and_what_is_told_to_be_written_serves(
+    tmp_path: Path, trainer: Trainer, capsys: Any
+) -> None:
+    assert groups(tmp_path, capsys)[0] == 0
+    expected, record = ends(tmp_path, 3), tmp_path / "exchange-1.json"
+    record.write_text("{")
+    code, output = groups(tmp_path, capsys)
+    told = output.splitlines()[-1]
+    assert code == 1 and "exchange-1.json is no JSON; bring it back, or write " in told and "do not delete it" in told
+    record.write_text(told.split("write ")[1].split(" into it")[0])
+    assert groups(tmp_path, capsys)[0] == 0 and ends(tmp_path, 3) == expected
+    (tmp_path / "groups.json").write_text("{")
+    code, output = call(["groups", f"--outdir={tmp_path}"], capsys)
+    assert code == 4 and "groups.json is no JSON; delete it, and give all options" in output
+
+
 def test_what_is_missing_and_what_differs_is_told(tmp_path: Path, trainer: Trainer, capsys: Any) -> None:
     code, output = call(["groups", f"--outdir={tmp_path}", "--data=a.zip"], capsys)
     assert code == 2 and "--groups is missing" in output
@@ -322,7 +339,7 @@ def test_what_is_missing_and_what_differs_is_told(tmp_path: Path, trainer: Train
 
 
 def test_seeds_are_read_however_they_are_typed() -> None:
-    for options, seed in (((), 0), (("--seed", "4"), 4), (("--seed=1", "--seed=7"), 7)):
+    for options, seed in (((), 0), (("--seed", "4"), 4), (("--seed=1", "--seed=7"), 7), (("--seed=+9",), 9)):
         folder = GroupsFolder(Path("x"), ("--groups=2", "--interval=30"), options, "a.zip")
         assert folder.seed == seed
         assert Member(folder, 1).own_options() == ["--groups-interval=30", f"--seed={seed + 1}"]

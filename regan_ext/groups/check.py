@@ -20,6 +20,7 @@ __all__ = ["devices_of", "moments_of"]
 
 # Methods that need D's optimizer and keep nothing of one D: the same layers or masks in all groups, or a judge beside D.
 _KEEP_NOTHING = ("groups", "freezed", "ticket", "teacher")
+_SEEDS = 2**32  # of the hosts, which give each process seeds of its own
 
 
 def moments_of(groups: GroupsFolder) -> List[int]:
@@ -35,6 +36,8 @@ def moments_of(groups: GroupsFolder) -> List[int]:
     progress = args.get("progress_fn") or {}
     if progress.get("resume_state") or progress.get("resume_plain"):
         raise UserError("--resume: groups begin anew; to begin from the networks alone, copy the snapshot into another folder")
+    if (groups.seed + groups.count) * (groups.gpus or 1) > _SEEDS:
+        raise UserError(f"--seed={groups.seed} is too large for {groups.count} groups, each of which has the next seed")
     if groups.count == 1:
         return []
     return Regroupings(_config(args)).until(total_iterations(args) - 1)

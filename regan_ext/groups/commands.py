@@ -74,12 +74,13 @@ def _about(folder: Path, given: Dict[str, Any]) -> Tuple[str, ...]:
     from training_hooks.methods.groups.config import GroupsConfig
     from training_hooks.methods.setting import as_text
 
-    from ..steps.training import noted, settings_of
+    from ..steps.shared import read_note
+    from ..steps.training import settings_of
     from .plan import GroupsFolder
 
     defaults = {each.name: getattr(GroupsConfig(), each.name) for each in fields(GroupsConfig)}
     names = ("groups", *defaults)
-    before = (option.partition("=") for option in settings_of(noted(folder / GroupsFolder.NOTE)) or ())
+    before = (option.partition("=") for option in settings_of(read_note(folder / GroupsFolder.NOTE)) or ())
     known = {flag[2:]: value for flag, _, value in before if flag[2:] in names}
     chosen = {**defaults, **known, **{name: value for name, value in given.items() if value is not None}}
     if chosen.get("groups") is None:

@@ -17,7 +17,7 @@ from ..runs.chain import last_run
 from ..snapshots.open import open_snapshot
 from ..support.reading import Damaged, mapping, read_json
 
-__all__ = ["check", "exchanged", "make"]
+__all__ = ["check", "exchanged", "make", "remedy"]
 
 _OF_D = ("D", "augment_pipe")  # in a pickle; the strength of augmentation is in the second
 _OF_D_IN_STATE = ("augment_p", "ada_pending")
@@ -32,6 +32,11 @@ def check(record: Path, partners: Sequence[int]) -> Optional[str]:
     except Damaged as err:
         return f"{record} {err}"
     return None if found == list(partners) else f"{record} tells of another exchange"
+
+
+def remedy(partners: Sequence[int]) -> str:
+    """What to do about a record that is lost or damaged: made anew, it would have discriminators exchanged a second time."""
+    return f"bring it back, or write {json.dumps({'partners': list(partners)})} into it, but do not delete it"
 
 
 def make(record: Path, folders: Sequence[Path], until: int, partners: Sequence[int], host: Optional[str], trust: bool) -> None:

@@ -42,11 +42,14 @@ class GroupsFolder(Shared):
     @property
     def seed(self) -> int:
         """Seed of the first group; each further one has the next."""
-        found, before = 0, ""
+        found, before = "0", ""
         for option in self.options:
-            value = option if before == "--seed" else option.partition("=")[2] if option.startswith("--seed=") else ""
-            found, before = int(value) if value.isdecimal() else found, option
-        return found
+            found = option if before == "--seed" else option.partition("=")[2] if option.startswith("--seed=") else found
+            before = option
+        try:
+            return int(found)
+        except ValueError:
+            return 0  # train says what is wrong with it
 
     def record(self, number: int) -> Path:
         """The file that says how discriminators were exchanged."""
@@ -190,5 +193,6 @@ def plan(groups: GroupsFolder, moments: Sequence[int], devices: Tuple[Optional[s
             exchange.make, groups.record(number), [run.folder for run in runs], until, drawn, groups.host, groups.trust
         )
         check = partial(exchange.check, groups.record(number), drawn)
-        needs = (Making(groups.record(number), make, check, "by exchanging discriminators", (stretch,)),)
+        how, remedy = "by exchanging discriminators", exchange.remedy(drawn)
+        needs = (Making(groups.record(number), make, check, how, (stretch,), remedy),)
     return Stretch(tuple(Member(groups, group, len(moments)) for group in range(groups.count)), devices, None, needs)

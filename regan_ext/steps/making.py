@@ -25,6 +25,7 @@ class Making(Step):
         check: why the file that is there is another; None where it is the one.
         how: in words, what it is made from.
         needs: steps that come first.
+        remedy: what to do about another one.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Making(Step):
     check: Callable[[], Optional[str]]
     how: str
     needs: Tuple[Step, ...] = ()
+    remedy: str = ANEW
 
     @property
     def name(self) -> str:
@@ -49,7 +51,7 @@ class Making(Step):
         if not self.path.exists():
             return Standing(FRESH)
         wrong = self.check()
-        return Standing(FINISHED, str(self.path)) if wrong is None else Standing(DIFFERS, f"{wrong}; {ANEW}")
+        return Standing(FINISHED, str(self.path)) if wrong is None else Standing(DIFFERS, f"{wrong}; {self.remedy}")
 
     def preview(self, now: Standing) -> str:
         return f"# {self.path} is made {self.how}"

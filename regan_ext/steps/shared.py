@@ -16,7 +16,7 @@ from ..train.faults import FilesFault
 from .step import Standing
 from .training import Training, difference, settings_of
 
-__all__ = ["Shared", "SharedRun"]
+__all__ = ["Shared", "SharedRun", "read_note"]
 
 _S = TypeVar("_S", bound="Shared")
 
@@ -96,7 +96,7 @@ class Shared:
             flag = option if option in cls.RESERVED else option.split("=")[0]
             if flag in cls.RESERVED:
                 raise UserError(f"{flag} cannot be given to the runs of a {cls.NOUN}: {cls.RESERVED[flag]}")
-        note = _noted(folder / cls.NOTE)
+        note = read_note(folder / cls.NOTE)
         before, where = settings_of(note), mapping(note.get("where"))
         if before is not None and not options:
             options = before[len(about) + 1 :]
@@ -164,8 +164,12 @@ class SharedRun(Training):
         return ", ".join([now.detail, *(f"{name} {value:.5g}" for name, value in values.items())])
 
 
-def _noted(path: Path) -> Mapping[str, Any]:
-    """What is written down of a folder; empty where nothing is."""
+def read_note(path: Path) -> Mapping[str, Any]:
+    """What is written down of a folder; empty where nothing is.
+
+    Raises:
+        FilesFault: it cannot be read.
+    """
     try:
         return mapping(read_json(path)) if path.exists() else {}
     except Damaged as err:
