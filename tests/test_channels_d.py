@@ -186,6 +186,9 @@ def test_other_discriminators_and_what_prunes_nothing_are_refused(networks: Any)
     with pytest.raises(ValueError, match=r"there is no b4\.out"):
         Layout.of({"b8.conv0.weight": (4, 4, 3, 3)})
     config = ReconfigurationConfig(target="D", granularity="channel")
+    own = ReconfigurationConfig(0.5, target="both", granularity="channel", ratio_d="0.01")
+    with pytest.raises(SelectionError, match=r"ratio_d 0\.01 prunes no channel of D"):
+        plan_channels(own, "D", parameter_shapes(discriminator(networks)))
     with pytest.raises(SelectionError, match="prunes no channel of D: the widest feature map has 12"):
         plan_channels(config, "D", parameter_shapes(discriminator(networks)))
 

@@ -199,6 +199,13 @@ def test_all_ranks_have_the_frozen_layers_of_the_pickle(train: Any, came: Path, 
     (["--freeze-d=3blocks", "--resume={came}"], "--freeze-d: D has fewer blocks than 3"),
     (["--freeze-d=*", "--resume={came}"], "--freeze-d: they are all that D has, and it would not train"),
     (["--freeze-d=-4"], "--freeze-d: must be one resolution of D such as 32"),
+    (["--freeze-d=b16.*", "--resume={came}", "--regan-ratio=0.3", "--regan-target=D", "--regan-interval=1"],
+     "--freeze-d: D.b16.conv0.weight would have to stay as it came, and --regan-ratio prunes it (3 such in all)"),
+    (["--freeze-d=b8.conv0.*", "--resume={came}", "--regan-ratio=0.3", "--regan-target=both", "--regan-granularity=channel",
+      "--regan-channel-min=2", "--regan-channel-multiple=1", "--regan-interval=1"],
+     "--freeze-d: D.b8.conv0.weight would have to stay as it came, and --regan-ratio prunes it"),
+    (["--freeze-d=b8.conv0.weight", "--resume={came}", "--rg", "--rg-reach=0.3@1kimg", "--metrics=fid50k_full"],
+     "--freeze-d: D.b8.conv0.weight would have to stay as it came, and --rg prunes it"),
 ])  # fmt: skip
 def test_mistakes_are_told_in_one_line(options: List[str], said: str, came: Path, data_zip: Path, tmp_path: Path) -> None:
     from click.testing import CliRunner

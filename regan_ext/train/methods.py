@@ -10,7 +10,7 @@ import click
 
 from training_hooks.core.engine import construct_hook
 from training_hooks.core.schedule import TooShort
-from training_hooks.methods.method import Facts, Method, find
+from training_hooks.methods.method import Facts, Method, Plan, find
 from training_hooks.methods.setting import Config
 from training_hooks.nvidia import host_loop as loop
 
@@ -117,7 +117,9 @@ def add(
     for method, config in on:
         _check_hook(method, config)
         _check_length(method, config, facts, request, args["total_kimg"])
-    plans = {method.name: _plan(method, config, facts, request) for method, config in on}
+    planned = {method.name: (method, _plan(method, config, facts, request)) for method, config in on}
+    _check_held(list(planned.values()))
+    plans = {name: plan.values for name, (_, plan) in planned.items()}
     suffix = "".join(method.suffix(request.methods[method.name], config) for method, config in on)
     listed = [*(method.entry(config) for method, config in on), *hooks]
     sparse = (m for m, config in on if config.schedule(facts.total) is not None and plans[m.name].get("is_pruned", True))
@@ -199,14 +201,29 @@ def _check_length(method: Method, config: Config, facts: Facts, request: options
         raise options.of_setting(method, ValueError(f"{err}; {kimg}; {remedy}"), request) from err
 
 
-def _plan(method: Method, config: Config, facts: Facts, request: options.Request) -> Mapping[str, Any]:
+def _plan(method: Method, config: Config, facts: Facts, request: options.Request) -> Plan:
     if method.plan is None:
-        return {}
+        return Plan({})
     with _told_by_option(method, request):
         plan = method.plan(config, facts)
     for note in plan.notes:
         echo(f"Note: {note}", err=True)
-    return plan.values
+    return plan
+
+
+def _check_held(planned: Sequence[Tuple[Method, Plan]]) -> None:
+    """Check that no method prunes what another one holds.
+
+    Raises:
+        click.BadParameter: one does.
+    """
+    for holder, holds in planned:
+        for method, plan in planned:
+            both = sorted(set(holds.held) & set(plan.pruned))
+            if both:
+                what = f"{both[0]} would have to stay as it came, and {method.switch_flag} prunes it"
+                more = f" ({len(both)} such in all)" if len(both) > 1 else ""
+                raise click.BadParameter(f"{what}{more}; leave them out of one of the two", param_hint=holder.switch_flag)
 
 
 def _install_seams(args: Any, hooks: List[Dict[str, Any]], needed: Sequence[str], is_rate_set: bool) -> None:

@@ -100,10 +100,14 @@ class Plan:
     Args:
         values: numbers and names, as JSON; kept in the run folder.
         notes: sentences that the user should read before the run begins.
+        pruned: weights that it sets to zero at times, such as "D.b16.conv0.weight".
+        held: weights and biases that have to stay as they came, named likewise. No other method of the run may prune them.
     """
 
     values: Mapping[str, Any]
     notes: Tuple[str, ...] = ()
+    pruned: Tuple[str, ...] = ()
+    held: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

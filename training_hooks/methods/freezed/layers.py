@@ -71,4 +71,4 @@ def outlook(config: FreezeDConfig, facts: Facts) -> Plan:
         raise ValueError("layers: they are all that D has, and it would not train; name fewer")
     host = f", as --freezed={layers} does" if any(config.depth) else ""
     note = f"FreezeD leaves {layers} layers of D as they come, {of_all:.1%} of its weights{host}."
-    return Plan({"layers": layers, "share": of_all}, (note,))
+    return Plan({"layers": layers, "share": of_all}, (note,), held=tuple(f"D.{name}" for name in names))

@@ -188,9 +188,11 @@ class ReconfigurationConfig(Config):
         return begin != end
 
     def of(self, network: str, done: Optional[float] = None) -> "ReconfigurationConfig":
-        """The settings with the ratio of one network: the largest of the run, or that after the share ``done`` of it."""
+        """The settings with the ratio of one network: the largest of the run, or that after the share ``done`` of it.
+        ``ratio_d`` is the same where the network has it, and "" otherwise."""
         begin, end = self.ratios(network)
-        return replace(self, ratio=max(begin, end) if done is None else begin + (end - begin) * done, ratio_d="")
+        ratio = max(begin, end) if done is None else begin + (end - begin) * done
+        return replace(self, ratio=ratio, ratio_d=repr(ratio) if network == "D" and self.ratio_d and ratio else "")
 
     def scale(self, phase: Phase) -> float:
         """Factor on the learning rate in phases of a kind."""

@@ -196,14 +196,14 @@ class Reconfiguration(OwnLoop, Hook):
         numel = sum(n.numel for n in networks)
         done = self._iteration + 1
         cost = mean_cost(self.config, *self._shapes, done, self._total)
-        weight, roles = [n.numel / numel for n in networks], by_role(networks)
+        roles = by_role(networks)
         values = {
             "ReGAN/phase": float(span.phase),
             "ReGAN/cycle": float(span.cycle),
             "ReGAN/sparsity": sum(n.zeros() for n in networks) / numel,
             "ReGAN/lr": next(iter(self._rates.values())).current,
-            "ReGAN/mask_change": sum(n.changed * w for n, w in zip(networks, weight)),
-            "ReGAN/explored": sum(n.explored * w for n, w in zip(networks, weight)),
+            "ReGAN/mask_change": self._mean("changed"),
+            "ReGAN/explored": self._mean("explored"),
             "ReGAN/hook_ms": self._hook_clock.read(),
             "ReGAN/flops_ratio": 1 - (1 - cost) * self.schedule.sparse_iterations(done) / done,
             **{f"ReGAN/mask_change/{role}": changed for role, (changed, _) in roles.items()},
@@ -313,8 +313,12 @@ class Reconfiguration(OwnLoop, Hook):
     def _tell(self, span: Span) -> None:
         if self._lines is not None:
             told = span.cycle > 1 and not self._pending
-            changed = next(iter(self._networks.values())).changed if told else None
+            changed = self._mean("changed") if told else None
             self._lines.switch(span, fact(span.phase, self.config, changed, self._done(span)))
+
+    def _mean(self, share: str) -> float:
+        """Of a share that the masks of each network have, over all selected weights."""
+        return sum(getattr(n, share) * n.numel for n in self._networks.values()) / self.selected_weights
 
     def _prune(self, kind: str) -> None:
         """Choose the masks of ``kind`` and zero its pruned weights, and those of its average."""

@@ -94,7 +94,8 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
         values["exploration"] = _exploration(config, facts, selected["G"])
         note = _note(config, values["exploration"].get("mask_change", {}))
         notes += [] if note is None else [note]
-    return Plan(values, tuple(notes))
+    pruned = [f"{kind}.{name}" for kind in kinds for name in selected[kind]] if values["sparse_phases"] else []
+    return Plan(values, tuple(notes), tuple(pruned))
 
 
 def _exploration(config: ReconfigurationConfig, facts: Facts, selected: Sequence[str]) -> Dict[str, Any]:

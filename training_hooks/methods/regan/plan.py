@@ -112,8 +112,13 @@ def _moved(config: ReconfigurationConfig) -> float:
 
 
 def ratio_of(config: ReconfigurationConfig) -> str:
-    """What decides which tensors are too thin, for messages."""
-    return f"ratio {config.ratio:g}" + (f" with turnover {config.turnover:g}" if config.turnover else "")
+    """What decides which tensors are too thin, for messages, of the settings of one network."""
+    return f"{_name(config)} {config.ratio:g}" + (f" with turnover {config.turnover:g}" if config.turnover else "")
+
+
+def _name(config: ReconfigurationConfig) -> str:
+    """The setting that the ratio of one network comes from."""
+    return "ratio_d" if config.ratio_d else "ratio"
 
 
 def _is_thin(ratio: float, shape: Sequence[int]) -> bool:
@@ -326,9 +331,9 @@ def plan_channels(
     if not pruned:
         widest = max((f.channels for f in layout.features), default=0)
         raise SelectionError(
-            f"ratio {config.ratio:g} prunes no channel of {network}: the widest feature map has {widest}, the kept ones are "
-            f"rounded up to a multiple of {config.channel_multiple} and are at least {config.channel_min}; lower those two or "
-            "raise the ratio"
+            f"{_name(config)} {config.ratio:g} prunes no channel of {network}: the widest feature map has {widest}, the kept "
+            f"ones are rounded up to a multiple of {config.channel_multiple} and are at least {config.channel_min}; lower those "
+            "two or raise the ratio"
         )
     readers = [name for name in shapes if layout.axes.get(name, (None, None))[1] in pruned]
     mapping = _without_thin(config, network, {name: shapes[name] for name in _mapping_in_scope(config, shapes)})

@@ -79,4 +79,4 @@ def outlook(config: RGConfig, facts: Facts) -> Plan:
                 f"after {restart} sparse iterations the ramp keeps {RESTART:.0%} of fresh weights, and tensors begin anew with "
                 "thresholds of 0, unless quality has made the run dense for part of it."
             )
-    return Plan(values, tuple(notes))
+    return Plan(values, tuple(notes), tuple(f"{kind}.{name}" for kind in names for name in names[kind]))
