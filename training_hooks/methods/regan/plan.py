@@ -332,8 +332,8 @@ def plan_channels(
         widest = max((f.channels for f in layout.features), default=0)
         raise SelectionError(
             f"{_name(config)} {config.ratio:g} prunes no channel of {network}: the widest feature map has {widest}, the kept "
-            f"ones are rounded up to a multiple of {config.channel_multiple} and are at least {config.channel_min}; lower those "
-            "two or raise the ratio"
+            f"ones are rounded up to a multiple of {config.channel_multiple} and are at least {config.channel_min}; lower "
+            "those two or raise the ratio"
         )
     readers = [name for name in shapes if layout.axes.get(name, (None, None))[1] in pruned]
     mapping = _without_thin(config, network, {name: shapes[name] for name in _mapping_in_scope(config, shapes)})
