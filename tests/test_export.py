@@ -228,6 +228,13 @@ def test_a_state_without_masks_means_magnitude(snapshot: Path, state_of: Any, ne
     assert "the smallest 0.3 of each tensor by magnitude, no masks beside" in export(snapshot, "--to=sparse")
 
 
+def test_masks_of_d_alone_do_not_mean_that_g_was_pruned(snapshot: Path, state_of: Any) -> None:
+    state = state_of({"D": {"b16.conv0.weight": torch.ones(16, 16, 3, 3, dtype=torch.bool)}})
+    said = export(snapshot, "--to=sparse", code=2)
+    assert f"{state.name} has masks of D alone" in said and "add --ratio" in said
+    assert "the smallest 0.3 of each tensor by magnitude" in export(snapshot, "--to=sparse", "--ratio=0.3")
+
+
 @pytest.mark.parametrize("to", ["sparse", "narrow"])
 def test_the_state_of_another_snapshot_is_refused(regan_run: Run, snapshot: Path, to: str) -> None:
     """As a run that goes on refuses it: a snapshot that was written anew leaves the older state beside it."""

@@ -186,7 +186,7 @@ def test_a_dense_snapshot_takes_the_channels_of_its_state(run: Run, dense: Path,
 
 def test_without_pruned_channels_it_says_what_to_do(run: Run, dense: Path) -> None:
     remedy = "--regan-granularity=channel, such as its network-pair-NNNNNN-sparse.pkl, or add --ratio"
-    assert f"{dense} has no pruned channel; take" in (said := export(dense, "--to=narrow", code=2)) and remedy in said
+    assert f"{dense} has no pruned channel of G; take" in (said := export(dense, "--to=narrow", code=2)) and remedy in said
     state = torch.load(state_path(run.snapshot(1)))
     network = state["hooks"]["regan"]["networks"]["G"]
     del network["kept"]  # as of single weights

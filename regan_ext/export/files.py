@@ -123,6 +123,9 @@ def write_sparse(snapshot: Snapshot, path: Path, ratio: Optional[float]) -> List
         path: to write to.
         ratio: prune each network by its own magnitudes; None: by the masks of the state file beside the snapshot, else by
             magnitude at ``DEFAULT_RATIO``. A snapshot of a ticket has its zeros already, and stays as it is without one.
+
+    Raises:
+        UserError: the state file cannot be used, or its masks are of D alone.
     """
     if ratio is None:
         ticket = ticket_run(snapshot.path)
@@ -130,7 +133,11 @@ def write_sparse(snapshot: Snapshot, path: Path, ratio: Optional[float]) -> List
             return _write_ticket(snapshot, path, ticket)
     state, lines = states.state_path(snapshot.path), []
     with_state = ratio is None and snapshot.kimg is not None and state.is_file()
-    of_state = masks_of_state(state, snapshot.path).get("G", {}) if with_state else {}
+    of_networks = masks_of_state(state, snapshot.path) if with_state else {}
+    of_state = of_networks.get("G", {})
+    if of_networks and not of_state:
+        whose = " and ".join(of_networks)
+        raise UserError(f"{state} has masks of {whose} alone, so the run has pruned nothing of G; add --ratio to prune it now")
     for which, network in generators(snapshot).items():
         if of_state:
             keep, tensors = of_state, masked(network, which, of_state, state)

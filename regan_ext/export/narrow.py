@@ -103,8 +103,8 @@ def _prune_by_state(snapshot: Snapshot, networks: Networks, layout: Layout) -> s
                 "some, --to=sparse takes this one as it is, and --ratio prunes channels now"
             )
         raise UserError(
-            f"{snapshot.path} has no pruned channel; take a snapshot of a sparse phase of a run with "
-            "--regan-granularity=channel, such as its network-pair-NNNNNN-sparse.pkl, or add --ratio to prune channels now"
+            f"{snapshot.path} has no pruned channel of G; take a snapshot of a sparse phase of a run "
+            "with --regan-granularity=channel, such as its network-pair-NNNNNN-sparse.pkl, or add --ratio to prune channels now"
         )
     with torch.no_grad():
         for name, network in networks.items():
