@@ -47,5 +47,6 @@ def outlook(config: TeacherConfig, facts: Facts) -> Plan:
     notes = [f"The teacher counts {1 - first:g}" + (f", and {1 - last:g} at the end of the run." if first != last else ".")]
     if config.mode != "live" and min(first, last) < 1:
         what = "does not train" if config.mode == "fixed" else "never sees this run's fakes"
-        notes.append(f"It {what}, and G learns to exploit that, the more the more it counts; with --teacher-data it is live.")
+        live = "with --teacher-mode=live" if config.data else "with --teacher-data"
+        notes.append(f"It {what}, and G learns to exploit that, the more the more it counts; {live} it is live.")
     return Plan({"alpha_first": first, "alpha_last": last}, tuple(notes))
