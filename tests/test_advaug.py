@@ -587,6 +587,6 @@ def test_a_d_of_many_logits_and_a_feature_that_is_none_are_told() -> None:
     with pytest.raises(RuntimeError, match=r"the feature at D\.flat is no batch of numbers \[batch, \.\.\.\] but \[3\]"):
         place.catch(lambda: flat(torch.zeros(3)))
     assert not flat._forward_pre_hooks
-    with pytest.raises(ValueError, match="goes through run_D; SimpleNamespace has none"):
+    with pytest.raises(ValueError, match="goes through D; SimpleNamespace has none"):
         loss = SimpleNamespace(run_G=lambda z: z)
         AdvAug(halves=("d",), place_d="2").start(Training({"D": copy.deepcopy(patches)}, {}, loss=loss))

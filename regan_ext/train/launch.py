@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import runpy
 import sys
 from pathlib import Path
@@ -67,9 +68,11 @@ def _train_checkout(checkout: Checkout, arguments: List[str]) -> None:
         click.Command.main = plain  # type: ignore[method-assign]
         from .attach import attach
 
+        is_patched = "main" in vars(self)  # train.py's own two lines have attached, and this call comes by what they put there
         attach(sys.modules["__main__"].__dict__)
         _list_host(self)
-        return self.main(*args, **{**kwargs, "prog_name": _NAME})
+        begin = functools.partial(plain, self) if is_patched else self.main
+        return begin(*args, **{**kwargs, "prog_name": _NAME})
 
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).parent))

@@ -23,6 +23,7 @@ from training_hooks.nvidia import stop
 from training_hooks.nvidia.board import Board, Store
 
 from ..support.errors import UserError
+from ..support.text import echo
 from .setups import replaced
 
 __all__ = ["World", "around", "board", "check_gpus", "hand_over", "own_group", "under"]
@@ -220,7 +221,7 @@ def _connect() -> None:
     except (RuntimeError, ValueError, OSError) as err:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = str(err).strip().split("\n")[0]
-        click.echo(f"Error: MASTER_ADDR: the processes do not meet at {where}: {reason}", err=True)
+        echo(f"Error: MASTER_ADDR: the processes do not meet at {where}: {reason}", err=True)
         sys.exit(UserError.exit_code)
 
 
