@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -19,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.commands import call
-from support.processes import TESTS
+from support.processes import TESTS, free_port
 from torch import nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.functional import softplus
@@ -143,12 +142,6 @@ class Outcome:
     ranks: List[Dict[str, Any]]
     generators: List[State]
     discriminator: State
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

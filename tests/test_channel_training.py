@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from pathlib import Path
 from typing import Any, Dict, List
@@ -10,7 +9,7 @@ from typing import Any, Dict, List
 import pytest
 import torch
 from support.networks import assert_same, load_networks
-from support.processes import spawn
+from support.processes import free_port, spawn
 from support.runs import Run
 
 from training_hooks.core.engine import Engine
@@ -132,12 +131,6 @@ def train_ranks(rank: int, num_ranks: int, port: int, host: str, out: str) -> No
     torch.save({"params": params, "kept": kept}, f"{out}/{num_ranks}-{rank}.pt")
     if num_ranks > 1:
         torch.distributed.destroy_process_group()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_two_ranks_equal_one_with_the_same_total_batch(host_dir: Path, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch, host_dir: Path) -> Trainer:
 
 def installed(monkeypatch: pytest.MonkeyPatch, dies: Optional[int] = None) -> Trainer:
     trainer = Trainer(dies)
-    monkeypatch.setattr(Supervisor, "run", lambda self, *args: trainer.run(*args))
+    monkeypatch.setattr(Supervisor, "run", lambda self, *args, **more: trainer.run(*args))
     write = masks.__dict__["write_mask"]
 
     def write_mask(mask: Mask, path: Path) -> None:
@@ -258,7 +258,7 @@ def test_what_is_finished_is_left_alone_and_more_rounds_go_on(tmp_path: Path, tr
 
 def test_a_run_that_fails_stops_the_rounds_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     installed(monkeypatch)
-    monkeypatch.setattr(Supervisor, "run", lambda *args: "exit code 2: no")
+    monkeypatch.setattr(Supervisor, "run", lambda *args, **more: "exit code 2: no")
     code, output = find(tmp_path, capsys, "--rounds=1")
     assert code == 1 and "round-0: exit code 2: no" in output
     assert "ticket-mask-1.pt: waits for round-0" in output and "round-1: waits for ticket-mask-1.pt" in output
@@ -562,7 +562,7 @@ def test_a_chain_of_the_real_loop(
 ) -> None:
     """Round 0, its masks, and round 1, through the real commands: the pickle has its zeros exactly, and all else moves."""
 
-    def run(supervisor: Supervisor, command: Sequence[str], log: Path, handles: Sequence[int] = ()) -> Optional[str]:
+    def run(supervisor: Supervisor, command: Sequence[str], log: Path, *args: Any, **more: Any) -> Optional[str]:
         ended = forked(command)
         return ended.stdout.decode()[-2000:] if ended.returncode else None
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import queue
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import List, Mapping, Optional, Sequence, Tuple
 
+from training_hooks.methods.groups.config import GroupsConfig
 from training_hooks.methods.groups.schedule import partners
 
 from ..steps.making import Making
@@ -21,10 +22,7 @@ __all__ = ["GroupsFolder", "Member", "Stretch", "plan"]
 
 _RESERVED = {
     "--states": "discriminators are exchanged by them",
-    **{
-        f"--groups-{name}": f"give --{name} itself"
-        for name in ("interval", "grow", "longest", "window", "push", "limit", "still")
-    },
+    **{f"--groups-{each.name}": f"give --{each.name} itself" for each in fields(GroupsConfig)},
 }
 
 

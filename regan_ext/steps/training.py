@@ -8,7 +8,7 @@ import os
 import shlex
 import subprocess
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -117,8 +117,7 @@ class Training(Step):
             going_on = now.kind == INTERRUPTED
             note_settings(self)
             say(f"{f'goes on, {now.detail}' if going_on else 'starts'}; output in {log}")
-            run = partial(supervisor.run, variables=self.variables) if self.variables else supervisor.run
-            wrong = run(self.command(going_on), log, handles)
+            wrong = supervisor.run(self.command(going_on), log, handles, variables=self.variables)
             now = self.standing()
         if now.kind == UNMEASURED and now.run is not None and now.run.last_snapshot.is_file():
             say(f"is trained; measures {', '.join(now.unmeasured)}")

@@ -336,6 +336,37 @@ def commit(host: Host, checkout: Path) -> Optional[str]:
 CHECKS = ("doctor", "patch", "zeros", "resume", "off", "channels", "refusals", "report", "methods", "exports", "metrics")
 
 
+def on_checkouts(
+    folder: Path, names: Tuple[str, ...], more: Tuple[str, ...], work: Callable[[str, Path, Path], Tuple[Dict[str, Any], bool]]
+) -> None:
+    """Print a JSON line of each checkout, in the name of the script that runs; exit with 1 if something is wrong with one.
+
+    Args:
+        folder: holds the checkouts.
+        names: hosts whose checkouts have to be there; none for all that are.
+        more: options of ``train`` beside those of every check, for the line.
+        work: of a host's name, its checkout and an empty folder makes what goes into the line, and whether all is sound.
+    """
+    torch.set_num_threads(1)
+    script, sound = Path(sys.argv[0]), True
+    for name in names or HOSTS:
+        host = HOSTS[name]
+        checkout = next((folder / place for place in host.places if (folder / place / "train.py").is_file()), None)
+        if checkout is None:
+            if names:
+                raise click.ClickException(f"{folder} has none of {', '.join(host.places)}")
+            continue
+        begin = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix=f"{script.stem}-") as scratch:
+            found, is_sound = work(name, checkout, Path(scratch))
+        sound = sound and is_sound
+        facts = {"host": name, "commit": commit(host, checkout), "options": " ".join([*TRAINING, *host.options, *more])}
+        command = " ".join(["python", f"tests/robustness/{script.name}", "$REGAN_TEST_HOSTS", *sys.argv[2:]])
+        cost = {"seconds": round(time.monotonic() - begin), "command": command}
+        click.echo(json.dumps({"check": script.stem, **facts, **found, **cost, **describe("cpu")}))
+    sys.exit(not sound)
+
+
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("names", metavar="[HOST]...", nargs=-1, type=click.Choice(list(HOSTS)))
@@ -343,25 +374,14 @@ CHECKS = ("doctor", "patch", "zeros", "resume", "off", "channels", "refusals", "
 @click.option("--ranks", is_flag=True, help="Train in two processes too.")
 def main(folder: Path, names: Tuple[str, ...], only: Tuple[str, ...], ranks: bool) -> None:
     """Check the checkouts of HOST in FOLDER, or all that there are."""
-    torch.set_num_threads(1)
-    failed = False
-    for name in names or HOSTS:
-        checkout = next((folder / place for place in HOSTS[name].places if (folder / place / "train.py").is_file()), None)
-        if checkout is None:
-            if names:
-                raise click.ClickException(f"{folder} has none of {', '.join(HOSTS[name].places)}")
-            continue
-        begin = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="hosts-") as scratch:
-            chosen = only or tuple(each for each in CHECKS if each != "channels" or HOSTS[name].has_channels)
-            chosen = (*chosen, "ranks") if ranks and "ranks" not in chosen else chosen
-            found = Check(name, checkout, Path(scratch)).results(chosen)
-        failed = failed or any(found[check] is not True for check in chosen)
-        told = {"command": " ".join(["python", "tests/robustness/hosts.py", "$REGAN_TEST_HOSTS", *sys.argv[2:]])}
-        facts = {"commit": commit(HOSTS[name], checkout), "options": " ".join([*TRAINING, *HOSTS[name].options]), **found}
-        seconds = round(time.monotonic() - begin)
-        click.echo(json.dumps({"check": "hosts", "host": name, **facts, "seconds": seconds, **told, **describe("cpu")}))
-    sys.exit(failed)
+
+    def work(name: str, checkout: Path, scratch: Path) -> Tuple[Dict[str, Any], bool]:
+        chosen = only or tuple(each for each in CHECKS if each != "channels" or HOSTS[name].has_channels)
+        chosen = (*chosen, "ranks") if ranks and "ranks" not in chosen else chosen
+        found = Check(name, checkout, scratch).results(chosen)
+        return found, all(found[check] is True for check in chosen)
+
+    on_checkouts(folder, names, (), work)
 
 
 if __name__ == "__main__":

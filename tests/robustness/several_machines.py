@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import psutil
 from common import SMALL, Run, describe, finished_run, host_folder, load_networks, wait_for_iteration, write_small_digits
 from support.detectors import write_detector
 from support.networks import differing
+from support.processes import free_port
 
 METHOD = ["--regan-ratio=0.3", "--regan-interval=10", "--regan-warmup=6", "--batch=32", "--kimg=2", "--snap=2"]
 
@@ -55,11 +55,8 @@ class Machines:
 
     def agents(self, count: int, *options: str) -> "List[subprocess.Popen[str]]":
         """``torchrun`` on so many machines, of two processes together."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         meet = [f"--nnodes={count}", f"--nproc-per-node={2 // count}", "--rdzv-backend=c10d", "--rdzv-id=digits"]
-        torchrun = ["-m", "torch.distributed.run", *meet, f"--rdzv-endpoint=127.0.0.1:{port}", "-m"]
+        torchrun = ["-m", "torch.distributed.run", *meet, f"--rdzv-endpoint=127.0.0.1:{free_port()}", "-m"]
         return [self.start([*torchrun, *self.train, *options]) for _ in range(count)]
 
     def outdir(self, name: str) -> str:

@@ -19,18 +19,14 @@ checkout  its files are as they were
 
 from __future__ import annotations
 
-import json
 import math
-import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import click
 import torch
-from common import Run, describe, write_small_digits
-from hosts import HOSTS, TRAINING, Check, commit, newest, snapshots
+from common import Run, write_small_digits
+from hosts import HOSTS, Check, newest, on_checkouts, snapshots
 from support.networks import assert_equal, comparable_state
 from support.parameters import parameters
 from tickets_on_a_host import contents, opened
@@ -130,22 +126,12 @@ class Taught(Check):
 @click.argument("names", metavar="[HOST]...", nargs=-1, type=click.Choice(list(HOSTS)))
 def main(folder: Path, names: Tuple[str, ...]) -> None:
     """Train with a teacher on the checkouts of HOST in FOLDER, by default that of NVIDIA's StyleGAN2-ADA-PyTorch."""
-    torch.set_num_threads(1)
-    failed = False
-    for name in names or ("stylegan2-ada-pytorch",):
-        checkout = next((folder / place for place in HOSTS[name].places if (folder / place / "train.py").is_file()), None)
-        if checkout is None:
-            raise click.ClickException(f"{folder} has none of {', '.join(HOSTS[name].places)}")
-        begin = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="teacher-") as scratch:
-            found: Dict[str, Any] = Taught(name, checkout, Path(scratch)).results(CHECKS)
-        failed = failed or any(found[check] is not True for check in CHECKS)
-        facts = {"commit": commit(HOSTS[name], checkout), "options": " ".join([*TRAINING, *HOSTS[name].options, *ADAPTING])}
-        told = {"command": " ".join(["python", "tests/robustness/teacher_on_a_host.py", "$REGAN_TEST_HOSTS", *sys.argv[2:]])}
-        seconds = round(time.monotonic() - begin)
-        click.echo(json.dumps({"check": "teacher_on_a_host", "host": name, **facts, **found, "seconds": seconds, **told,
-                               **describe("cpu")}))  # fmt: skip
-    sys.exit(failed)
+
+    def work(name: str, checkout: Path, scratch: Path) -> Tuple[Dict[str, Any], bool]:
+        found = Taught(name, checkout, scratch).results(CHECKS)
+        return found, all(found[check] is True for check in CHECKS)
+
+    on_checkouts(folder, names or ("stylegan2-ada-pytorch",), ADAPTING, work)
 
 
 if __name__ == "__main__":

@@ -13,17 +13,13 @@ with 1 if one of them goes wrong.
 from __future__ import annotations
 
 import hashlib
-import json
-import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import click
 import torch
-from common import describe, run_fresh_python
-from hosts import HOSTS, TRAINING, Check, commit
+from common import run_fresh_python
+from hosts import HOSTS, TRAINING, Check, on_checkouts
 
 from training_hooks.methods.tickets import prune
 from training_hooks.methods.tickets.files import Mask, read_mask
@@ -101,21 +97,12 @@ def rounds_of(check: Check) -> Tuple[List[Any], List[str]]:
 @click.argument("names", metavar="[HOST]...", nargs=-1, type=click.Choice(list(HOSTS)))
 def main(folder: Path, names: Tuple[str, ...]) -> None:
     """Find tickets with the checkouts of HOST in FOLDER, by default that of NVIDIA's StyleGAN2-ADA-PyTorch."""
-    torch.set_num_threads(1)
-    failed = False
-    for name in names or ("stylegan2-ada-pytorch",):
-        checkout = next((folder / place for place in HOSTS[name].places if (folder / place / "train.py").is_file()), None)
-        if checkout is None:
-            raise click.ClickException(f"{folder} has none of {', '.join(HOSTS[name].places)}")
-        begin = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="tickets-") as scratch:
-            counted, wrong = rounds_of(Check(name, checkout, Path(scratch)))
-        failed = failed or bool(wrong)
-        facts = {"commit": commit(HOSTS[name], checkout), "options": " ".join([*TRAINING, *HOSTS[name].options, "--kimg=1"])}
-        told = {"command": " ".join(["python", "tests/robustness/tickets_on_a_host.py", "$REGAN_TEST_HOSTS", *sys.argv[2:]])}
-        results = {"rounds": counted, "wrong": wrong, "seconds": round(time.monotonic() - begin)}
-        click.echo(json.dumps({"check": "tickets_on_a_host", "host": name, **facts, **results, **told, **describe("cpu")}))
-    sys.exit(failed)
+
+    def work(name: str, checkout: Path, scratch: Path) -> Tuple[Dict[str, Any], bool]:
+        counted, wrong = rounds_of(Check(name, checkout, scratch))
+        return {"rounds": counted, "wrong": wrong}, not wrong
+
+    on_checkouts(folder, names or ("stylegan2-ada-pytorch",), ("--kimg=1",), work)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 from unittest import mock
 
-__all__ = ["TESTS", "Program", "run_command", "run_fresh_python", "run_python", "spawn"]
+__all__ = ["TESTS", "Program", "free_port", "run_command", "run_fresh_python", "run_python", "spawn"]
 
 TESTS = Path(__file__).parents[1]
 _TIMEOUT = 300  # seconds
@@ -29,6 +30,13 @@ _context = multiprocessing.get_context("forkserver")
 def environment_with(env: Optional[Dict[str, str]]) -> Dict[str, str]:
     """Of a process that tests: networks this small gain nothing from a second thread, and lose much where cores are busy."""
     return {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", **(env or {})}
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def run_command(command: List[str], env: Optional[Dict[str, str]] = None, **kwargs: Any) -> "subprocess.CompletedProcess[str]":
