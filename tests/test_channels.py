@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from training_hooks.core.hook import Step, Training
 from training_hooks.methods.regan.channel_network import ChannelNetwork
 from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.regan.cost import sparse_cost
 from training_hooks.methods.regan.hook import Reconfiguration
-from training_hooks.methods.regan.plan import plan_channels, select_parameters, sparse_cost
+from training_hooks.methods.regan.plan import plan_channels, select_parameters
 from training_hooks.sparsity.anatomy import SYNTHESIS
 from training_hooks.sparsity.channels import Layout, choose_channels, dead_channels, kept_channels
 from training_hooks.sparsity.narrowing import NarrowNetwork, NetworkSwitch, narrowed_copy

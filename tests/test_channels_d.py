@@ -16,8 +16,9 @@ from training_hooks.core.hook import Step, Training
 from training_hooks.core.loop import Loop
 from training_hooks.methods.advaug.hook import AdvAug
 from training_hooks.methods.regan.config import ReconfigurationConfig
+from training_hooks.methods.regan.cost import describe_cost, sparse_cost
 from training_hooks.methods.regan.hook import Reconfiguration
-from training_hooks.methods.regan.plan import describe_cost, plan_channels, sparse_cost
+from training_hooks.methods.regan.plan import plan_channels
 from training_hooks.sparsity.channels import Layout, choose_channels, dead_channels
 from training_hooks.sparsity.narrowing import NarrowNetwork, narrowed_copy
 from training_hooks.sparsity.operations import narrow_shapes
@@ -216,6 +217,11 @@ def test_cost_counts_both_networks(networks: Any) -> None:
     of_shrinking = describe_cost(shrinking, shapes, critic, 4, 400)
     assert of_shrinking["sparse_discriminator_gmacs"] == of_both["sparse_discriminator_gmacs"]
     assert of_both["run_pflops"] < of_shrinking["run_pflops"] < of_g["run_pflops"]
+    in_step, in_turn, without = (  # of 300 iterations, where G is sparse for 200 and D, in turn, for 100
+        describe_cost(ReconfigurationConfig(0.5, **settings, **FEW), shapes, critic, 4, 300)["run_pflops"]
+        for settings in ({"target": "both"}, {"target": "both", "phases_d": "in-turn"}, {"target": "G"})
+    )
+    assert without - in_turn == pytest.approx((without - in_step) / 2, rel=0.01)
     few = sparse_cost(config, {"D": parameter_shapes(frozen)}, {"D": frozen_shapes(frozen)})
     assert sparse_cost(config, {"D": critic}) < few < 1
 

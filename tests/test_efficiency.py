@@ -17,7 +17,7 @@ from regan_ext.runs.folder import read_run
 from regan_ext.runs.summary import summary, tell
 from training_hooks.core.schedule import Phase, Schedule
 from training_hooks.methods.regan.config import ReconfigurationConfig
-from training_hooks.methods.regan.plan import describe_cost
+from training_hooks.methods.regan.cost import describe_cost
 
 SCHEDULE, BATCH = Schedule(100, 200), 10  # of HOOK
 NOTHING = Theory(*[math.nan] * 6, {}, {})

@@ -27,6 +27,7 @@ EXAMPLES = {
     "lr_scale": ("0.5", 0.5),
     "target": ("D", "D"),
     "ratio_d": ("0.1:0.5", "0.1:0.5"),
+    "phases_d": ("in-turn", "in-turn"),
     "scope": ("synthesis.b?.*", "synthesis.b?.*"),
     "exclude": ("*.const, *torgb*", ("*.const", "*torgb*")),
     "score": ("change", "change"),

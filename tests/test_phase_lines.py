@@ -50,4 +50,5 @@ def test_what_a_phase_means() -> None:
     assert "0.3 of the channels" in fact(Phase.SPARSE, ReconfigurationConfig(granularity="channel"), None)
     both = ReconfigurationConfig(0.3, target="both", ratio_d="0:0.5")
     assert fact(Phase.SPARSE, both, None, 0.5) == "0.3 of the weights of G and 0.25 of the weights of D are pruned"
+    assert fact(Phase.SPARSE, both, 0.5, 0.5, ["D"]) == "0.25 of the weights are pruned, 50.00% of them others than before"
     assert fact(Phase.DENSE, CONFIG, None) == "what was pruned grows back, learning rate x 0.1"

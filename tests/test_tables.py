@@ -204,7 +204,7 @@ def test_train_accepts_every_cells_command(data_dir: Path, tmp_path: Path, host_
             assert code == 0 and "Dry run; exiting." in output, (arguments, output[-800:])
             # Of the host the tables say everything themselves; a preset sets nothing.
             assert not re.search(r"^Preset .*(?<!-)--(?!regan-)", output, re.MULTILINE)
-    assert len(tried) == 117 and not (tmp_path / "out").exists()
+    assert len(tried) == 119 and not (tmp_path / "out").exists()
 
 
 def test_few_shot_command_in_full(tmp_path: Path) -> None:

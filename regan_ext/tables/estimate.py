@@ -9,7 +9,7 @@ import click
 
 from training_hooks.methods.regan import METHOD
 from training_hooks.methods.regan.config import ReconfigurationConfig
-from training_hooks.methods.regan.plan import describe_cost
+from training_hooks.methods.regan.cost import describe_cost
 
 from ..train import options
 from .model import Cell, Table

@@ -26,7 +26,8 @@ from regan_ext.hosts import embedded
 from regan_ext.hosts.compat import fixes as compat
 from regan_ext.support.machine import describe
 from training_hooks.methods.regan.config import ReconfigurationConfig
-from training_hooks.methods.regan.plan import describe_cost, plan_channels, sparse_cost
+from training_hooks.methods.regan.cost import describe_cost, sparse_cost
+from training_hooks.methods.regan.plan import plan_channels
 from training_hooks.sparsity.channels import choose_channels
 from training_hooks.sparsity.narrowing import NarrowNetwork
 from training_hooks.sparsity.selection import parameter_shapes

@@ -137,6 +137,7 @@ METHODS: Dict[str, Callable[[], List[Hook]]] = {
     "regan, values by saliency": lambda: [pruning(regrow="value", score="saliency", turnover=0.2)],
     "regan, drawn by change": lambda: [pruning(regrow="random", score="change", moments="reset")],
     "regan, initial by chance": lambda: [pruning(regrow="initial", score="random", lr_scale="0.5:2")],
+    "regan, in turn": lambda: [pruning(phases_d="in-turn", ratio_d="0.5", regrow="value", moments="restore")],
     "regan, schedule only": lambda: [pruning(score="none")],
 }
 each_method = pytest.mark.parametrize("methods", METHODS.values(), ids=METHODS)
@@ -162,6 +163,29 @@ def test_both_networks_and_the_average_are_sparse_in_sparse_phases() -> None:
             count.append(int((mine.weights()[name] == 0).sum()))
     assert zeros == {name: [0, 16, 16, 16, 0, 0, 0, 16] for name in zeros}
     assert mine.loop.end_tick()["ReGAN/sparsity"] == 0.25
+
+
+def test_in_turn_one_network_is_sparse_while_the_other_is_dense() -> None:
+    """D's warm-up lasts until G is dense for the first time; learning rates follow each network's own phases."""
+    mine = Mine(METHODS["regan, in turn"])
+    zeros: Dict[str, List[int]] = {"G.mapping.weight": [], "D.head.weight": []}
+    rates: Dict[str, List[float]] = {"G": [], "D": []}
+    for done in range(1, 14):
+        mine.train(1)
+        for name, count in zeros.items():
+            count.append(int((mine.weights()[name] == 0).sum()))
+        for name, used in rates.items():
+            used.append(mine.optimizers[name].param_groups[0]["lr"])
+        (regan,) = mine.methods
+        assert regan.is_sparse() == (zeros["G.mapping.weight"][-1] > 0)
+        spared = 0.25 * sum(map(bool, zeros["G.mapping.weight"])) + 0.5 * sum(map(bool, zeros["D.head.weight"]))
+        assert regan.on_report()["ReGAN/flops_ratio"] == pytest.approx(1 - spared / 2 / done)
+    assert zeros == {
+        "G.mapping.weight": [0, 16, 16, 16, 0, 0, 0, 16, 16, 16, 0, 0, 0],
+        "D.head.weight": [0, 0, 0, 0, 32, 32, 32, 0, 0, 0, 32, 32, 32],
+    }
+    assert rates["G"] == pytest.approx([0.01] * 4 + [0.001] * 3 + [0.01] * 3 + [0.001] * 3)
+    assert rates["D"] == pytest.approx([0.01] * 7 + [0.001] * 3 + [0.01] * 3)
 
 
 def test_diffaugment_changes_what_d_is_shown_and_nothing_else() -> None:

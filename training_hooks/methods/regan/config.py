@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
-from ...core.schedule import Length, Phase, Schedule
+from ...core.schedule import Length, Phase, Schedule, Span
 from ..method import Preset
 from ..setting import Config, setting
 from ..target import check_patterns
@@ -39,6 +39,8 @@ class ReconfigurationConfig(Config):
         target: networks to reconfigure, "G" (default), "D" or "both".
         ratio_d: the share of D's parameters, where it is another one, as a text such as "0.5"; or a text such as "0:0.5", from
             which share to which it goes linearly over the run. "" (default) = ``ratio``.
+        phases_d: whether D is sparse together with G ("in-step", default), or where G is dense, the warm-up excepted
+            ("in-turn").
         scope: parameters that are pruned, see ``training_hooks.sparsity.selection.select``; "weights" by default.
         exclude: shell patterns of parameter names left dense; None (default) = the layers that write or read RGB.
         score: what makes a weight worth keeping: its "magnitude" (default), its "saliency" (magnitude times the root of Adam's
@@ -97,6 +99,11 @@ class ReconfigurationConfig(Config):
         "", "Share of D's weights, or FROM:TO over the run.", needs=("target", "both", "D"), told="--regan-ratio",
         more="a sparse phase has the share of its beginning, which grows or falls linearly with the iterations",
     )  # fmt: skip
+    phases_d: str = setting(
+        "in-step", "Sparse phases of D: with those of G, or in turn with them.", choices=("in-step", "in-turn"),
+        needs=("target", "both"),
+        more="in turn D is sparse where G is dense, so that one of them is, from the end of the warm-up on",
+    )  # fmt: skip
     scope: str = setting(
         "weights",
         "What is pruned: weights (tensors of 2 or more dimensions), reference (biases too), or name patterns such as "
@@ -147,6 +154,10 @@ class ReconfigurationConfig(Config):
                 raise ValueError(f"regrow {self.regrow} needs granularity=weight; whole channels grow back from zero or value")
         if self.ratio_d and self.target == "G":
             raise ValueError(f"ratio_d needs target=D or both, got ratio_d={self.ratio_d}")
+        if self.phases_d == "in-turn" and self.target != "both":
+            raise ValueError(f"phases_d in-turn needs target=both, got target={self.target}")
+        if self.phases_d == "in-turn" and self.quirks:
+            raise ValueError(f"phases_d in-turn needs no quirks, got quirks={','.join(self.quirks)}")
         if self.turnover and self.ratio_changes:
             raise ValueError(f"turnover {self.turnover:g} needs a ratio that stays, got ratio_d={self.ratio_d}")
         check_patterns(self)
@@ -200,6 +211,21 @@ class ReconfigurationConfig(Config):
             return 1.0
         factors = str(self.lr_scale).split(":")
         return float(factors[-1]) if phase == Phase.DENSE else float(factors[0]) if len(factors) == 2 else 1.0
+
+    def phase(self, network: str, span: Span) -> Phase:
+        """What kind of phase a network ("G" or "D") is in during a phase of the schedule, which is G's."""
+        if network == "G" or self.phases_d == "in-step" or span.phase == Phase.WARMUP:
+            return span.phase
+        if span.phase == Phase.DENSE:
+            return Phase.SPARSE
+        return Phase.WARMUP if span.cycle == 1 else Phase.DENSE
+
+    def sparse_iterations(self, network: str, iterations: int, total: Optional[int] = None) -> int:
+        """In how many of the first ``iterations`` iterations of a run of ``total`` a network is sparse."""
+        of_schedule = self.schedule(total).sparse_iterations(iterations)
+        if network == "G" or self.phases_d == "in-step":
+            return of_schedule
+        return max(0, iterations - self.warmup) - of_schedule
 
     @property
     def first_extra(self) -> int:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import warnings
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 
@@ -36,11 +36,12 @@ from ...sparsity.selection import frozen_shapes, parameter_shapes
 from ..target import check_trained, targets, unheld
 from .channel_network import ChannelNetwork
 from .config import ReconfigurationConfig, upgraded
+from .cost import run_cost
 from .memory import Memory
 from .own_loop import OwnLoop
 from .phase_clock import HookClock, PhaseClock
 from .phase_lines import PhaseLines, fact
-from .plan import check_rgb, doubts, mean_cost, plan_channels, select_parameters
+from .plan import check_rgb, doubts, plan_channels, select_parameters
 from .state import check
 
 __all__ = ["Reconfiguration"]
@@ -195,7 +196,6 @@ class Reconfiguration(OwnLoop, Hook):
         assert span is not None and self.schedule is not None
         numel = sum(n.numel for n in networks)
         done = self._iteration + 1
-        cost = mean_cost(self.config, *self._shapes, done, self._total)
         roles = by_role(networks)
         values = {
             "ReGAN/phase": float(span.phase),
@@ -205,7 +205,7 @@ class Reconfiguration(OwnLoop, Hook):
             "ReGAN/mask_change": self._mean("changed"),
             "ReGAN/explored": self._mean("explored"),
             "ReGAN/hook_ms": self._hook_clock.read(),
-            "ReGAN/flops_ratio": 1 - (1 - cost) * self.schedule.sparse_iterations(done) / done,
+            "ReGAN/flops_ratio": run_cost(self.config, *self._shapes, done, self._total),
             **{f"ReGAN/mask_change/{role}": changed for role, (changed, _) in roles.items()},
             **{f"ReGAN/explored/{role}": explored for role, (_, explored) in roles.items()},
             **{f"ReGAN/sec_{phase.name.lower()}": seconds for phase, seconds in self._clock.read().items()},
@@ -219,7 +219,7 @@ class Reconfiguration(OwnLoop, Hook):
             masked.zero_copy(network)
 
     def is_sparse(self) -> bool:
-        return any(network.sparse for network in self._networks.values())
+        return next((network.sparse for network in self._networks.values()), False)  # G's, where it is one of them
 
     def close(self) -> None:
         for kind, rates in self._rates.items():
@@ -291,14 +291,13 @@ class Reconfiguration(OwnLoop, Hook):
         before, self._span = self._span, span
         # A resumed run may be longer, which moves the end of the phase that it goes on with, but not its beginning.
         if before is None or (before.phase, before.start) != (span.phase, span.start):
-            if span.phase == Phase.SPARSE:
-                self._pending = set(self._networks)
-                if "late" not in self.config.quirks:
-                    for kind in self._networks:
-                        self._prune(kind)
-            else:
-                for kind in self._networks:
+            for kind in self._networks:
+                if self.config.phase(kind, span) != Phase.SPARSE:
                     self._grow(kind)
+                    continue
+                self._pending.add(kind)
+                if "late" not in self.config.quirks:
+                    self._prune(kind)
             self._tell(span)
         self._set_learning_rates(span)
 
@@ -313,12 +312,20 @@ class Reconfiguration(OwnLoop, Hook):
     def _tell(self, span: Span) -> None:
         if self._lines is not None:
             told = span.cycle > 1 and not self._pending
-            changed = self._mean("changed") if told else None
-            self._lines.switch(span, fact(span.phase, self.config, changed, self._done(span)))
+            phases = {kind: self.config.phase(kind, span) for kind in self._networks}
+            facts = {}
+            for phase in dict.fromkeys(phases.values()):
+                kinds = [kind for kind in phases if phases[kind] == phase]
+                changed = self._mean("changed", kinds) if told else None
+                facts["" if len(kinds) == len(phases) else f"{kinds[0]}: "] = fact(
+                    phase, self.config, changed, self._done(span), kinds
+                )
+            self._lines.switch(span, "; ".join(f"{of}{each}" for of, each in facts.items()))
 
-    def _mean(self, share: str) -> float:
-        """Of a share that the masks of each network have, over all selected weights."""
-        return sum(getattr(n, share) * n.numel for n in self._networks.values()) / self.selected_weights
+    def _mean(self, share: str, kinds: Optional[Sequence[str]] = None) -> float:
+        """Of a share that the masks of networks (None = all) have, over all selected weights."""
+        networks = [self._networks[kind] for kind in kinds or self._networks]
+        return sum(getattr(n, share) * n.numel for n in networks) / sum(n.numel for n in networks)
 
     def _prune(self, kind: str) -> None:
         """Choose the masks of ``kind`` and zero its pruned weights, and those of its average."""
@@ -382,11 +389,10 @@ class Reconfiguration(OwnLoop, Hook):
     def _set_learning_rates(self, span: Span) -> None:
         assert self._training is not None
         config = self.config
-        scale = config.scale(span.phase)
         # The reference code first sets its rate in the second sparse iteration: its counter starts one too low.
         forgotten = "forget-lazy" in config.quirks and self._iteration >= config.warmup + config.first_extra
         for kind, rates in self._rates.items():
-            rates.set(scale, self._training.configured_lr.get(kind) if forgotten else None)
+            rates.set(config.scale(config.phase(kind, span)), self._training.configured_lr.get(kind) if forgotten else None)
 
     def _check_ranks(self, network: MaskedNetwork, checksum: int) -> None:
         """Masks come from the weights alone, so ranks that disagree have drifted apart: better an error than a hang."""

@@ -11,7 +11,8 @@ from ..method import Facts, Plan
 from ..target import targets
 from . import exploration
 from .config import ReconfigurationConfig
-from .plan import check_rgb, describe_cost, left_dense, ratio_of, select_parameters
+from .cost import describe_cost
+from .plan import check_rgb, left_dense, ratio_of, select_parameters
 
 __all__ = ["as_share", "describe", "label", "outlook"]
 
@@ -27,6 +28,7 @@ def describe(config: ReconfigurationConfig) -> str:
     text += f", turnover {config.turnover:g}" if config.turnover else ""
     text += "" if config.regrow == "zero" else f", growing back {_GROWTH[config.regrow]}"
     text += f", of D {config.ratio_d.replace(':', ' to ')}" if config.ratio_d else ""
+    text += ", D's phases in turn with G's" if config.phases_d == "in-turn" else ""
     return text + ("" if config.finish == "as-is" else f", ending {config.finish}")
 
 
@@ -37,6 +39,7 @@ def label(given: Any, config: ReconfigurationConfig) -> str:
     name = f"-schedule-g{interval}" if config.score == "none" else f"-regan{kind}{config.ratio:g}-g{interval}"
     parts = {"G": [], "D": ["D"], "both": ["GD"]}[config.target]
     parts += [f"D{config.ratio_d.replace(':', '-')}"] if config.ratio_d else []
+    parts += ["turns"] if config.phases_d == "in-turn" else []
     parts += [config.score] if config.score not in ("magnitude", "none") else []
     parts += [config.regrow] if config.regrow != "zero" and config.score != "none" else []
     parts += [f"turnover{config.turnover:g}"] if config.turnover else []
@@ -85,6 +88,8 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
     if dense:
         ratios = " and ".join(dict.fromkeys(ratio_of(config.of(kind)) for kind in kinds))
         notes.append(f"{', '.join(dense)} stay dense, {ratios} would take whole output channels of them.")
+    if config.phases_d == "in-turn":
+        notes.append("the phases are those of G; D is sparse where G is dense, the warm-up excepted.")
     if is_pruned and values["sparse_phases"] == 0:
         remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
         notes.append(f"Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Sequence
 
 from ...core.schedule import Phase, Span
 from ..target import targets
@@ -47,7 +47,13 @@ class PhaseLines:
         return f"{iteration * self._batch_size / 1000:.5g}"
 
 
-def fact(phase: Phase, config: ReconfigurationConfig, changed: Optional[float], done: float = 0.0) -> str:
+def fact(
+    phase: Phase,
+    config: ReconfigurationConfig,
+    changed: Optional[float],
+    done: float = 0.0,
+    kinds: Optional[Sequence[str]] = None,
+) -> str:
     """What a phase that begins means.
 
     Args:
@@ -56,6 +62,7 @@ def fact(phase: Phase, config: ReconfigurationConfig, changed: Optional[float], 
         changed: share of what is pruned that the mask before did not prune; None where there was none, or where it is not known
             yet.
         done: share of the run after which it begins.
+        kinds: the networks, "G" and "D", that it is of; None = all that are reconfigured.
     """
     if phase == Phase.WARMUP:
         return "everything trains"
@@ -68,7 +75,7 @@ def fact(phase: Phase, config: ReconfigurationConfig, changed: Optional[float], 
         return f"nothing is pruned, the score is none{rate}"
     what = "channels" if config.granularity == "channel" else "weights"
     others = "" if changed is None else f", {changed:.2%} of them others than before"
-    ratios = {kind: config.of(kind, done).ratio for kind in targets(config)}
+    ratios = {kind: config.of(kind, done).ratio for kind in kinds or targets(config)}
     if len(set(ratios.values())) == 1:
         return f"{next(iter(ratios.values())):.3g} of the {what} are pruned{others}{rate}"
     return f"{' and '.join(f'{ratio:.3g} of the {what} of {kind}' for kind, ratio in ratios.items())} are pruned{others}{rate}"

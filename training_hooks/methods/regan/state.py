@@ -7,7 +7,7 @@ from typing import Any, Mapping
 
 import torch
 
-from ...core.schedule import Phase
+from ...core.schedule import Phase, Span
 from ...sparsity.masked_network import MaskedNetwork
 from ...sparsity.selection import parameter_shapes
 from ..target import targets
@@ -51,6 +51,8 @@ def check(state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module]) -> 
         elif (config.score, config.regrow) not in _KNOW_NOTHING:
             raise ValueError("what its settings need to know of the weights is missing")
         if state["span"] is not None:
-            is_pruned = Phase(state["span"][0]) == Phase.SPARSE and kind not in state["pending"] and config.score != "none"
+            phase, cycle, start = state["span"]
+            is_in_sparse = config.phase(kind, Span(Phase(phase), cycle, start, None)) == Phase.SPARSE
+            is_pruned = is_in_sparse and kind not in state["pending"] and config.score != "none"
             if masked["sparse"] != is_pruned:
                 raise ValueError("its phase and its masks disagree")
