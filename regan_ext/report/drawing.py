@@ -14,13 +14,16 @@ from training_hooks.core.schedule import Phase
 from ..support.errors import UserError
 from .charts import PHASE_LETTERS, Chart, PhaseBar, label
 
-__all__ = ["DASHES", "draw_png", "draw_svg", "require_matplotlib"]
+__all__ = [
+    "DASHES", "ON_WHITE", "STYLE", "band_style", "colour_of", "dash", "draw_bands", "draw_png", "draw_svg", "log_scale",
+    "require_matplotlib",
+]  # fmt: skip
 
 DASHES = ("", "6 2", "2 2", "8 2 2 2")  # of the lines of one colour, as SVG writes them
 _PER_ROUND = 6
 _SIZE, _STRIP = (4.8, 3.0), 0.17  # inches; _STRIP is the height of one run's row of phases
 _HALF = 0.5  # opacity of the shade where sparse and dense phases alternate
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -43,7 +46,7 @@ class _Palette:
     runs: Tuple[str, ...]
 
 
-_ON_WHITE = _Palette(
+ON_WHITE = _Palette(
     "#ffffff", "#1c1c1c", "#d0d0d0", "#d3d9e2", "#9aa3b0", ("#0072b2", "#c04a00", "#007a5a", "#a6427f", "#806400", "#555555")
 )  # fmt: skip
 # Colours that occur nowhere else: the SVG gets the page's own in their place.
@@ -86,7 +89,7 @@ def draw_svg(chart: Chart, bars: Sequence[PhaseBar]) -> str:
 
 def draw_png(chart: Chart, bars: Sequence[PhaseBar]) -> bytes:
     """The chart as a PNG file on white."""
-    return _render(chart, bars, _ON_WHITE, "png")
+    return _render(chart, bars, ON_WHITE, "png")
 
 
 def _render(chart: Chart, bars: Sequence[PhaseBar], palette: _Palette, kind: str) -> bytes:
@@ -95,7 +98,7 @@ def _render(chart: Chart, bars: Sequence[PhaseBar], palette: _Palette, kind: str
 
     output, limits = io.BytesIO(), _limits(chart, bars)
     bars = [bar for bar in bars if any(line.run == bar.run for line in chart.lines)]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         height = _STRIP * len(bars)
         figure = Figure(figsize=(_SIZE[0], _SIZE[1] + height), layout="constrained")
         if bars:
@@ -104,7 +107,7 @@ def _render(chart: Chart, bars: Sequence[PhaseBar], palette: _Palette, kind: str
         else:
             axes = figure.subplots()
         if len({(bar.spans, bar.turns) for bar in bars}) == 1:
-            _draw_bands(axes, bars[0], palette)
+            draw_bands(axes, bars[0], palette)
         _draw_lines(axes, chart, palette)
         _dress(axes, chart, palette, limits)
         if kind == "png":
@@ -121,31 +124,32 @@ def _limits(chart: Chart, bars: Sequence[PhaseBar]) -> Tuple[float, float]:
     return 0.0, max(ends) or 1.0
 
 
-def _band_style(phase: Phase, palette: _Palette) -> Dict[str, Any]:
+def band_style(phase: Phase, palette: _Palette) -> Dict[str, Any]:
     """Sparse is shaded, dense blank, warm-up hatched: told apart without colour."""
     if phase == Phase.WARMUP:
         return dict(facecolor="none", edgecolor=palette.warmup, hatch="////")
     return dict(facecolor=palette.sparse if phase == Phase.SPARSE else "none", edgecolor="none")
 
 
-def _draw_bands(axes: Any, bar: PhaseBar, palette: _Palette) -> None:
+def draw_bands(axes: Any, bar: PhaseBar, palette: _Palette) -> None:
+    """The phases behind a chart."""
     for phase, start, stop in bar.spans:
         if phase != Phase.DENSE:
-            axes.axvspan(start, stop, linewidth=0, zorder=0, **_band_style(phase, palette))
+            axes.axvspan(start, stop, linewidth=0, zorder=0, **band_style(phase, palette))
     for start, stop in bar.turns:
-        axes.axvspan(start, stop, linewidth=0, zorder=-1, alpha=_HALF, **_band_style(Phase.SPARSE, palette))
+        axes.axvspan(start, stop, linewidth=0, zorder=-1, alpha=_HALF, **band_style(Phase.SPARSE, palette))
 
 
 def _draw_strip(axes: Any, bars: Sequence[PhaseBar], palette: _Palette, limits: Tuple[float, float]) -> None:
     """A row for each run above the chart: its phases, with their letters where there is room."""
     for row, bar in enumerate(bars):
         for phase, start, stop in bar.spans:
-            axes.broken_barh([(start, stop - start)], (row - 0.42, 0.84), linewidth=0, **_band_style(phase, palette))
+            axes.broken_barh([(start, stop - start)], (row - 0.42, 0.84), linewidth=0, **band_style(phase, palette))
             if not bar.turns or phase == Phase.WARMUP:
                 axes.plot([start, start], [row - 0.42, row + 0.42], color=palette.grid, linewidth=0.5)
                 _letter(axes, PHASE_LETTERS[phase], (start, stop), row, palette, limits, on_hatch=phase == Phase.WARMUP)
         for start, stop in bar.turns:
-            style = {**_band_style(Phase.SPARSE, palette), "alpha": _HALF}
+            style = {**band_style(Phase.SPARSE, palette), "alpha": _HALF}
             axes.broken_barh([(start, stop - start)], (row - 0.42, 0.84), linewidth=0, zorder=0, **style)
             _letter(axes, "S/D in turn", (start, stop), row, palette, limits)
     axes.set_ylim(len(bars) - 0.5, -0.5)
@@ -173,7 +177,7 @@ def _letter(
 def _draw_lines(axes: Any, chart: Chart, palette: _Palette) -> None:
     for line in chart.lines:
         colour, shape = palette.runs[line.run % _PER_ROUND], "steps-post" if chart.steps else "default"
-        style: Dict[str, Any] = dict(color=colour, linestyle=_dash(line.run), linewidth=1.4, drawstyle=shape)
+        style: Dict[str, Any] = dict(color=colour, linestyle=dash(line.run), linewidth=1.4, drawstyle=shape)
         is_of_ticks = not line.dots and sum(map(math.isfinite, line.ys)) <= 30
         # Not clipped, or half of each point on an axis is missing.
         axes.plot(line.xs, line.ys, marker="o" if is_of_ticks else "", markersize=2.6, clip_on=False, **style)
@@ -186,7 +190,12 @@ def _draw_lines(axes: Any, chart: Chart, palette: _Palette) -> None:
             axes.plot(*zip(*line.dots), "o", color=colour, markersize=2.6, clip_on=False)
 
 
-def _dash(run: int) -> Any:
+def colour_of(run: int) -> str:
+    """Of a run's lines, on white."""
+    return ON_WHITE.runs[run % _PER_ROUND]
+
+
+def dash(run: int) -> Any:
     """Neighbours differ in their dashes too, for those who do not tell the colours apart."""
     dashes = DASHES[run % len(DASHES)]
     return (0, tuple(float(part) / 1.4 for part in dashes.split())) if dashes else "-"
@@ -197,7 +206,7 @@ def _dress(axes: Any, chart: Chart, palette: _Palette, limits: Tuple[float, floa
     axes.set_xlabel("training progress (kimg)", color=palette.text)
     axes.set_ylabel(chart.axis, color=palette.text)
     if chart.log:
-        _log_scale(axes)
+        log_scale(axes)
     elif chart.from_zero:
         shown = [y for line in chart.lines for y in (*line.ys, *(y for _, y in line.dots)) if math.isfinite(y)]
         axes.set_ylim(0, max(shown) * 1.08 if max(shown) > 0 else 1)
@@ -207,7 +216,8 @@ def _dress(axes: Any, chart: Chart, palette: _Palette, limits: Tuple[float, floa
     axes.spines[:].set_color(palette.text)
 
 
-def _log_scale(axes: Any) -> None:
+def log_scale(axes: Any) -> None:
+    """A logarithmic scale with plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_yscale("log")
@@ -221,12 +231,12 @@ def _draw_legend(figure: Any, chart: Chart, bars: Sequence[PhaseBar], palette: _
     from matplotlib.patches import Patch
 
     handles: List[Any] = [
-        Line2D([], [], color=palette.runs[line.run % _PER_ROUND], linestyle=_dash(line.run), label=f"run {label(line.run)}")
+        Line2D([], [], color=palette.runs[line.run % _PER_ROUND], linestyle=dash(line.run), label=f"run {label(line.run)}")
         for line in chart.lines
     ]
     phases = sorted({phase for bar in bars for phase, _, _ in bar.spans})
     for phase in phases:
-        style = {**_band_style(phase, palette), "edgecolor": palette.warmup}
+        style = {**band_style(phase, palette), "edgecolor": palette.warmup}
         handles.append(Patch(label=f"{PHASE_LETTERS[phase]} {Phase(phase).title}", linewidth=0.5, **style))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False, fontsize=8,

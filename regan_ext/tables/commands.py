@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 import click
 
 from ..support.numbers import SEED, FiniteFloat, Int, SeedList
 from ..support.paths import UserPath
 from ..support.text import echo
+
+if TYPE_CHECKING:
+    from .model import Table
+    from .results import Result
 
 __all__ = ["tables"]
 
@@ -21,6 +25,7 @@ def _patterns(context: click.Context, option: click.Parameter, values: Tuple[str
     return [part.strip() for part in ",".join(values).split(",") if part.strip()]
 
 
+_RESULTS = click.option("--results", type=_FOLDER, metavar="FILE", help="JSON lines of 'tables results', instead of --out.")
 _ONLY = click.option(
     "--only",
     multiple=True,
@@ -35,6 +40,13 @@ _SEEDS = click.option(
     metavar="LIST",
     help="Such as 0,1,2 or 0-2.  [default: the table's]",
 )
+
+
+def _read(table: Table, out: Path, results: Optional[Path]) -> List[Result]:
+    """What was measured: in a file, or else in the run folders."""
+    from .results import read_file, read_folder
+
+    return read_folder(table, out) if results is None else read_file(table, results)
 
 
 @click.group()
@@ -113,7 +125,7 @@ def print_results(table: str, out: Path) -> None:
 @tables.command("show", short_help="Print the paper's numbers, ours, and the difference.")
 @click.argument("table", metavar="TABLE")
 @_OUT
-@click.option("--results", type=_FOLDER, metavar="FILE", help="JSON lines of 'tables results', instead of --out.")
+@_RESULTS
 @click.option("--paired", is_flag=True, help="Hold the rows against a baseline, seed by seed.")
 @click.option("--last", type=Int(1, 1000), metavar="INT", help="With --paired: checkpoints of a run that count.  [default: 3]")
 @click.option("--baseline", metavar="ROW", help="With --paired.  [default: the table's]")
@@ -127,14 +139,14 @@ def show_table(
     and two one-sided tests of equivalence within 10 %.
     """
     from .model import load
-    from .results import dumps, read_file, read_folder
+    from .results import dumps
     from .sheet import FORMATS
     from .show import sheet_of
 
     if not paired and (last is not None or baseline is not None):
         raise click.UsageError(f"{'--last' if baseline is None else '--baseline'} goes with --paired; give that too.")
     wanted = load(table)
-    found = read_folder(wanted, out) if results is None else read_file(wanted, results)
+    found = _read(wanted, out, results)
     if not paired:
         echo(dumps(found) if form == "json" else FORMATS[form](sheet_of(wanted, found)), nl=False)
         return
@@ -157,6 +169,39 @@ def draw_picture(table: str, file: Path, out: Path, only: List[str], seed: int) 
 
     wanted = load(table)
     for line in draw(wanted, wanted.cells(only), seed, out, file):
+        echo(line)
+
+
+@tables.command("figure", short_help="Draw a table's runs over training, and their differences from a baseline.")
+@click.argument("table", metavar="TABLE")
+@click.argument("file", type=_FOLDER, metavar="FILE.png")
+@_OUT
+@_RESULTS
+@_ONLY
+@click.option("--measure", metavar="TITLE", help="A metric of the table.  [default: its first]")
+@click.option("--last", type=Int(1, 1000), default=3, show_default=True, metavar="INT", help="Checkpoints of a run that count.")
+@click.option("--baseline", metavar="ROW", help="Row that the others are held against.  [default: the table's]")
+def draw_figure(
+    table: str,
+    file: Path,
+    out: Path,
+    results: Optional[Path],
+    only: List[str],
+    measure: Optional[str],
+    last: int,
+    baseline: Optional[str],
+) -> None:
+    """Draw FILE.png: a metric of the cells of TABLE over training, every seed and their mean, with the phases behind them.
+
+    Beside it, where two seeds of a row and of the baseline are finished: the mean differences, seed by seed, with intervals of
+    95 %.
+    """
+    from .figure import draw
+    from .model import load
+
+    wanted = load(table)
+    found = _read(wanted, out, results)
+    for line in draw(wanted, wanted.cells(only), measure, found, baseline, last, file):
         echo(line)
 
 

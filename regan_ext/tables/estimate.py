@@ -16,7 +16,7 @@ from .model import Cell, Table
 from .shapes import Architecture, discriminator_shapes, generator_shapes
 from .sheet import Grid, Sheet
 
-__all__ = ["CellCost", "architecture", "cost_of", "estimate"]
+__all__ = ["CellCost", "architecture", "cost_of", "estimate", "values_of"]
 
 #: PFLOP/s that one GPU sustains, in the operations counted here. See ``_basis``.
 DEFAULT_PFLOPS = 0.015
@@ -44,7 +44,7 @@ class CellCost:
 
 def architecture(cell: Cell) -> Architecture:
     """The networks of a cell."""
-    given = _values(cell)
+    given = values_of(cell.options)
     mapping, skips = _CONFIGS[given["cfg"]]
     return Architecture(
         resolution=cell.column.resolution,
@@ -59,7 +59,7 @@ def architecture(cell: Cell) -> Architecture:
 
 def cost_of(cell: Cell) -> CellCost:
     """Count the operations of a cell's run."""
-    given, net = _values(cell), architecture(cell)
+    given, net = values_of(cell.options), architecture(cell)
     batch, kimg = int(given["batch"]), int(given["kimg"])
     total = -(-kimg * 1000 // batch)
     settings = options.resolve(given).methods.get(METHOD.name)
@@ -72,11 +72,11 @@ def cost_of(cell: Cell) -> CellCost:
     return CellCost(dense, dense - share * (dense - sparse), 1e15 * run, kimg)
 
 
-def _values(cell: Cell) -> Dict[str, Any]:
-    """The values of the cell's options, ours parsed, the host's as they stand."""
+def values_of(arguments: Sequence[str]) -> Dict[str, Any]:
+    """The values of a training's options, ours parsed, the host's as they stand."""
     parser = click.Command("train", params=[*options.click_options()], context_settings={"ignore_unknown_options": True})
     parser.allow_extra_args = True
-    context = parser.make_context("train", list(cell.options))
+    context = parser.make_context("train", list(arguments))
     theirs = dict(argument[2:].split("=", 1) for argument in context.args if "=" in argument)
     return {**theirs, **{name: value for name, value in context.params.items() if value is not None}}
 

@@ -76,6 +76,7 @@ NEEDED: Dict[str, Sequence[str]] = {
     "tables results": ("digits-few-shot",),
     "tables show": ("digits-few-shot",),
     "tables picture": ("digits-few-shot", "picture.png"),
+    "tables figure": ("digits-few-shot", "figure.png"),
     "tables estimate": ("digits-few-shot",),
     "tune": ("--study=study.db", "--show"),
     "patch apply": ("pictures",),

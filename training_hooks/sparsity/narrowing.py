@@ -68,14 +68,15 @@ class NarrowNetwork(torch.nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the host's: latents [batch, num_ws, w_dim] to images [batch, channels, height, width], or images to logits."""
-        narrow: Dict[str, torch.Tensor] = {}
         outside = len(f"{self.layout.root}.") if self.layout.root else 0
-        for name, param in self.params.items():
-            part = _narrow_tensor(param, self.layout.axes[name], self.layout, self.kept)
-            if part is not param:
-                narrow[name[outside:]] = part
+        narrow = {name[outside:]: part for name, part in self.parts().items()}
         with self._inputs_stated():
             return torch.func.functional_call(self.whole, narrow, args, kwargs)
+
+    def parts(self) -> Dict[str, torch.Tensor]:
+        """Name → the part of each parameter that belongs to the kept channels, of those that have others."""
+        parts = {n: _narrow_tensor(p, self.layout.axes[n], self.layout, self.kept) for n, p in self.params.items()}
+        return {name: part for name, part in parts.items() if part is not self.params[name]}
 
     def is_bypassed(self) -> bool:
         """Whether the gradients are those of the whole network: weights that read channels which are not kept have some."""

@@ -1,0 +1,67 @@
+"""What whole runs take, with and without Re-GAN, in turn: ``python tests/benchmarks/paired_run.py``.
+
+Trains the real loop four ways, one after the other, as often as ``--rounds``: plain, with single weights of G, with whole
+channels of G, and with those of G and D. Warm-up and phases have the shares of a run that ``--regan-preset=few-shot`` gives
+them, a quarter and an eighth; a run is one kimg of noise, so that every phase of 16 iterations holds one of the iterations
+with R1. Prints one JSON line a round: seconds per kimg without the first iteration, those over the plain run's of the same
+round, and an iteration of dense phases over a plain one.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import click
+from hook_overhead import train, write_noise
+
+from regan_ext.support.machine import describe
+
+SHARES = ["--regan-ratio=0.3", "--regan-warmup=0.25kimg", "--regan-interval=0.125kimg"]
+WAYS = {
+    "plain": [],
+    "weight": SHARES,
+    "channel": [*SHARES, "--regan-granularity=channel"],
+    "channel of both": [*SHARES, "--regan-granularity=channel", "--regan-target=both"],
+}
+
+
+@click.command()
+@click.option("--resolution", default=32, show_default=True)
+@click.option("--channels", default=256, show_default=True)
+@click.option("--batch", default=8, show_default=True, help="Images of an iteration; 8 for phases of 16 iterations.")
+@click.option("--rounds", default=2, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--host", help="Folder of a checkout.  [default: the embedded host]")
+def main(resolution: int, channels: int, batch: int, rounds: int, device: str, host: Optional[str]) -> None:
+    """Print what whole runs take as one JSON line a round."""
+    common = [f"--device={device}", f"--cbase={channels * resolution}", f"--cmax={channels}", f"--batch={batch}",
+              "--kimg=1", "--tick=1000", "--snap=1000", "--metrics=none", "--workers=1", "--aug=noaug", "--pairs=none",
+              "--states=false"]  # fmt: skip
+    for number in range(rounds):
+        found: Dict[str, Dict[str, Any]] = {}
+        with tempfile.TemporaryDirectory() as temporary:
+            data = Path(temporary) / "noise.zip"
+            write_noise(data, 64, resolution)
+            for way, options in WAYS.items():
+                found[way] = train(Path(temporary) / way, data, [*common, *options], host or "embedded")
+        seconds = {way: last["Timing/sec_per_kimg"] for way, last in found.items()}
+        plain = seconds["plain"] * batch / 1000
+        result = {
+            "benchmark": "paired_run",
+            **{"resolution": resolution, "channels": channels, "batch": batch, "round": number + 1},
+            "host": "checkout" if host else "embedded",
+            "sec_per_kimg": {way: round(each, 2) for way, each in seconds.items()},
+            "over_plain": {way: round(each / seconds["plain"], 4) for way, each in seconds.items() if way != "plain"},
+            "dense_over_plain": {
+                way: round(last["ReGAN/sec_dense"] / plain, 4) for way, last in found.items() if way != "plain"
+            },
+            **describe(device),
+        }
+        click.echo(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
