@@ -156,7 +156,7 @@ def _draw_curves(axes: Any, curves: Sequence[_Curve], measure: Measure, bands: O
     if bands is not None:
         draw_bands(axes, bands, ON_WHITE)
         for phase in sorted({phase for phase, _, _ in bands.spans} - {Phase.DENSE}):
-            axes.fill_between([], [], label=f"{phase.title} phases", **{**band_style(phase, ON_WHITE), "linewidth": 0})
+            axes.fill_between([], [], label=phase.title, **{**band_style(phase, ON_WHITE), "linewidth": 0})
     for number, curve in enumerate(curves):
         style = {"color": colour_of(number), "linestyle": dash(number)}
         for run in curve.runs if len(curve.runs) > 1 else ():

@@ -38,6 +38,7 @@ def pieces(host: str, tiny: bool) -> Dict[str, List[str]]:
             name, trained = f"{size}-{precision}", ["--", f"--fp32={halves == 0}"]
             narrow = ["--ratios=0.3,0.5", f"--fp16={halves}", f"--iterations={2 if tiny else 32}"]
             found[f"narrow-{name}"] = ["narrow_speed.py", *checkout, *chosen, *narrow]
+            found[f"narrow-both-{name}"] = ["narrow_speed.py", *checkout, *chosen, *narrow, "--target=both"]
             found[f"hook-{name}"] = ["hook_overhead.py", *checkout, *chosen, "--interval=4", *trained]
             found[f"memory-{name}"] = ["memory.py", *checkout, *chosen, *trained]
         found[f"mask-update-{size}"] = ["mask_update.py", device, last]

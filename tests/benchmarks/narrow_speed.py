@@ -35,7 +35,7 @@ from training_hooks.sparsity.selection import parameter_shapes
 
 def load_networks(host: Optional[str], resolution: int, channels: int, base: int, fp16: int, device: str) -> Dict[str, Any]:
     """The host's own "G" and "D", in training mode; a layer has ``base`` over its resolution channels, at most ``channels``."""
-    sys.path.insert(0, host or str(embedded.obtain()))
+    sys.path.insert(0, str(embedded.obtain()) if host in (None, "embedded") else str(host))
     compat.prepare_imports()
     importlib.import_module("dnnlib")
     networks = importlib.import_module("training.networks")
@@ -162,7 +162,7 @@ def main(
         "phase": phase,
         "target": target,
     }
-    told = {"host": "checkout" if host else "embedded", "ratios": results, **describe(device)}
+    told = {"host": "embedded" if host in (None, "embedded") else "checkout", "ratios": results, **describe(device)}
     result = {"benchmark": "narrow_speed", **sizes, **told}
     click.echo(json.dumps(result))
 

@@ -1,10 +1,11 @@
 """What whole runs take, with and without Re-GAN, in turn: ``python tests/benchmarks/paired_run.py``.
 
-Trains the real loop four ways, one after the other, as often as ``--rounds``: plain, with single weights of G, with whole
-channels of G, and with those of G and D. Warm-up and phases have the shares of a run that ``--regan-preset=few-shot`` gives
-them, a quarter and an eighth; a run is one kimg of noise, so that every phase of 16 iterations holds one of the iterations
-with R1. Prints one JSON line a round: seconds per kimg without the first iteration, those over the plain run's of the same
-round, and an iteration of dense phases over a plain one.
+Trains the real loop four ways, one after the other, as often as ``--rounds``, every second time from the last to the first:
+plain, with single weights of G, with whole channels of G, and with those of G and D. Warm-up and phases have the shares of
+a run that ``--regan-preset=few-shot`` gives them, a quarter and an eighth; a run is one kimg of noise, so that every phase
+of 16 iterations holds one of the iterations with R1. Prints one JSON line a round: seconds per kimg without the first
+iteration, those over the plain run's of the same round, and an iteration of dense phases over a plain one. Dense phases
+hold R1 in 3 of 45 iterations, the plain run in 7 of 124.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ WAYS = {
 
 @click.command()
 @click.option("--resolution", default=32, show_default=True)
-@click.option("--channels", default=256, show_default=True)
+@click.option("--channels", default=128, show_default=True)
 @click.option("--batch", default=8, show_default=True, help="Images of an iteration; 8 for phases of 16 iterations.")
-@click.option("--rounds", default=2, show_default=True)
+@click.option("--rounds", default=4, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--host", help="Folder of a checkout.  [default: the embedded host]")
 def main(resolution: int, channels: int, batch: int, rounds: int, device: str, host: Optional[str]) -> None:
@@ -45,19 +46,17 @@ def main(resolution: int, channels: int, batch: int, rounds: int, device: str, h
         with tempfile.TemporaryDirectory() as temporary:
             data = Path(temporary) / "noise.zip"
             write_noise(data, 64, resolution)
-            for way, options in WAYS.items():
-                found[way] = train(Path(temporary) / way, data, [*common, *options], host or "embedded")
-        seconds = {way: last["Timing/sec_per_kimg"] for way, last in found.items()}
+            for way in list(WAYS)[:: 1 if number % 2 == 0 else -1]:  # a machine that becomes slower does so for both ends
+                found[way] = train(Path(temporary) / way, data, [*common, *WAYS[way]], host or "embedded")
+        seconds = {way: found[way]["Timing/sec_per_kimg"] for way in WAYS}
         plain = seconds["plain"] * batch / 1000
         result = {
             "benchmark": "paired_run",
             **{"resolution": resolution, "channels": channels, "batch": batch, "round": number + 1},
-            "host": "checkout" if host else "embedded",
+            "host": "embedded" if host in (None, "embedded") else "checkout",
             "sec_per_kimg": {way: round(each, 2) for way, each in seconds.items()},
             "over_plain": {way: round(each / seconds["plain"], 4) for way, each in seconds.items() if way != "plain"},
-            "dense_over_plain": {
-                way: round(last["ReGAN/sec_dense"] / plain, 4) for way, last in found.items() if way != "plain"
-            },
+            "dense_over_plain": {way: round(found[way]["ReGAN/sec_dense"] / plain, 4) for way in WAYS if way != "plain"},
             **describe(device),
         }
         click.echo(json.dumps(result))

@@ -135,7 +135,7 @@ def main(
     result = {
         "benchmark": "sparse_profile",
         **{"resolution": resolution, "channels": channels, "batch": batch, "ratio": ratio, "fp16": fp16},
-        "host": "checkout" if host else "embedded",
+        "host": "embedded" if host in (None, "embedded") else "checkout",
         "phase_s": {width: {name: round(each, 4) for name, each in found.items()} for width, found in phases.items()},
         "iteration_s": {width: round(each, 4) for width, each in whole.items()},
         "rest_s": told,
