@@ -223,6 +223,11 @@ def test_summary_counts_a_discriminator_that_is_reconfigured(tmp_path: Path) -> 
     assert "a forward pass of G takes 1.25 GMACs sparse, 2 dense; sparse / dense = 0.625. One of D takes 2 GMACs sparse" in line
 
 
+def test_summary_says_whose_phases_they_are_where_networks_take_turns(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ticks_of_one_kimg(1), {**HOOK, "target": "both", "phases_d": "in-turn"})
+    assert "Here the phases are those of G; D is sparse where G is dense, the warm-up excepted." in summary(run)
+
+
 def test_summary_of_a_run_that_was_stopped_at_once(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ticks_of_one_kimg(1), HOOK)
     assert summary(run)[0] == "Measured: nothing, the run was too short for it."

@@ -62,6 +62,14 @@ def test_one_sparse_phase_is_one(data_zip: Path, host_dir: Path, capsys: Any) ->
     assert "\nSparse: 100.0% of the run in 1 phase, 0.3 of the " in page
 
 
+def test_networks_in_turn_and_shares_that_differ_are_told_each(data_zip: Path, host_dir: Path, capsys: Any) -> None:
+    both = ["--kimg=1", "--regan-ratio=0.3", "--regan-ratio-d=0:0.5", "--regan-target=both", "--regan-phases-d=in-turn"]
+    page, _ = told([*both, "--regan-interval=20", "--regan-warmup=10"], data_zip, capsys)
+    assert "Sparse: G 52.4% of the run in 2 phases, D 31.7%, 0.3 of G's and 0 to 0.5 of D's, of the " in page
+    page, output = told([*both, "--regan-interval=20", "--regan-warmup=45"], data_zip, capsys)
+    assert "in 1 phase, D 0.0%," in page and "the run ends before D would be sparse for the first time" in output
+
+
 def test_a_run_too_short_for_its_preset_says_what_to_give(data_zip: Path, host_dir: Path, capsys: Any) -> None:
     arguments = ["train", "--host=embedded", "-n", "--outdir=x", f"--data={data_zip}", "--regan-preset=few-shot", "--kimg=100"]
     code, output = call([*arguments, "--device=cpu", "--metrics=none"], capsys)

@@ -219,6 +219,15 @@ def test_ticks_longer_than_a_phase_do_not_hide_phases(tmp_path: Path) -> None:
     assert [share for _, share in sparsity.dots] == pytest.approx([29] * 4)
 
 
+def test_networks_in_turn_have_the_sparsity_that_was_measured(tmp_path: Path) -> None:
+    """In dense phases too there are zeros, those of D."""
+    lines = ticks_of_one_kimg(4, ReGAN__sparsity=0.1, ReGAN__lr=0.002)
+    run = make_run(tmp_path / "run", lines, {**HOOK, "target": "both", "phases_d": "in-turn"})
+    by_name = {chart.name: chart.lines[0] for chart in charts([read_run(run)])}
+    assert set(by_name["regan-sparsity"].ys) == {10.0} and not by_name["regan-sparsity"].dots and by_name["regan-lr"].dots
+    assert "run A: the phases are those of G; D is sparse where G is dense" in written(tmp_path, run).words
+
+
 def test_hundreds_of_phases_are_a_band(tmp_path: Path) -> None:
     lines = ticks_of_one_kimg(9, ReGAN__sparsity=0.29, ReGAN__lr=0.002, ReGAN__phase=1)
     run = read_run(make_run(tmp_path / "run", lines, {**HOOK, "interval": 1, "warmup": 100}))

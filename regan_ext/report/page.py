@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from training_hooks.core.best import best
 from training_hooks.core.schedule import Phase
+from training_hooks.methods.regan.config import IN_TURN
 from training_hooks.nvidia.metrics import direction
 
 from .. import __version__
@@ -103,7 +104,8 @@ def _facts(runs: Sequence[Run]) -> _Rows:
 def _notes(runs: Sequence[Run], letters: Sequence[str]) -> List[str]:
     other = "its Re-GAN settings are not of this version of regan-ext; phases are not shown"
     unknown = [f"run {letter}: {other}" for run, letter in zip(runs, letters) if run.has_method and run.schedule is None]
-    return [f"run {letter}: {note}" for run, letter in zip(runs, letters) for note in run.notes] + unknown
+    turns = [f"run {x}: {IN_TURN}" for run, x in zip(runs, letters) if run.config and run.config.phases_d == "in-turn"]
+    return [f"run {letter}: {note}" for run, letter in zip(runs, letters) for note in run.notes] + unknown + turns
 
 
 def _cost(runs: Sequence[Run], costs: Sequence[Efficiency]) -> _Rows:

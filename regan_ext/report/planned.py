@@ -27,18 +27,19 @@ class Step:
 
 
 def sparsity(run: Run) -> List[Step]:
-    """The share of zeros among the selected weights; nothing where it is not known or changes from phase to phase."""
+    """The share of zeros among the selected weights; nothing where it is not known, where it changes from phase to phase, and
+    where one network is sparse while the other is dense."""
     config = run.config
     sparse = [tick.get("ReGAN/sparsity") for tick in run.ticks if _phase(run, tick) == Phase.SPARSE]
     sparse = [value for value in sparse if math.isfinite(value)]
-    if config is None or config.ratio_changes or not (sparse or config.granularity == "weight"):
+    if config is None or config.ratio_changes or config.phases_d == "in-turn" or not (sparse or config.granularity == "weight"):
         return []
     level = statistics.median(sparse) if sparse else config.ratio
     return _steps(run, lambda phase, _: level if phase == Phase.SPARSE else 0.0)
 
 
 def learning_rate(run: Run) -> List[Step]:
-    """The learning rate of the network that is pruned; nothing where it is not known."""
+    """The learning rate of the network that is pruned, G's of two; nothing where it is not known."""
     config = run.config
     if config is None:
         return []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import List, Union
 
 from training_hooks.core.schedule import Phase
+from training_hooks.methods.regan.config import IN_TURN
 
 from ..support.errors import UserError
 from ..support.text import echo
@@ -39,6 +40,7 @@ def summary(folder: Union[str, Path]) -> List[str]:
     cost = None if run.config is None else measure(run)
     return [
         *([] if cost is None else [*_measured(cost), *_theory(cost)]),
+        *([f"Here {IN_TURN}."] if run.config is not None and run.config.phases_d == "in-turn" else []),
         f"Run folder: {run.folder}",
         f"A page about it: regan-ext report {shlex.quote(str(run.folder))}",
     ]

@@ -55,14 +55,26 @@ def _of_phases(schedule: Schedule, plan: Mapping[str, Any], total: int, batch: i
     lines = ["", *_aligned(rows), ""]
     if "selected_weights" in plan:
         sparse, phases = plan["sparse_iterations"] / total, counted(plan["sparse_phases"], "phase")
-        weights = f"{plan['ratio']:.3g} of the {plan['selected_weights']} weights in {plan['selected_tensors']} tensors"
-        told = f"{sparse:.1%} of the run in {phases}, {weights}"
+        weights = f"{_ratios(plan)} of the {plan['selected_weights']} weights in {plan['selected_tensors']} tensors"
+        share = f"{sparse:.1%} of the run in {phases}"
+        if "sparse_iterations_d" in plan:
+            share = f"G {share}, D {plan['sparse_iterations_d'] / total:.1%}"
+        told = f"{share}, {weights}"
         lines.append(f"Sparse: {told if plan['is_pruned'] else 'never, the phases differ in the learning rate alone'}")
     lines += _cost(plan.get("theory") or {})
     if plan.get("exploration"):
         changes = ", ".join(f"{role} {as_share(change)}" for role, change in plan["exploration"]["mask_change"].items())
         lines.append(f"Masks: what a pruning takes that the one before did not, by an estimate: {changes}")
     return lines
+
+
+def _ratios(plan: Mapping[str, Any]) -> str:
+    """The share that is pruned; of each network where they differ, and from which to which where it changes."""
+    ends = plan.get("ratios") or {"": [plan["ratio"]]}
+    told = {kind: " to ".join(dict.fromkeys(f"{end:.3g}" for end in those)) for kind, those in ends.items()}
+    if len(set(told.values())) == 1:
+        return next(iter(told.values()))
+    return " and ".join(f"{share} of {kind}'s" for kind, share in told.items()) + ","
 
 
 def _row(span: Span, total: int, batch: int) -> "tuple[str, str, str, str]":

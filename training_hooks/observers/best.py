@@ -16,7 +16,7 @@ __all__ = ["keep_best"]
 
 def keep_best(loop: HostLoop, kind: str) -> None:
     """Copy the tick's snapshot where one of its metrics is the best so far of its kind: "sparse" or "dense", as the networks
-    that are reconfigured are.
+    that are reconfigured are, G of two in turn.
 
     Writes ``network-best-<metric>-<kind>.pkl`` and a JSON file of the same name with metric, value, kimg, kind, snapshot. See
     ``training_hooks.core.best`` for what can be the best; of metrics without a known direction none is.

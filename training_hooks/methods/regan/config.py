@@ -10,7 +10,10 @@ from ..method import Preset
 from ..setting import Config, setting
 from ..target import check_patterns
 
-__all__ = ["LOOP_QUIRKS", "PRESETS", "QUIRKS", "ReconfigurationConfig", "upgraded"]
+__all__ = ["IN_TURN", "LOOP_QUIRKS", "PRESETS", "QUIRKS", "ReconfigurationConfig", "upgraded"]
+
+#: What phases are with ``phases_d="in-turn"``, for readers.
+IN_TURN = "the phases are those of G; D is sparse where G is dense, the warm-up excepted"
 
 #: What the StyleGAN2 code published with the paper does otherwise than the paper → what it is.
 QUIRKS = {

@@ -58,14 +58,14 @@ def run_cost(
         iterations: how many, at least 1.
         total: those of the whole run; None = not known.
     """
-    weights = {kind: _operations(shapes, frozen.get(kind, {})) for kind, shapes in networks.items()}
-    is_known = None not in weights.values()
-    spared = 0.0
+    counts = {kind: _operations(shapes, frozen.get(kind, {})) for kind, shapes in networks.items()}
+    known = {kind: count for kind, count in counts.items() if count is not None}
+    dense, spared = known if len(known) == len(networks) else dict.fromkeys(networks, 1.0), 0.0
     for kind, shapes in networks.items():
         share = config.sparse_iterations(kind, iterations, total) / iterations
         cost = _mean_cost(config, kind, shapes, frozen.get(kind, {}), iterations, total)
-        spared += share * (1 - cost) * ((weights[kind] or 0.0) if is_known else 1)
-    return 1 - spared / (sum(weights[kind] or 0.0 for kind in networks) if is_known else len(networks))
+        spared += share * (1 - cost) * dense[kind]
+    return 1 - spared / sum(dense.values())
 
 
 def _operations(shapes: Mapping[str, Any], frozen: Mapping[str, Any]) -> Optional[float]:

@@ -10,7 +10,7 @@ from ...sparsity.anatomy import place, role
 from ..method import Facts, Plan
 from ..target import targets
 from . import exploration
-from .config import ReconfigurationConfig
+from .config import IN_TURN, ReconfigurationConfig
 from .cost import describe_cost
 from .plan import check_rgb, left_dense, ratio_of, select_parameters
 
@@ -69,6 +69,7 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
     selected = {kind: select_parameters(config, kind, facts.trained[kind], frozen[kind]) for kind in kinds}
     values: Dict[str, Any] = {
         "ratio": config.ratio,
+        "ratios": {kind: list(config.ratios(kind)) for kind in kinds},
         "is_pruned": is_pruned,
         "selected_tensors": sum(map(len, selected.values())),
         "selected_weights": sum(math.prod(facts.shapes[kind][name]) for kind in selected for name in selected[kind]),
@@ -89,7 +90,10 @@ def outlook(config: ReconfigurationConfig, facts: Facts) -> Plan:
         ratios = " and ".join(dict.fromkeys(ratio_of(config.of(kind)) for kind in kinds))
         notes.append(f"{', '.join(dense)} stay dense, {ratios} would take whole output channels of them.")
     if config.phases_d == "in-turn":
-        notes.append("the phases are those of G; D is sparse where G is dense, the warm-up excepted.")
+        values["sparse_iterations_d"] = config.sparse_iterations("D", total, total) if is_pruned else 0
+        notes.append(f"{IN_TURN}.")
+        if values["sparse_phases"] and not values["sparse_iterations_d"]:
+            notes.append("the run ends before D would be sparse for the first time, after the first sparse phase of G.")
     if is_pruned and values["sparse_phases"] == 0:
         remedy = "a shorter --regan-warmup or a larger --kimg lets it begin"
         notes.append(f"Re-GAN prunes nothing here, the warm-up lasts for all {total} iterations; {remedy}.")
