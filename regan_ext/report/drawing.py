@@ -196,8 +196,8 @@ def colour_of(run: int) -> str:
 
 
 def dash(run: int) -> Any:
-    """Neighbours differ in their dashes too, for those who do not tell the colours apart."""
-    dashes = DASHES[run % len(DASHES)]
+    """Neighbours differ in their dashes too, for those who do not tell the colours apart; 24 lines are all different."""
+    dashes = DASHES[(run + run // _PER_ROUND) % len(DASHES)]
     return (0, tuple(float(part) / 1.4 for part in dashes.split())) if dashes else "-"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 from training_hooks.core.schedule import Phase, Schedule
 
 from .folder import Run
 
-__all__ = ["MOST_PHASES", "Phases", "phases_of"]
+__all__ = ["MOST_PHASES", "Phases", "phases_of", "phases_of_schedule"]
 
 MOST_PHASES = 100  # that can be told apart in a chart
 
@@ -44,8 +44,15 @@ class _Stretch:
 def phases_of(run: Run) -> Optional[Phases]:
     """The phases of the run so far; None in a plain run, before the first tick, and where they are not known."""
     stretches = list(_stretches(run))
-    if not stretches:
-        return None
+    return _phases(stretches) if stretches else None
+
+
+def phases_of_schedule(schedule: Schedule, total: int) -> Phases:
+    """The phases of a whole run of ``total`` iterations, at least 1."""
+    return _phases([_Stretch(schedule, 0, total)])
+
+
+def _phases(stretches: Sequence[_Stretch]) -> Phases:
     count = sum(s.schedule.span(s.stop - 1).number - s.schedule.span(s.start).number + 1 for s in stretches)
     if count <= MOST_PHASES:
         return Phases(count, _joined([span for stretch in stretches for span in _all(stretch)]))

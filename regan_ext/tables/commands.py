@@ -196,9 +196,12 @@ def draw_figure(
     Beside it, where two seeds of a row and of the baseline are finished: the mean differences, seed by seed, with intervals of
     95 %.
     """
+    from ..data.archive import same
     from .figure import draw
     from .model import load
 
+    if results is not None and same(results, file):
+        raise click.UsageError(f"{file} is the file of --results; give the figure another name.")
     wanted = load(table)
     found = _read(wanted, out, results)
     for line in draw(wanted, wanted.cells(only), measure, found, baseline, last, file):

@@ -160,7 +160,7 @@ def compare(table: Table, results: Sequence[Result], baseline: Optional[str], la
             arm = _arm(cell, measure, both, last)
             arms += [] if arm is None else [arm]
     if not arms:
-        raise UserError(f"--paired: no row of {table.name} has two finished seeds that {name} has too; train them first")
+        raise UserError(f"no row of {table.name} has two finished seeds that {name} has too; train them first")
     return Comparison(table, name, last, tuple(arms))
 
 

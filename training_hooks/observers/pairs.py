@@ -62,8 +62,8 @@ def _draw_samples(grid: SampleGrid, generator: torch.nn.Module, path: Path) -> N
 
 class Pairs(Hook):
     """Writes ``network-pair-KKKKKK-sparse.pkl`` and ``-dense.pkl`` on rank 0: the networks right before and at the end of the
-    phase after a switch, named by what the reconfigured ones are, G of two. KKKKKK is the kimg of that switch, so both members of a pair
-    have the same number. Beside each, ``fakes-pair-KKKKKK-sparse.png`` and ``-dense.png`` are its samples.
+    phase after a switch, named by what the reconfigured ones are, G of two. KKKKKK is the kimg of that switch, so both members
+    of a pair have the same number. Beside each, ``fakes-pair-KKKKKK-sparse.png`` and ``-dense.png`` are its samples.
 
     Args:
         every: keep the members of every switch; otherwise those of the run's last one.

@@ -29,8 +29,8 @@ METHOD = Method(
             "ReGAN/cycle", "Cycle", "cycle", "", "number of the sparse–dense pair, from 1; 0 in the warm-up", is_drawn=False
         ),
         Statistic(
-            "ReGAN/lr", "Learning rate", "learning rate", "per step", "learning rate of the reconfigured network, of G where both are", log=True,
-            steps=True, from_zero=False,
+            "ReGAN/lr", "Learning rate", "learning rate", "per step",
+            "learning rate of the reconfigured network, of G where both are", log=True, steps=True, from_zero=False,
         ),
         Statistic(
             "ReGAN/sparsity", "Sparsity", "zeros among selected weights", "%",
