@@ -46,7 +46,7 @@ def test_phases_are_a_quarter_and_an_eighth_and_held_out_images_steer_nothing(ta
     kimg, checkpoint = int(given["--kimg"]), int(given["--tick"]) * int(given["--snap"])
     assert kimg == 10 * checkpoint and "--metrics=kid1k_full,kid1k_train" in load(table).options
     pruned = [row.options for row in load(table).rows if any(option.startswith("--regan-ratio") for option in row.options)]
-    assert len(pruned) == 8
+    assert len(pruned) == 10
     for options in pruned:
         assert {f"--regan-warmup={kimg // 4}kimg", f"--regan-interval={kimg // 8}kimg"} < {*options}
     assert not [option for row in load(table).rows for option in row.options if "_full" in option or "_test" in option]
