@@ -15,11 +15,11 @@ from ..support.errors import UserError
 from .charts import PHASE_LETTERS, Chart, PhaseBar, label
 
 __all__ = [
-    "DASHES", "ON_WHITE", "STYLE", "band_style", "colour_of", "dash", "draw_bands", "draw_png", "draw_svg", "log_scale",
+    "ON_WHITE", "STYLE", "band_style", "colour_of", "dash", "dashes_of", "draw_bands", "draw_png", "draw_svg", "log_scale",
     "require_matplotlib",
 ]  # fmt: skip
 
-DASHES = ("", "6 2", "2 2", "8 2 2 2")  # of the lines of one colour, as SVG writes them
+_DASHES = ("", "6 2", "2 2", "8 2 2 2")  # of the lines of one colour, as SVG writes them
 _PER_ROUND = 6
 _SIZE, _STRIP = (4.8, 3.0), 0.17  # inches; _STRIP is the height of one run's row of phases
 _HALF = 0.5  # opacity of the shade where sparse and dense phases alternate
@@ -195,9 +195,15 @@ def colour_of(run: int) -> str:
     return ON_WHITE.runs[run % _PER_ROUND]
 
 
+def dashes_of(run: int) -> str:
+    """A run's dashes as SVG writes them. Neighbours differ in them too, for those who do not tell the colours apart; 24 lines
+    are all different."""
+    return _DASHES[(run + run // _PER_ROUND) % len(_DASHES)]
+
+
 def dash(run: int) -> Any:
-    """Neighbours differ in their dashes too, for those who do not tell the colours apart; 24 lines are all different."""
-    dashes = DASHES[(run + run // _PER_ROUND) % len(DASHES)]
+    """A run's dashes as matplotlib takes them, for a line of 1.4 points."""
+    dashes = dashes_of(run)
     return (0, tuple(float(part) / 1.4 for part in dashes.split())) if dashes else "-"
 
 

@@ -23,7 +23,7 @@ from ..support.page import render
 from ..support.text import duration, three_digits
 from . import masks
 from .charts import Chart, PhaseBar, label
-from .drawing import DASHES
+from .drawing import dashes_of
 from .options import all_options, differing_options, method_names, run_name
 from .pictures import RunPictures
 
@@ -61,7 +61,7 @@ def page(
         when=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         runs=runs,
         names=names,
-        dashes=DASHES,
+        dashes_of=dashes_of,
         facts=_facts(runs),
         notes=_notes(runs, letters),
         cost=_cost(runs, costs),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import statistics
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 import click
 import torch
@@ -50,8 +50,8 @@ class Phases:
 @click.option("--batch", default=8, show_default=True)
 @click.option("--repeats", default=9, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--host", help="Folder of a checkout.  [default: the embedded host]")
-def main(resolution: int, channels: int, batch: int, repeats: int, device: str, host: Optional[str]) -> None:
+@click.option("--host", default="embedded", help="Folder of a checkout.  [default: the embedded host]")
+def main(resolution: int, channels: int, batch: int, repeats: int, device: str, host: str) -> None:
     """Print what AdvAug costs as one JSON line."""
     G = load_generator(host, resolution, channels, channels * resolution, 0, device)
     size = dict(channel_base=channels * resolution, channel_max=channels)
@@ -75,7 +75,7 @@ def main(resolution: int, channels: int, batch: int, repeats: int, device: str, 
             of_phase[f"{kind}_ratio"] = round(statistics.median(ratios), 3)
         found[f"{name}main"] = of_phase
     what = {"benchmark": "advaug_cost", "resolution": resolution, "channels": channels, "batch": batch, "repeats": repeats}
-    print(json.dumps({**what, "host": host or "embedded", **found, **describe(device)}))
+    print(json.dumps({**what, "host": host, **found, **describe(device)}))
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ from training_hooks.sparsity.narrowing import NarrowNetwork
 from training_hooks.sparsity.selection import parameter_shapes
 
 
-def load_networks(host: Optional[str], resolution: int, channels: int, base: int, fp16: int, device: str) -> Dict[str, Any]:
+def load_networks(host: str, resolution: int, channels: int, base: int, fp16: int, device: str) -> Dict[str, Any]:
     """The host's own "G" and "D", in training mode; a layer has ``base`` over its resolution channels, at most ``channels``."""
-    sys.path.insert(0, str(embedded.obtain()) if host in (None, "embedded") else str(host))
+    sys.path.insert(0, str(embedded.obtain()) if host == "embedded" else host)
     compat.prepare_imports()
     importlib.import_module("dnnlib")
     networks = importlib.import_module("training.networks")
@@ -47,7 +47,7 @@ def load_networks(host: Optional[str], resolution: int, channels: int, base: int
     return {"G": G.train().to(device), "D": networks.Discriminator(**image, **width).train().to(device)}
 
 
-def load_generator(host: Optional[str], resolution: int, channels: int, base: int, fp16: int, device: str) -> Any:
+def load_generator(host: str, resolution: int, channels: int, base: int, fp16: int, device: str) -> Any:
     """The generator alone."""
     return load_networks(host, resolution, channels, base, fp16, device)["G"]
 
@@ -63,11 +63,17 @@ def seconds(call: Callable[[], Any], device: str) -> float:
     return time.perf_counter() - begin
 
 
+def narrow(kind: str, network: Any, config: ReconfigurationConfig) -> NarrowNetwork:
+    """The network with the channels that a sparse phase would keep."""
+    plan = plan_channels(config, kind, parameter_shapes(network))
+    small = NarrowNetwork(network, plan.layout)
+    small.keep(choose_channels(dict(network.named_parameters()), plan.layout, plan.kept))
+    return small
+
+
 def passes(kind: str, network: Any, config: ReconfigurationConfig, batch: int, repeats: int, device: str) -> Dict[str, Any]:
     """Median seconds of a forward, and of a forward and backward pass, dense and narrow in turn."""
-    plan = plan_channels(config, kind, parameter_shapes(network))
-    narrow = NarrowNetwork(network, plan.layout)
-    narrow.keep(choose_channels(dict(network.named_parameters()), plan.layout, plan.kept))
+    small = narrow(kind, network, config)
     if kind == "G":
         given = (torch.randn(batch, network.num_ws, network.w_dim, device=device),)
     else:
@@ -85,17 +91,17 @@ def passes(kind: str, network: Any, config: ReconfigurationConfig, batch: int, r
     for name, call in (("forward", forward), ("forward_backward", both)):
         times: Dict[str, List[float]] = {"dense": [], "narrow": []}
         for repeat in range(repeats + 1):
-            for width, computing in (("dense", narrow.whole), ("narrow", narrow)):
+            for width, computing in (("dense", small.whole), ("narrow", small)):
                 elapsed = seconds(lambda c=call, n=computing: c(n), device)  # type: ignore[misc]
                 if repeat > 0:  # the first of each warms up
                     times[width].append(elapsed)
-        dense, small = statistics.median(times["dense"]), statistics.median(times["narrow"])
-        found[name] = {"dense_s": round(dense, 4), "narrow_s": round(small, 4), "speedup": round(dense / small, 3)}
+        whole, part = statistics.median(times["dense"]), statistics.median(times["narrow"])
+        found[name] = {"dense_s": round(whole, 4), "narrow_s": round(part, 4), "speedup": round(whole / part, 3)}
     return found
 
 
 def iterations(
-    options: List[str], config: ReconfigurationConfig, phase: int, host: Optional[str], resolution: int, batch: int
+    options: List[str], config: ReconfigurationConfig, phase: int, host: str, resolution: int, batch: int
 ) -> Dict[str, Any]:
     """Mean seconds of whole iterations, regularisation included, in the sparse and in the dense phase of one run."""
     kimg = -(-(2 * phase + 1) * batch // 1000)
@@ -106,7 +112,7 @@ def iterations(
     with tempfile.TemporaryDirectory() as temporary:
         data = Path(temporary) / "noise.zip"
         write_noise(data, 64, resolution)
-        last = train(Path(temporary) / "runs", data, [*common, *regan, *options], host or "embedded")
+        last = train(Path(temporary) / "runs", data, [*common, *regan, *options], host)
     dense, sparse = last["ReGAN/sec_dense"], last["ReGAN/sec_sparse"]
     return {"dense_s": round(dense, 4), "sparse_s": round(sparse, 4), "speedup": round(dense / sparse, 3),
             "hook_ms": round(last["ReGAN/hook_ms"], 3)}  # fmt: skip
@@ -122,7 +128,7 @@ def iterations(
 @click.option("--fp16", default=0, show_default=True, help="Number of resolutions in half precision.")
 @click.option("--iterations", "phase", default=0, show_default=True, help="Iterations of each phase; 0 = passes only.")
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--host", help="Folder of a checkout.  [default: the embedded host]")
+@click.option("--host", default="embedded", help="Folder of a checkout.  [default: the embedded host]")
 @click.option("--cbase", type=int, help="Channels times resolution of a layer.  [default: no limit but --channels]")
 def main(
     resolution: int,
@@ -134,7 +140,7 @@ def main(
     fp16: int,
     phase: int,
     device: str,
-    host: Optional[str],
+    host: str,
     cbase: Optional[int],
 ) -> None:
     """Print the speed of dense and narrow networks as one JSON line."""
@@ -162,7 +168,7 @@ def main(
         "phase": phase,
         "target": target,
     }
-    told = {"host": "embedded" if host in (None, "embedded") else "checkout", "ratios": results, **describe(device)}
+    told = {"host": "embedded" if host == "embedded" else "checkout", "ratios": results, **describe(device)}
     result = {"benchmark": "narrow_speed", **sizes, **told}
     click.echo(json.dumps(result))
 

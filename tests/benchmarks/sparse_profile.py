@@ -1,11 +1,11 @@
 """Where the time of a sparse iteration with whole channels goes: ``python tests/benchmarks/sparse_profile.py``.
 
-In one process, with the host's own networks and loss, dense and narrow in turn: seconds of the four training phases, each
-as often as an iteration has it (path length in every fourth, R1 in every sixteenth). Beside them what does not become
-smaller with the networks, in sparse iterations: taking the kept channels out of the parameters for every call and putting
-their gradients back (a part of the phases), the optimizers' passes over whole tensors, the look for numbers that are not
-finite, and the average of G. Prints one JSON line; ``share`` is of the narrow iteration. ``--host`` takes a checkout, for
-its CUDA operations.
+In one process, with the host's own networks and loss, dense and narrow in turn: seconds of the four training phases, and of
+an iteration, which has path length in every fourth and R1 in every sixteenth. Beside them what does not become smaller with
+the networks, in sparse iterations: taking the kept channels out of the parameters for every call and putting their
+gradients back (a part of the phases), the optimizers' passes over whole tensors, the look for numbers that are not finite,
+and the average of G. Prints one JSON line; ``share`` is of the narrow iteration. ``--host`` takes a checkout, for its CUDA
+operations.
 """
 
 from __future__ import annotations
@@ -14,18 +14,15 @@ import copy
 import importlib
 import json
 import statistics
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List
 
 import click
 import torch
-from narrow_speed import load_networks, seconds
+from narrow_speed import load_networks, narrow, seconds
 
 from regan_ext.support.machine import describe
 from training_hooks.methods.regan.config import ReconfigurationConfig
-from training_hooks.methods.regan.plan import plan_channels
-from training_hooks.sparsity.channels import choose_channels
 from training_hooks.sparsity.narrowing import NarrowNetwork
-from training_hooks.sparsity.selection import parameter_shapes
 
 #: Phase of the loop → how often an iteration has it.
 PHASES = {"Gmain": 1.0, "Greg": 1 / 4, "Dmain": 1.0, "Dreg": 1 / 16}
@@ -38,16 +35,6 @@ STEPS = {"G": PHASES["Gmain"] + PHASES["Greg"], "D": PHASES["Dmain"] + PHASES["D
 def median(call: Callable[[], Any], repeats: int, device: str) -> float:
     """Seconds of one call, the first of which does not count."""
     return statistics.median([seconds(call, device) for _ in range(repeats + 1)][1:])
-
-
-def narrow(kind: str, network: Any, ratio: float) -> NarrowNetwork:
-    """The network with the channels that a sparse phase would keep."""
-    plan = plan_channels(
-        ReconfigurationConfig(ratio=ratio, granularity="channel", target="both"), kind, parameter_shapes(network)
-    )
-    small = NarrowNetwork(network, plan.layout)
-    small.keep(choose_channels(dict(network.named_parameters()), plan.layout, plan.kept))
-    return small
 
 
 def phase_seconds(networks: Dict[str, Any], small: Dict[str, NarrowNetwork], batch: int, repeats: int, device: str) -> Any:
@@ -116,15 +103,14 @@ def rest_seconds(networks: Dict[str, Any], repeats: int, device: str) -> Dict[st
 @click.option("--repeats", default=7, show_default=True)
 @click.option("--fp16", default=0, show_default=True, help="Number of resolutions in half precision.")
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--host", help="Folder of a checkout.  [default: the embedded host]")
-def main(
-    resolution: int, channels: int, batch: int, ratio: float, repeats: int, fp16: int, device: str, host: Optional[str]
-) -> None:
+@click.option("--host", default="embedded", help="Folder of a checkout.  [default: the embedded host]")
+def main(resolution: int, channels: int, batch: int, ratio: float, repeats: int, fp16: int, device: str, host: str) -> None:
     """Print the parts of a sparse iteration as one JSON line."""
     networks = load_networks(host, resolution, channels, channels * resolution, fp16, device)
     for network in networks.values():
         network.requires_grad_(False)
-    small = {kind: narrow(kind, network, ratio) for kind, network in networks.items()}
+    config = ReconfigurationConfig(ratio=ratio, granularity="channel", target="both")
+    small = {kind: narrow(kind, network, config) for kind, network in networks.items()}
     phases = phase_seconds(networks, small, batch, repeats, device)
     gathers = {kind: gather_seconds(small[kind], networks[kind], repeats, device) for kind in networks}
     rest = rest_seconds(networks, repeats, device)
@@ -135,7 +121,7 @@ def main(
     result = {
         "benchmark": "sparse_profile",
         **{"resolution": resolution, "channels": channels, "batch": batch, "ratio": ratio, "fp16": fp16},
-        "host": "embedded" if host in (None, "embedded") else "checkout",
+        "host": "embedded" if host == "embedded" else "checkout",
         "phase_s": {width: {name: round(each, 4) for name, each in found.items()} for width, found in phases.items()},
         "iteration_s": {width: round(each, 4) for width, each in whole.items()},
         "rest_s": told,

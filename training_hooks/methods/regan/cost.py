@@ -35,12 +35,11 @@ def sparse_cost(
     """
     if config.score == "none":
         return 1.0
-    operations = [_operations(shapes, frozen.get(kind, {})) for kind, shapes in networks.items()]
-    dense = sum(each for each in operations if each is not None)
-    if None in operations:
+    dense = _dense_operations(networks, frozen)
+    if not dense:
         return 1 - sum(config.of(kind, done).ratio for kind in networks) / len(networks)
     each = (_sparse_operations(config, kind, shapes, frozen.get(kind, {}), done) for kind, shapes in networks.items())
-    return sum(sum(counts.values()) for counts in each) / dense
+    return sum(sum(counts.values()) for counts in each) / sum(dense.values())
 
 
 def run_cost(
@@ -58,9 +57,7 @@ def run_cost(
         iterations: how many, at least 1.
         total: those of the whole run; None = not known.
     """
-    counts = {kind: _operations(shapes, frozen.get(kind, {})) for kind, shapes in networks.items()}
-    known = {kind: count for kind, count in counts.items() if count is not None}
-    dense, spared = known if len(known) == len(networks) else dict.fromkeys(networks, 1.0), 0.0
+    dense, spared = _dense_operations(networks, frozen) or dict.fromkeys(networks, 1.0), 0.0
     for kind, shapes in networks.items():
         share = config.sparse_iterations(kind, iterations, total) / iterations
         cost = _mean_cost(config, kind, shapes, frozen.get(kind, {}), iterations, total)
@@ -68,12 +65,12 @@ def run_cost(
     return 1 - spared / sum(dense.values())
 
 
-def _operations(shapes: Mapping[str, Any], frozen: Mapping[str, Any]) -> Optional[float]:
-    """Multiply–accumulates of a dense forward pass for one image; None of a network that is not StyleGAN2's."""
+def _dense_operations(networks: Mapping[str, Mapping[str, Any]], frozen: Mapping[str, Mapping[str, Any]]) -> Dict[str, float]:
+    """Network → multiply–accumulates of a dense forward pass for one image; empty where one of them is not StyleGAN2's."""
     try:
-        return sum(layer_operations({**shapes, **frozen}).values())
+        return {k: sum(layer_operations({**shapes, **frozen.get(k, {})}).values()) for k, shapes in networks.items()}
     except ValueError:
-        return None
+        return {}
 
 
 def _mean_cost(
@@ -116,9 +113,8 @@ def describe_cost(
         layers, see ``_layers``. Empty for networks that are not StyleGAN2's.
     """
     shapes, fixed = {"G": generator, "D": discriminator}, {"G": _NONE, "D": frozen}
-    operations = {kind: _operations(shapes[kind], fixed[kind]) for kind in shapes}
-    dense = {kind: each for kind, each in operations.items() if each is not None}
-    if len(dense) < len(shapes):
+    dense = _dense_operations(shapes, fixed)
+    if not dense:
         return {}
     sparse = {k: n * sparse_cost(config, {k: shapes[k]}, fixed) if k in targets(config) else n for k, n in dense.items()}
     costs = {kind: run_cost(config, {kind: shapes[kind]}, fixed, total, total) for kind in targets(config)}

@@ -40,7 +40,7 @@ from .cost import run_cost
 from .memory import Memory
 from .own_loop import OwnLoop
 from .phase_clock import HookClock, PhaseClock
-from .phase_lines import PhaseLines, fact
+from .phase_lines import PhaseLines, facts
 from .plan import check_rgb, doubts, plan_channels, select_parameters
 from .state import check
 
@@ -312,15 +312,8 @@ class Reconfiguration(OwnLoop, Hook):
     def _tell(self, span: Span) -> None:
         if self._lines is not None:
             told = span.cycle > 1 and not self._pending
-            phases = {kind: self.config.phase(kind, span) for kind in self._networks}
-            facts = {}
-            for phase in dict.fromkeys(phases.values()):
-                kinds = [kind for kind in phases if phases[kind] == phase]
-                changed = self._mean("changed", kinds) if told else None
-                facts["" if len(kinds) == len(phases) else f"{kinds[0]}: "] = fact(
-                    phase, self.config, changed, self._done(span), kinds
-                )
-            self._lines.switch(span, "; ".join(f"{of}{each}" for of, each in facts.items()))
+            changed = functools.partial(self._mean, "changed") if told else lambda _: None
+            self._lines.switch(span, facts(span, self.config, changed, self._done(span)))
 
     def _mean(self, share: str, kinds: Optional[Sequence[str]] = None) -> float:
         """Of a share that the masks of networks (None = all) have, over all selected weights."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 from ...core.schedule import Phase, Span
 from ..target import targets
 from .config import ReconfigurationConfig
 
-__all__ = ["PhaseLines", "fact"]
+__all__ = ["PhaseLines", "fact", "facts"]
 
 _FROM = {"zero": "", "value": " as it was", "random": " at random", "initial": " as it began"}
 _MOST = 3  # switches that are told between two ticks; phases can be as short as an iteration
@@ -45,6 +45,24 @@ class PhaseLines:
 
     def _kimg(self, iteration: int) -> str:
         return f"{iteration * self._batch_size / 1000:.5g}"
+
+
+def facts(
+    span: Span, config: ReconfigurationConfig, changed: Callable[[Sequence[str]], Optional[float]], done: float = 0.0
+) -> str:
+    """What a phase of the schedule that begins means for each network, see ``fact``.
+
+    Args:
+        span: the phase.
+        config: settings of the run.
+        changed: of networks, "G" and "D", makes the ``changed`` of ``fact``.
+        done: share of the run after which it begins.
+    """
+    together: Dict[Phase, List[str]] = {}
+    for kind in targets(config):
+        together.setdefault(config.phase(kind, span), []).append(kind)
+    told = {kinds[0]: fact(phase, config, changed(kinds), done, kinds) for phase, kinds in together.items()}
+    return "; ".join(each if len(told) == 1 else f"{kind}: {each}" for kind, each in told.items())
 
 
 def fact(
