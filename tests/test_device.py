@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 import time
 import types
 from typing import Any
@@ -60,3 +63,28 @@ def test_cuda_on_request_only_where_it_is(monkeypatch: pytest.MonkeyPatch) -> No
         device.resolve("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert device.resolve("auto") == device.resolve("cuda") == "cuda"
+
+
+ITERATIONS = """
+import resource, torch
+from regan_ext.hosts import device
+
+def new_pages() -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for megabytes in (40, 60) * 5:  # a loop whose tensors have another width from time to time
+        first = torch.ones(megabytes, 250_000)
+        del first
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+plain = new_pages()
+device.use_cpu([], 1)
+new_pages()
+print(plain, new_pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told to keep what is freed")
+def test_memory_of_one_iteration_is_used_again_by_the_next() -> None:
+    printed = subprocess.run([sys.executable, "-c", ITERATIONS], check=True, capture_output=True, text=True).stdout
+    plain, kept = map(int, printed.split())
+    assert plain > 100 and kept < plain / 10

@@ -6,7 +6,9 @@ for the name ``torch`` inside the host's modules that do so; everything it does 
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import time
 from types import ModuleType
 from typing import Any, Optional
@@ -14,6 +16,8 @@ from typing import Any, Optional
 from ..support.errors import UserError
 
 __all__ = ["TorchView", "of_option", "resolve", "use_cpu", "use_gpu"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt
 
 
 def resolve(device: str) -> str:
@@ -135,6 +139,19 @@ def use_cpu(modules: "list[ModuleType | dict[str, Any]]", num_processes: int) ->
     torch.Tensor.pin_memory = lambda self, device=None: self  # type: ignore[method-assign, assignment, return-value]
     if num_processes > 1 and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_processes))
+    _keep_memory()
+
+
+def _keep_memory() -> None:
+    """Let malloc keep what is freed, where it is glibc's.
+
+    It gives large pieces back to the kernel at once, which makes them of zeroed pages again for the next iteration. Where the
+    networks change their width from phase to phase that is several times as many pages.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def use_gpu(modules: "list[ModuleType | dict[str, Any]]", rank: int, number: int) -> None:
