@@ -105,7 +105,7 @@ def _places(value: Any) -> "Iterator[tuple[Any, Any]]":
 
 
 def _replaced(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def _gone(path: Path, chance: random.Random) -> None:
