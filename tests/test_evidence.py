@@ -10,6 +10,7 @@ import pytest
 from support.processes import TESTS
 
 from regan_ext.tables.model import Row, load
+from regan_ext.tables.paired import compare
 from regan_ext.tables.results import read_file
 
 PAGE = (TESTS.parent / "docs" / "evidence.md").read_text("utf-8")
@@ -82,5 +83,21 @@ def test_the_page_has_the_distances_of_the_run_that_finds_the_budget() -> None:
         near = [value for at, value in signs if abs(at - kimg) < 6.5]
         means = (fmean(value for _, value in values[three]) for values in (held_out, train))
         expected.append(f"| {kimg:.0f} | {' | '.join(f'{mean:.2f}' for mean in (*means, fmean(near)))} |")
-    told = re.findall(r"^\| \d+ \|.*$", PAGE.split("## So far")[1], re.MULTILINE)
+    told = re.findall(r"^\| \d+ \|.*$", PAGE.split("### The budget")[1], re.MULTILINE)
     assert len(told) >= 12 and told == [row for row in expected if row in told] and expected[-1] in told
+
+
+def test_the_page_has_every_pair_that_is_trained() -> None:
+    table = load("fashion-few-shot")
+    arms = compare(table, read_file(table, FLOORS.with_name("fashion-few-shot.jsonl")), None, 5).arms
+    (held_out,) = [arm for arm in arms if arm.measure.result == "kid1k_full" and arm.cell.row.name == "explore"]
+    (train,) = [arm for arm in arms if arm.measure.result == "kid1k_train" and arm.cell.row.name == "explore"]
+    assert {arm.cell.row.name for arm in arms} == {"explore"}  # another row needs a table of its own
+    rows = []
+    for pairs in zip(held_out.pairs, train.pairs):
+        numbers = [f"{pair.baseline:.3f} | {pair.value:.3f} | {pair.value - pair.baseline:+.3f}" for pair in pairs]
+        rows.append(f"| {pairs[0].seed} | {' | '.join(numbers)} |")
+    assert re.findall(r"^\| \d \|.*$", PAGE, re.MULTILINE) == rows
+    found = held_out.difference
+    assert found.verdict == "undecided" and f"the mean difference is {found.mean:+.3f}," in PAGE
+    assert f"goes from {found.low:+.3f}\n  to {found.high:+.3f}." in PAGE
