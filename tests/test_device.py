@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import platform
-import subprocess
-import sys
 import time
 import types
 from typing import Any
 
 import pytest
 import torch
+from support.processes import run_fresh_python
 
 from regan_ext.hosts import device
 
@@ -85,6 +84,5 @@ print(plain, new_pages())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told to keep what is freed")
 def test_memory_of_one_iteration_is_used_again_by_the_next() -> None:
-    printed = subprocess.run([sys.executable, "-c", ITERATIONS], check=True, capture_output=True, text=True).stdout
-    plain, kept = map(int, printed.split())
+    plain, kept = map(int, run_fresh_python(["-c", ITERATIONS]).stdout.split())
     assert plain > 100 and kept < plain / 10

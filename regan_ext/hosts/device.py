@@ -146,7 +146,7 @@ def _keep_memory() -> None:
     """Let malloc keep what is freed, where it is glibc's.
 
     It gives large pieces back to the kernel at once, which makes them of zeroed pages again for the next iteration. Where the
-    networks change their width from phase to phase that is several times as many pages.
+    networks change their width from phase to phase there are more of them.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -25,20 +25,14 @@ from typing import Any, Dict, Iterator, List
 import click
 import numpy as np
 from hook_overhead import write_noise
+from paired_run import ways
 
 from regan_ext.support.machine import describe
 from regan_ext.tables.paired import difference
 
 PHASE = 16  # iterations, so that each phase has one with R1 and four with path length
 RATIO = ["--regan-ratio=0.3", f"--regan-warmup={PHASE}", f"--regan-interval={PHASE}"]
-WAYS = {
-    "plain": [],
-    "plain again": [],
-    "schedule": [*RATIO, "--regan-score=none"],
-    "weight": RATIO,
-    "channel": [*RATIO, "--regan-granularity=channel"],
-    "channel of both": [*RATIO, "--regan-granularity=channel", "--regan-target=both"],
-}
+WAYS = {**ways(RATIO), "plain again": [], "schedule": [*RATIO, "--regan-score=none"]}
 KINDS = {"warm-up": 0, "sparse": 1, "dense": 2}
 
 
@@ -114,15 +108,15 @@ def over(times: np.ndarray, plain: np.ndarray, kind: str) -> Dict[str, Any]:
 @click.option("--resolution", default=32, show_default=True)
 @click.option("--channels", default=128, show_default=True)
 @click.option("--batch", default=8, show_default=True)
-@click.option("--ways", default=",".join(list(WAYS)[1:]), show_default=True, help="Held against a plain run.")
+@click.option("--ways", "held", default=",".join(list(WAYS)[1:]), show_default=True, help="Held against a plain run.")
 @click.option(
     "--phases", type=click.IntRange(min=2), default=6, show_default=True, help="Sparse ones, and as many dense ones after them."
 )
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--host", default="embedded", help="Folder of a checkout.  [default: the embedded host]")
-def main(resolution: int, channels: int, batch: int, ways: str, phases: int, device: str, host: str) -> None:
+def main(resolution: int, channels: int, batch: int, held: str, phases: int, device: str, host: str) -> None:
     """Print what iterations take over the plain run's, as one JSON line."""
-    chosen = ["plain", *ways.split(",")]
+    chosen = ["plain", *held.split(",")]
     options = [f"--host={host}", f"--device={device}", f"--cbase={channels * resolution}", f"--cmax={channels}",
                f"--batch={batch}", "--kimg=1000", "--tick=1000", "--snap=1000", "--metrics=none", "--workers=1", "--aug=noaug",
                "--pairs=none", "--states=false"]  # fmt: skip

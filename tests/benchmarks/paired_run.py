@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import click
 from hook_overhead import train, write_noise
@@ -21,12 +21,15 @@ from hook_overhead import train, write_noise
 from regan_ext.support.machine import describe
 
 SHARES = ["--regan-ratio=0.3", "--regan-warmup=0.25kimg", "--regan-interval=0.125kimg"]
-WAYS = {
-    "plain": [],
-    "weight": SHARES,
-    "channel": [*SHARES, "--regan-granularity=channel"],
-    "channel of both": [*SHARES, "--regan-granularity=channel", "--regan-target=both"],
-}
+
+
+def ways(settings: List[str]) -> Dict[str, List[str]]:
+    """Name of a run → its options: plain, and with ratio and phases as in ``settings`` at each granularity."""
+    channel = [*settings, "--regan-granularity=channel"]
+    return {"plain": [], "weight": settings, "channel": channel, "channel of both": [*channel, "--regan-target=both"]}
+
+
+WAYS = ways(SHARES)
 
 
 @click.command()
